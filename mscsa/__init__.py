@@ -1,0 +1,16 @@
+"""MSCSA: Multi-Stage Cross-Scale Attention for any timm backbone with a feature pyramid.
+
+Importing this package registers its models with timm.
+"""
+
+from . import registered as registered
+from .attention import MSCSA as MSCSA
+from .attention import MSCSAConfig as MSCSAConfig
+from .attention import MSCSANeck as MSCSANeck
+from .checkpoints import load_weights as load_weights
+from .checkpoints import save_weights as save_weights
+from .enhanced import MSCSAModel as MSCSAModel
+from .errors import UserError as UserError
+from .factory import create_model as create_model
+
+__version__ = "0.1.0"

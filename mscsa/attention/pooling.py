@@ -1,0 +1,69 @@
+"""Adaptive average pooling that stays exact in exported graphs.
+
+Exporters rewrite `adaptive_avg_pool2d` with dynamic sizes as a pooling of one fixed window, which is
+silently wrong when the sizes do not divide. Under export two small averaging matrices take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+
+def token_map_size(
+    sizes: Sequence[tuple[int, int]], strides: Sequence[int], pool_stride: int
+) -> tuple[int, int]:
+    """Size (h, w) of the token map: the size of the map at the pooling stride.
+
+    A stage at that stride gives its own measured size. Otherwise the deepest stage that is finer
+    gives ceil(size * stride / pool_stride), as for TopFormer's tokens at 1/64.
+
+    Args:
+        sizes: Measured (H_i, W_i) of the stages, finest first.
+        strides: Their strides in input pixels.
+        pool_stride: Pixels per token.
+    """
+    stage = max(i for i, stride in enumerate(strides) if stride <= pool_stride)
+    height, width = sizes[stage]
+    stride = strides[stage]
+    if stride == pool_stride:
+        return height, width
+    return -(-height * stride // pool_stride), -(-width * stride // pool_stride)
+
+
+def adaptive_average_pool(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average `x` over size[0] x size[1] windows, as `F.adaptive_avg_pool2d` defines them.
+
+    A coarser map repeats values (CoaT's 1/32 map pooled to 1/16).
+
+    Args:
+        x: Map, (B, C, H, W).
+        size: Output (h, w).
+    Returns:
+        (B, C, h, w).
+    """
+    height, width = x.shape[-2:]
+    if statically_known_true(height == size[0]) and statically_known_true(width == size[1]):
+        return x
+    if statically_known_true(height % size[0] == 0) and statically_known_true(width % size[1] == 0):
+        # Also the deterministic choice: the adaptive form has no deterministic backward on CUDA.
+        return F.avg_pool2d(x, (height // size[0], width // size[1]))
+    if torch.compiler.is_exporting():
+        rows = _averaging_matrix(height, size[0], x)
+        columns = _averaging_matrix(width, size[1], x)
+        return rows @ x @ columns.mT
+    return F.adaptive_avg_pool2d(x, size)
+
+
+def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:
+    """Matrix (bins, length) that averages window i = [floor(i*L/n), ceil((i+1)*L/n))."""
+    index = torch.arange(bins, device=like.device).unsqueeze(1)
+    position = torch.arange(length, device=like.device).unsqueeze(0)
+    start = index * length // bins
+    stop = ((index + 1) * length + bins - 1) // bins
+    inside = (position >= start) & (position < stop)
+    return inside.to(like.dtype) / (stop - start).to(like.dtype)

@@ -1,0 +1,4 @@
+"""placeholder so that the package installs; replaced when the commands are written."""
+
+
+def main() -> None: ...
