@@ -7,6 +7,7 @@ from . import registered as registered
 from .attention import MSCSA as MSCSA
 from .attention import MSCSAConfig as MSCSAConfig
 from .attention import MSCSANeck as MSCSANeck
+from .backbones.official import load_official as load_official
 from .checkpoints import load_weights as load_weights
 from .checkpoints import save_weights as save_weights
 from .enhanced import MSCSAModel as MSCSAModel

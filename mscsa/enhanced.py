@@ -42,6 +42,7 @@ class MSCSAModel(nn.Module):
         drop_rate: float = 0.0,
         out_indices: int | Sequence[int] | None = None,
         features_only: bool = False,
+        pool_first: bool = False,
         name: str | None = None,
     ) -> None:
         """Compose the model from a built backbone.
@@ -55,6 +56,7 @@ class MSCSAModel(nn.Module):
             out_indices: Levels of the pyramid form, as in timm: indices among all levels of the
                 backbone, or the number of last ones. None gives all with stride >= 4.
             features_only: Build the pyramid form.
+            pool_first: Classify as TopFormer does: pool, batch norm, linear; else norm before pooling.
             name: What error messages call the backbone.
         Raises:
             UserError: If the backbone has no pyramid or `out_indices` names a level it does not have.
@@ -84,7 +86,8 @@ class MSCSAModel(nn.Module):
             self.feature_info = FeatureInfo(infos, tuple(self._out_indices))
         else:
             self.feature_info = infos
-            self.norm = nn.BatchNorm2d(self.num_features)
+            self.pool_first = pool_first
+            self.norm = (nn.BatchNorm1d if pool_first else nn.BatchNorm2d)(self.num_features)
             self.head_drop = nn.Dropout(drop_rate)
             self.reset_classifier(num_classes)
 
@@ -106,13 +109,13 @@ class MSCSAModel(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Give the normed token map, (B, num_features, h, w); without norm in the pyramid form."""
-        tokens = self.mscsa(read_pyramid(self.backbone, x, self._attended))
-        return tokens if self.is_pyramid else self.norm(tokens)
+        """Give the token map, (B, num_features, h, w), normed where the classifier norms before pooling."""
+        return self._normed(self.mscsa(read_pyramid(self.backbone, x, self._attended)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool the token map and classify: (B, num_features, h, w) to (B, num_classes)."""
-        x = self.head_drop(x.mean(dim=(2, 3)))
+        x = x.mean(dim=(2, 3))
+        x = self.head_drop(self.norm(x) if self.pool_first else x)
         return x if pre_logits else self.head(x)
 
     def forward_intermediates(
@@ -131,7 +134,7 @@ class MSCSAModel(nn.Module):
         Args:
             x: Images, (B, in_chans, H, W).
             indices: Levels, as `out_indices`; None gives all that the form has.
-            norm: Give the token map normed (classifier).
+            norm: Give the token map as `forward_features` does, normed.
             stop_early: Without effect: MSCSA reads all levels.
             output_fmt: Only "NCHW".
             intermediates_only: Give the list of maps alone.
@@ -159,9 +162,12 @@ class MSCSAModel(nn.Module):
                 {self._attended[level]: x for level, x in zip(self.fusion.levels, fused, strict=True)}
             )
         elif norm:
-            tokens = self.norm(tokens)
+            tokens = self._normed(tokens)
         intermediates = [maps[i] for i in chosen]
         return intermediates if intermediates_only else (tokens, intermediates)
+
+    def _normed(self, tokens: Tensor) -> Tensor:
+        return tokens if self.is_pyramid or self.pool_first else self.norm(tokens)
 
     def get_classifier(self) -> nn.Module:
         """Give the classifier; nothing in the pyramid form."""

@@ -117,6 +117,7 @@ def create_model(
         drop_rate=drop_rate,
         features_only=features_only,
         out_indices=out_indices,
+        pool_first=preset is not None and preset.pool_first,
         name=name,
     )
     model.pretrained_cfg = model.default_cfg = composite_cfg(cfg, f"mscsa_{name.split('.')[0]}")

@@ -217,13 +217,17 @@ def _checkpoint(block: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are: the recomputation must not count a batch twice."""
+    """Keep running statistics as they are: the recomputation must not count a batch twice.
+
+    The norms still update, by a share of 0: without their buffers they would save other tensors than
+    in the first pass, which `checkpoint` refuses.
+    """
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
-    saved = [norm.track_running_stats for norm in norms]
+    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:
         for norm in norms:
-            norm.track_running_stats = False
+            norm.momentum, norm.num_batches_tracked = 0.0, None
         yield
     finally:
-        for norm, tracked in zip(norms, saved, strict=True):
-            norm.track_running_stats = tracked
+        for norm, (momentum, batches) in zip(norms, saved, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

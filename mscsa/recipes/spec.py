@@ -17,7 +17,7 @@ class ModelSpec:
     name: str
     """A timm model name, registered (`mscsa_pvt_v2_b1`) or plain (`pvt_v2_b1`)."""
     mscsa: dict[str, Any] | None = None
-    """`MSCSAConfig` fields that add MSCSA to the plain timm backbone `name`; {} takes the defaults; null adds nothing."""
+    """`MSCSAConfig` fields; adds MSCSA to the plain timm backbone `name`. {} takes the defaults."""
     budget: float | None = None
     """Add MSCSA to `name` and let it cost at most this share of the backbone's MACs (0.10 = +10 %)."""
     pretrained: bool = False
@@ -39,7 +39,7 @@ class DataSpec:
     """Where the images come from and how they are batched."""
 
     kind: Literal["scenes", "folder"]
-    """`scenes`: rendered on the fly from embedded digits. `folder`: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg."""
+    """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg and ROOT/val/..."""
     root: str | None = None
     """Folder of the images (kind `folder`)."""
     image_size: int = 224
@@ -121,7 +121,7 @@ class OptimSpec:
     clip_grad: float | None = None
     """Largest gradient norm; null is off."""
     ema_decay: float | None = None
-    """Decay of the exponential moving average of the weights, which is then what is evaluated and exported."""
+    """Decay of a moving average of the weights, which is then evaluated and exported; null is off."""
 
 
 @dataclass(frozen=True, kw_only=True)

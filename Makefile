@@ -1,0 +1,48 @@
+# What a fresh clone needs: git, make and Python >= 3.11. Everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# The tested set of versions, so that two machines get the same thing.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Small models and small batches: two single-threaded workers beat one with two threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: help quickstart test test-slow check format clean
+
+help:  ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+quickstart: .venv/.train  ## Train a backbone with and without MSCSA on embedded scenes (10 minutes on 2 cores)
+	$(BIN)/mscsa compare scenes/mscsa_resnet10t --out runs/quickstart
+
+test: .venv/.dev  ## Run the tests
+	$(PYTEST)
+
+test-slow: .venv/.dev  ## Run the tests that take minutes
+	$(PYTEST) -m slow
+
+check: .venv/.dev  ## Formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev  ## Rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove the environment and caches; runs/ stays
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11: make PYTHON=/path/to/a/newer/python3 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.train: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing into .venv: some minutes and 6 GB the first time"
+	$(INSTALL) -e '.[train]'
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing into .venv: some minutes and 6 GB the first time"
+	$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/.train

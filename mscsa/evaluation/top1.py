@@ -1,0 +1,98 @@
+"""Top-1 and top-5 accuracy, each sample counted once for any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Means over a data set."""
+
+    top1: float
+    """Share of samples whose label has the largest logit, in %."""
+    top5: float
+    """Share of samples whose label is among the five largest logits, in %."""
+    loss: float
+    """Mean cross-entropy, without label smoothing, in nats."""
+    num_samples: int
+    """Samples counted, over all processes."""
+
+
+def measure_accuracy(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor, Tensor]],
+    *,
+    device: torch.device,
+    precision: str = "32-true",
+    stop: Callable[[], bool] | None = None,
+) -> Accuracy | None:
+    """Run a classifier over a loader in eval mode and count.
+
+    In a process group each process gives its own share of the data (`EvalSampler`), of any length;
+    the counts are summed once at the end. The modules' training modes are as before afterwards.
+
+    Args:
+        loader: Batches of images (B, 3, H, W), labels (B,) and indices (B,).
+        precision: Lightning's name of the arithmetic.
+        stop: Asked after each batch; once it answers True in any process, the result is None.
+    Raises:
+        ValueError: If no process has a sample.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    # Counted on the CPU: exact in float64, which not every accelerator has.
+    counts = torch.zeros(5, dtype=torch.float64)
+    try:
+        with torch.inference_mode(), autocast(precision, device):
+            for images, labels, _ in loader:
+                counts[:4] += _count_batch(model, images.to(device), labels)
+                if stop is not None and stop():
+                    counts[4] = 1
+                    break
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if dist.is_available() and dist.is_initialized():
+        counts = counts.to(device)
+        dist.all_reduce(counts)
+    top1, top5, loss, num_samples, stopped = counts.tolist()
+    if stopped:
+        return None
+    if num_samples == 0:
+        raise ValueError("no samples to evaluate: the validation set is empty")
+    return Accuracy(
+        top1=100 * top1 / num_samples,
+        top5=100 * top5 / num_samples,
+        loss=loss / num_samples,
+        num_samples=round(num_samples),
+    )
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Give the context in which a forward pass runs at Lightning's `precision`."""
+    if not precision.endswith("-mixed"):
+        return nullcontext()
+    # fp16 has no CPU kernels worth the name; Lightning takes bf16 there too.
+    use_half = precision == "16-mixed" and device.type != "cpu"
+    return torch.autocast(device.type, dtype=torch.float16 if use_half else torch.bfloat16)
+
+
+def _count_batch(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the sums of top-1 hits, top-5 hits, loss and samples of one batch, (4,)."""
+    dtype = next(model.parameters()).dtype
+    logits: Tensor = model(images.to(dtype)).cpu().double()
+    # topk ranks NaN first, which could count as a hit.
+    usable = logits.isfinite().all(dim=1, keepdim=True)
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    hits = (best == labels[:, None]) & usable
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    count = torch.tensor(len(labels), dtype=torch.float64)
+    return torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss, count])

@@ -1,0 +1,81 @@
+"""Every run the library knows by name.
+
+`RECIPES` is built from the tables of `imagenet`, `small` and `finetune`; a further recipe is a further
+line there. Import the types from `mscsa.recipes.spec`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+from mscsa.errors import UserError
+from mscsa.recipes.finetune import FINETUNE, PREFIX, finetune_recipe
+from mscsa.recipes.imagenet import IMAGENET
+from mscsa.recipes.small import SMALL
+from mscsa.recipes.spec import Recipe
+
+__all__ = ["RECIPES", "baseline_of", "get_recipe"]
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*SMALL, *FINETUNE, *IMAGENET)}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Look a recipe up.
+
+    `finetune/` takes any timm name, with `mscsa_` before it or not; the others are in `RECIPES`.
+
+    Raises:
+        UserError: If there is none of this name; names the nearest.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    if name.startswith(PREFIX) and name != PREFIX:
+        return finetune_recipe(name.removeprefix(PREFIX))
+    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
+    raise UserError(f"no recipe is called {name!r}: {hint}")
+
+
+def baseline_of(recipe: Recipe) -> Recipe:
+    """Take MSCSA out of a recipe and leave everything else, overrides included, as it is.
+
+    Raises:
+        UserError: If the model has no MSCSA, or starts from a checkpoint, which holds MSCSA too.
+    """
+    model = recipe.model
+    name = model.name.removeprefix("mscsa_")
+    if name == model.name and model.mscsa is None and model.budget is None:
+        raise UserError(
+            f"recipe {recipe.name} has no MSCSA to take out: give the one with it, "
+            f"such as {_mscsa_name(recipe.name)}"
+        )
+    if model.checkpoint is not None:
+        raise UserError(
+            f"recipe {recipe.name} starts from {model.checkpoint}, which a model without MSCSA "
+            "cannot: compare from the backbone's weights (model.pretrained) or from scratch"
+        )
+    family, _, form = recipe.name.rpartition("/")
+    bare = f"{family}/{form.removeprefix('mscsa_')}"
+    known = RECIPES.get(bare)
+    return replace(
+        recipe,
+        name=bare,
+        paper=known.paper if known else recipe.paper,
+        expected=known.expected if known else "not measured here",
+        cost=known.cost if known else "MACs of the backbone",
+        model=replace(
+            model,
+            name=name,
+            mscsa=None,
+            budget=None,
+            freeze=tuple(
+                part.removeprefix("backbone.") for part in model.freeze if part.startswith("backbone.")
+            ),
+        ),
+    )
+
+
+def _mscsa_name(name: str) -> str:
+    family, _, form = name.rpartition("/")
+    return f"{family}/mscsa_{form}"

@@ -1,0 +1,67 @@
+"""Fine-tune a pretrained timm backbone on an image folder, plain or with MSCSA.
+
+MSCSA starts as the identity, so that the pretrained features are unchanged at step 0. Learning rates
+fall by `layer_decay` per layer group from the new head down, and the stem and the first stage stay
+fixed. `ROWS` names them per backbone; `finetune_recipe` does any other timm backbone with nothing fixed.
+The settings are common practice for fine-tuning on some thousands of images, not the paper's.
+"""
+
+from __future__ import annotations
+
+from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+
+FROZEN: dict[str, tuple[str, ...]] = {
+    "resnet18": ("conv1", "bn1", "layer1"),
+    "resnet50": ("conv1", "bn1", "layer1"),
+    "pvt_v2_b0": ("patch_embed", "stages.0"),
+    "pvt_v2_b1": ("patch_embed", "stages.0"),
+    "pvt_v2_b2": ("patch_embed", "stages.0"),
+    "swin_tiny_patch4_window7_224": ("patch_embed", "layers.0"),
+    "convnext_tiny": ("stem", "stages.0"),
+}
+"""Stem and first stage of the backbones of Table 7, by the names of their parameters in timm."""
+
+PREFIX = "finetune/"
+
+
+def finetune_recipe(model: str) -> Recipe:
+    """Build the fine-tuning recipe of one backbone.
+
+    Args:
+        model: A timm name, or `mscsa_` + a timm name for MSCSA at up to +10 % MACs.
+    """
+    backbone = model.removeprefix("mscsa_")
+    with_mscsa = model != backbone
+    frozen = FROZEN.get(backbone, ())
+    return Recipe(
+        name=f"{PREFIX}{model}",
+        paper="not in the paper: transfer of a pretrained timm backbone"
+        + (", MSCSA starting as the identity" if with_mscsa else ""),
+        expected="depends on the data; not measured here",
+        cost="MACs of the backbone" + (", + at most 10 %" if with_mscsa else "") + "; 20 epochs",
+        model=ModelSpec(
+            name=backbone,
+            mscsa={"init": "identity"} if with_mscsa else None,
+            budget=0.10 if with_mscsa else None,
+            pretrained=True,
+            drop_path_rate=0.1,
+            freeze=tuple(f"backbone.{part}" if with_mscsa else part for part in frozen),
+        ),
+        data=DataSpec(kind="folder", image_size=224, batch_size=64, eval_batch_size=128, workers=4),
+        augment=AugmentSpec(
+            scale=(0.35, 1.0),
+            auto_augment="rand-m7-mstd0.5-inc1",
+            random_erasing=0.1,
+            mixup=0.2,
+            cutmix=0.5,
+            mix_prob=0.5,
+            repeats=1,
+        ),
+        optim=OptimSpec(lr=5e-4, weight_decay=0.05, warmup_epochs=2.0, layer_decay=0.75, ema_decay=0.998),
+        run=RunSpec(epochs=20),
+    )
+
+
+FINETUNE: tuple[Recipe, ...] = tuple(
+    finetune_recipe(prefix + backbone) for backbone in FROZEN for prefix in ("", "mscsa_")
+)

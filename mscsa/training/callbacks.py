@@ -1,0 +1,256 @@
+"""What happens around the steps: moving average, evaluation, export of weights, log lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from mscsa.checkpoints import save_weights
+from mscsa.evaluation.top1 import Accuracy, measure_accuracy
+from mscsa.evaluation.weights_file import ClassifierInfo
+from mscsa.recipes.spec import Recipe
+from mscsa.training.checkpointing import SaveLast
+from mscsa.training.classification import ClassificationModule
+
+logger = logging.getLogger(__name__)
+
+BEST = "best.safetensors"
+LAST_WEIGHTS = "last.safetensors"
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of parameters and buffers, updated after each optimiser step."""
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def model(self) -> nn.Module:
+        """The averaged classifier."""
+        assert self._average_model is not None, "Lightning builds it when fit begins"
+        averaged = self._average_model.module
+        assert isinstance(averaged, ClassificationModule)
+        return averaged.model
+
+
+class Evaluate(pl.Callback):
+    """Evaluate every `eval_every` epochs and at the end, log it, and export the weights.
+
+    The evaluation runs here and not in Lightning's validation loop, so that `mscsa eval` and training
+    count with the same code, and a run that is stopped in the middle of one evaluates again when
+    it is resumed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        info: ClassifierInfo,
+        *,
+        total_steps: int,
+        resumed_step: int,
+        average: MovingAverage | None,
+        save_last: SaveLast,
+    ) -> None:
+        """Keep what to evaluate and where to write.
+
+        Args:
+            folder: Folder of the run.
+            info: What the files of weights say about themselves.
+            total_steps: Optimiser steps of the whole run.
+            resumed_step: Step of the checkpoint that this session goes on from; 0 for a new run.
+            average: Whose weights to evaluate and export; None for the model's own.
+            save_last: What to do when a signal arrives during an evaluation.
+        """
+        self.folder = folder
+        self.recipe = recipe
+        self.info = info
+        self.total_steps = total_steps
+        self.resumed_step = resumed_step
+        self.average = average
+        self.save_last = save_last
+        self.evaluated_step = 0
+        """Optimiser step of the last finished evaluation."""
+        self.latest: dict[str, float] = {}
+        """Its result, as `Accuracy`."""
+        self.best: dict[str, float] = {}
+        """`epoch`, `step` and `top1` of the best evaluation; the earliest among equals."""
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time of the run so far, without what was lost to a kill."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the progress that a checkpoint keeps."""
+        return {
+            "evaluated_step": self.evaluated_step,
+            "latest": self.latest,
+            "best": self.best,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the progress of a checkpoint."""
+        self.evaluated_step = state_dict["evaluated_step"]
+        self.latest = state_dict["latest"]
+        self.best = state_dict["best"]
+        self._seconds_before = state_dict["seconds"]
+
+    def is_due(self, step: int, steps_per_epoch: int) -> bool:
+        """Say whether the run is to be evaluated after this many optimiser steps."""
+        epochs, rest = divmod(step, steps_per_epoch)
+        return step >= self.total_steps or (rest == 0 and epochs % self.recipe.run.eval_every == 0)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate where the run was stopped before it could; the weights are restored by now.
+
+        Not later: where the last step is done, Lightning leaves the fit without a further hook.
+        """
+        assert isinstance(pl_module, ClassificationModule)
+        step = self.resumed_step
+        if step > self.evaluated_step and self.is_due(step, pl_module.steps_per_epoch):
+            self._evaluate(trainer, pl_module, step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate, if it is due.
+
+        Raises:
+            Interrupted: If a signal arrived meanwhile; the evaluation is then still to be done.
+        """
+        assert isinstance(pl_module, ClassificationModule)
+        step = trainer.global_step
+        if not self.is_due(step, pl_module.steps_per_epoch):
+            return
+        if not self._evaluate(trainer, pl_module, step):
+            self.save_last.save_and_leave(trainer, pl_module.stop.signum)
+
+    def _evaluate(self, trainer: pl.Trainer, module: ClassificationModule, step: int) -> bool:
+        """Evaluate, log and export; False if a signal cut it short."""
+        model = module.model if self.average is None else self.average.model
+        accuracy = measure_accuracy(
+            model,
+            trainer.datamodule.val_loader(),  # type: ignore[attr-defined]
+            device=module.device,
+            precision=self.recipe.run.precision,
+            stop=lambda: module.stop.signum != 0,
+        )
+        if accuracy is None:
+            return False
+        epoch = step / module.steps_per_epoch
+        self._log(trainer, accuracy, epoch, step)
+        self._export(trainer, model, accuracy, epoch, step)
+        self.evaluated_step = step
+        self.latest = asdict(accuracy)
+        return True
+
+    def _log(self, trainer: pl.Trainer, accuracy: Accuracy, epoch: float, step: int) -> None:
+        values = {
+            "epoch": epoch,
+            "val_loss": accuracy.loss,
+            "val_top1": accuracy.top1,
+            "val_top5": accuracy.top5,
+        }
+        for each in trainer.loggers:
+            each.log_metrics(values, step)
+        if trainer.is_global_zero:
+            logger.info(
+                "epoch %g: top-1 %.2f %%, top-5 %.2f %%, loss %.4f on %d images",
+                round(epoch, 2),
+                accuracy.top1,
+                accuracy.top5,
+                accuracy.loss,
+                accuracy.num_samples,
+            )
+
+    def _export(
+        self, trainer: pl.Trainer, model: nn.Module, accuracy: Accuracy, epoch: float, step: int
+    ) -> None:
+        is_best = not self.best or accuracy.top1 > self.best["top1"]
+        if is_best:
+            self.best = {"epoch": epoch, "step": step, "top1": accuracy.top1}
+        if not trainer.is_global_zero:
+            return
+        result = {"epoch": epoch, "step": step, **asdict(accuracy)}
+        info = replace(self.info, provenance={**self.info.provenance, "result": result})
+        for name in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
+            save_weights(model, self.folder / name, info.to_metadata())
+
+
+class LogSteps(pl.Callback):
+    """Log loss, learning rate and throughput every so many steps; a plain line too where asked for."""
+
+    def __init__(self, every_steps: int, batch_size: int, *, lines: bool) -> None:
+        """Keep what to log.
+
+        Args:
+            every_steps: Optimiser steps between two entries.
+            batch_size: Images per optimiser step.
+            lines: Also write lines, for where there is no progress bar.
+        """
+        self.every_steps = every_steps
+        self.batch_size = batch_size
+        self.lines = lines
+        self._losses: list[float] = []
+        self._step = 0
+        self._since = (0, 0.0)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restart the clock, so that evaluation time is not taken for training time."""
+        self._restart(trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock where a run is resumed within an epoch."""
+        self._step = trainer.global_step
+        self._restart(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log, if it is time."""
+        assert isinstance(pl_module, ClassificationModule)
+        self._losses.append(pl_module.loss_value)
+        pl_module.log("loss", pl_module.loss_value, prog_bar=True, logger=False, batch_size=self.batch_size)
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        if self._step % self.every_steps:
+            return
+        steps, start = self._since
+        values = {
+            "epoch": self._step / pl_module.steps_per_epoch,
+            "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups),
+            "train_loss": sum(self._losses) / len(self._losses),
+            "images_per_s": (self._step - steps) * self.batch_size / (time.monotonic() - start),
+        }
+        for each in trainer.loggers:
+            each.log_metrics(values, self._step)
+        if self.lines and trainer.is_global_zero:
+            self._write_line(values, pl_module)
+        self._restart(trainer)
+
+    def _restart(self, trainer: pl.Trainer) -> None:
+        self._since = (trainer.global_step, time.monotonic())
+        self._losses.clear()
+
+    def _write_line(self, values: Mapping[str, float], module: ClassificationModule) -> None:
+        logger.info(
+            "epoch %.2f of %d, step %d: loss %.4f, lr %.2e, %.0f images/s",
+            values["epoch"],
+            module.recipe.run.epochs,
+            self._step,
+            values["train_loss"],
+            values["lr"],
+            values["images_per_s"],
+        )

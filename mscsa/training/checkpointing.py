@@ -1,0 +1,203 @@
+"""`last.ckpt`: written whole or not at all, read without running code, and resumed at an exact step."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+from torch import nn
+
+from mscsa.checkpoints import replace_durably
+from mscsa.errors import UserError
+from mscsa.recipes.spec import OptimSpec
+from mscsa.training.classification import ClassificationModule
+from mscsa.training.interrupt import Interrupted
+
+LAST = "last.ckpt"
+
+_MOMENTS = {"adamw": 2, "sgd": 1, "rmsproptf": 2}
+"""Tensors per parameter in the optimiser's state."""
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Write to a temporary file beside the target, sync it, then rename it over the target.
+
+    Lightning's own way writes to the system's temporary folder and moves the file from there: across
+    file systems that is a copy, which a kill cuts off on top of the previous checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: If the folder cannot be written to or the disk is full; the previous
+                checkpoint is then as it was.
+        """
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+            replace_durably(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+            temporary.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UserError(
+                f"cannot write {path}: {reason}; the previous checkpoint, if any, is unchanged: "
+                "free some space or make the folder writable, then resume"
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint; `weights_only` is not asked for, since it is always true."""
+        return read_checkpoint(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of a run onto the CPU without running code from it.
+
+    Raises:
+        UserError: If it is missing, damaged, or no checkpoint of a run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not there: nothing to resume; start the run without resume")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} cannot be read: it is damaged, or holds more than tensors and plain values; "
+            "put a copy back, or start a new run from best.safetensors by model.checkpoint"
+        ) from error
+    if not isinstance(content, dict) or not {"mscsa", "loops", "global_step"} <= content.keys():
+        raise UserError(
+            f"{path} is no checkpoint of `mscsa train`; to start from weights, give model.checkpoint"
+        )
+    return content
+
+
+class SaveLast(pl.Callback):
+    """Save `last.ckpt` every so many steps, after each epoch, and when the run is to stop.
+
+    Must come after the callbacks whose work of a step or an epoch the checkpoint shall hold.
+    """
+
+    def __init__(self, folder: Path, every_steps: int, identity: dict[str, Any]) -> None:
+        """Keep what to save.
+
+        Args:
+            folder: Folder of the run.
+            every_steps: Optimiser steps between two saves.
+            identity: What a resumed run must agree with (`resuming.run_identity`).
+        """
+        self.path = folder / LAST
+        self.every_steps = every_steps
+        self.identity = identity
+        self._step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals over; here, because Lightning registers its own handlers just before."""
+        assert isinstance(pl_module, ClassificationModule)
+        pl_module.stop.install()
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time, or if a signal arrived; the latter ends the run."""
+        if trainer.global_step == self._step:  # between accumulated batches
+            return
+        self._step = trainer.global_step
+        assert isinstance(pl_module, ClassificationModule)
+        if pl_module.agreed_stop:
+            self.save_and_leave(trainer, pl_module.agreed_stop)
+        if self._step % self.every_steps == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save with the epoch's evaluation in it."""
+        trainer.save_checkpoint(self.path)
+
+    def save_and_leave(self, trainer: pl.Trainer, signum: int) -> None:
+        """Save and end the run.
+
+        Raises:
+            Interrupted: Always.
+        """
+        trainer.save_checkpoint(self.path)
+        raise Interrupted(
+            signum, f"stopped by signal {signum} at step {trainer.global_step}; {self.path} is saved"
+        )
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the run's identity, and say where in the run this is."""
+        checkpoint["mscsa"] = self.identity
+        assert isinstance(pl_module, ClassificationModule)
+        epoch, step = divmod(trainer.global_step, pl_module.steps_per_epoch)
+        set_position(
+            checkpoint["loops"]["fit_loop"],
+            epoch=epoch,
+            batch=step * trainer.accumulate_grad_batches,
+            batches_before=trainer.global_step * trainer.accumulate_grad_batches,
+            global_step=trainer.global_step,
+        )
+
+
+def set_position(
+    fit_loop: dict[str, Any], *, epoch: int, batch: int, batches_before: int, global_step: int
+) -> None:
+    """Write a position in the run into the saved state of Lightning's loops.
+
+    Lightning saves its counters as they happen to stand in the hook that saves, and guesses from
+    their differences on resuming; at the end of an epoch it guesses wrong (2.6.6 skips what follows
+    the epoch). The position follows from the number of optimiser steps alone, so it is written
+    down plainly: `batch` batches of `epoch` are done, and nothing is in progress.
+    """
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), epoch)
+    begun = dict.fromkeys(("ready", "started"), epoch + (batch > 0))
+    fit_loop["epoch_progress"] = {"total": done | begun, "current": done | begun}
+    fit_loop["epoch_loop.batch_progress"] = {
+        "total": dict.fromkeys(done, batches_before),
+        "current": dict.fromkeys(done, batch),
+        "is_last_batch": False,
+    }
+    fit_loop["epoch_loop.state_dict"] = {"_batches_that_stepped": global_step}
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a run that was killed while saving."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def check_free_space(folder: Path, model: nn.Module, optim: OptimSpec) -> None:
+    """Refuse to start where two checkpoints would not fit.
+
+    Raises:
+        UserError: If the free space is less than twice the estimated size of a checkpoint.
+    """
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    all_values = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+    copies = 1 if optim.ema_decay is None else 2
+    needed = 2 * (copies * all_values + _MOMENTS[optim.optimizer] * trained)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 2**20:.0f} MiB are free, a run of this model needs "
+            f"{needed / 2**20:.0f} MiB for two checkpoints; free some space or give another folder"
+        )

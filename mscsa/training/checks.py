@@ -1,0 +1,60 @@
+"""What can be wrong with a recipe, found before anything is built."""
+
+from __future__ import annotations
+
+import torch
+
+from mscsa.errors import UserError
+from mscsa.recipes.spec import Recipe
+
+
+def check_recipe(recipe: Recipe, device: torch.device) -> None:
+    """Refuse settings that cannot run.
+
+    Raises:
+        UserError: At the first one; says which, and what is allowed.
+    """
+    run = recipe.run
+    counts = {
+        "run.epochs": run.epochs,
+        "run.max_steps": 1 if run.max_steps is None else run.max_steps,
+        "run.devices": run.devices,
+        "run.num_nodes": run.num_nodes,
+        "run.accumulate": run.accumulate,
+        "run.checkpoint_every": run.checkpoint_every,
+        "run.eval_every": run.eval_every,
+        "run.log_every": run.log_every,
+        "run.threads": 1 if run.threads is None else run.threads,
+    }
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name} {count} is not possible; give 1 or more")
+    _check_device(recipe, device)
+    _check_batch(recipe)
+
+
+def _check_device(recipe: Recipe, device: torch.device) -> None:
+    run = recipe.run
+    if device.type == "cuda":
+        if run.devices > torch.cuda.device_count():
+            raise UserError(
+                f"run.devices {run.devices}: torch sees {torch.cuda.device_count()} GPU(s); give at most that"
+            )
+        return
+    if run.sync_batchnorm:
+        raise UserError("run.sync_batchnorm works on GPUs only; leave it off on the CPU")
+    if run.precision == "16-mixed":
+        raise UserError("run.precision 16-mixed needs a GPU; give bf16-mixed or 32-true on the CPU")
+
+
+def _check_batch(recipe: Recipe) -> None:
+    augment, run = recipe.augment, recipe.run
+    shares = run.devices * run.num_nodes * run.accumulate
+    batch = recipe.data.batch_size // shares
+    is_mixing = augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0)
+    if is_mixing and batch % 2:
+        raise UserError(
+            f"data.batch_size {recipe.data.batch_size} gives batches of {batch} "
+            f"({shares} share(s)), and mixup and cutmix mix pairs; give a multiple of {2 * shares}, "
+            "or set augment.mixup and augment.cutmix to 0"
+        )

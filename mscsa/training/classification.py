@@ -1,0 +1,210 @@
+"""One training step of a classifier, as a LightningModule."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.distributed as dist
+from timm.data import Mixup
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from mscsa.data import derive_seed
+from mscsa.errors import UserError
+from mscsa.recipes.spec import AugmentSpec, Recipe
+from mscsa.training.freezing import freeze, hold_in_eval
+from mscsa.training.interrupt import StopRequest
+from mscsa.training.optimization import build_optimizer, build_scheduler
+
+_NAMED = 8
+"""Samples that a message about a non-finite step names."""
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or a gradient became NaN or infinite; nothing of that step was kept."""
+
+
+class ClassificationModule(pl.LightningModule):
+    """Loss, mixing, optimiser and schedule around a classifier.
+
+    All that is random in a step (mixing, dropout, stochastic depth) is drawn from generators seeded
+    by (seed, epoch, batch, rank), so that a resumed run draws what the uninterrupted one would have.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        *,
+        num_classes: int,
+        steps_per_epoch: int,
+    ) -> None:
+        """Take over the model: freeze, dtype and memory layout are set as the recipe says.
+
+        Args:
+            model: Images (B, 3, H, W) to logits (B, num_classes).
+            steps_per_epoch: Optimiser steps of an epoch.
+        Raises:
+            UserError: If `model.freeze` names nothing, or the model has no gradient checkpointing.
+        """
+        super().__init__()
+        self._held = freeze(model, recipe.model.freeze)
+        if recipe.run.grad_checkpointing:
+            _checkpoint_gradients(model, recipe.model.name)
+        self._layout = torch.channels_last if recipe.run.channels_last else torch.contiguous_format
+        self._input_dtype = torch.float64 if recipe.run.precision == "64-true" else torch.float32
+        # Before Lightning converts it: the moving average is copied from the model as it is now.
+        self.model = model.to(dtype=self._input_dtype, memory_format=self._layout)  # type: ignore[call-overload]
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.stop = StopRequest()
+        """Where signals arrive; all processes agree on it once per batch."""
+        self.agreed_stop = 0
+        """Signal that all processes stop for after this step; 0 for none."""
+        self.loss_value = math.nan
+        """Loss of the last batch, of this process."""
+        self.mixup = build_mixup(recipe.augment, num_classes)
+        self.criterion = build_criterion(recipe.augment)
+        self._indices: list[Tensor] = []
+
+    def train(self, mode: bool = True) -> ClassificationModule:
+        """Set the mode of all but the frozen modules, which stay in eval mode."""
+        super().train(mode)
+        hold_in_eval(self.model, self._held)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify: (B, 3, H, W) to (B, num_classes)."""
+        return self.model(images.to(dtype=self._input_dtype, memory_format=self._layout))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed every generator from the position in the run."""
+        seed = derive_seed(
+            "step", self.recipe.run.seed, self.trainer.current_epoch, batch_idx, self.global_rank
+        )
+        seed_generators(seed)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of one batch of (images, labels, indices).
+
+        Raises:
+            NonFiniteError: On all processes, if it is not finite on any.
+        """
+        images, labels, indices = batch
+        self._indices.append(indices)
+        targets = labels
+        if self.mixup is not None:
+            images, targets = self.mixup(images, labels)
+        logits = self(images)
+        loss: Tensor = self.criterion(logits, targets)
+        self.loss_value = loss.item()
+        bad, self.agreed_stop = self._agree(not math.isfinite(self.loss_value), self.stop.signum)
+        if bad:
+            self._raise_non_finite(f"loss is {self.loss_value}", _suspects(images, logits, indices))
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Check the gradients of a whole step, and clip their norm.
+
+        Raises:
+            NonFiniteError: If one is not finite, except in fp16, whose scaler skips such steps itself.
+        """
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not math.isfinite(norm.item()):
+            self._raise_non_finite(f"gradient norm is {norm.item()}", torch.cat(self._indices))
+        self._indices.clear()
+        if self.recipe.optim.clip_grad is not None:
+            clip_grads_with_norm_(parameters, self.recipe.optim.clip_grad, norm)
+
+    def configure_optimizers(self) -> Any:
+        """Build optimiser and schedule; Lightning steps the schedule after each update."""
+        optimizer = build_optimizer(self.model, self.recipe.optim)
+        scheduler = build_scheduler(
+            optimizer, self.recipe.optim, self.recipe.run.epochs, self.steps_per_epoch
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Scheduler, metric: Any | None) -> None:  # type: ignore[override]
+        """Set the learning rates of the next update."""
+        scheduler.step_update(self.trainer.global_step)
+
+    def _agree(self, bad: bool, signum: int) -> tuple[bool, int]:
+        """Take the worst over all processes, so that all leave the loop at the same step."""
+        if self.trainer.world_size == 1:
+            return bad, signum
+        flags = torch.tensor([int(bad), signum], device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags[0]), int(flags[1])
+
+    def _raise_non_finite(self, what: str, indices: Tensor) -> None:
+        dataset = self.trainer.datamodule.train_dataset  # type: ignore[attr-defined]
+        names = [dataset.describe(index) for index in indices.tolist()[:_NAMED]]
+        more = f" and {len(indices) - _NAMED} more" if len(indices) > _NAMED else ""
+        raise NonFiniteError(
+            f"{what} at step {self.trainer.global_step + 1} (epoch {self.trainer.current_epoch + 1}); "
+            f"samples: {', '.join(names)}{more}; the last checkpoint is from before it: "
+            "check these samples, or lower optim.lr or set optim.clip_grad"
+        )
+
+
+def _suspects(images: Tensor, logits: Tensor, indices: Tensor) -> Tensor:
+    """Narrow a batch down to the samples that may have made its loss non-finite.
+
+    Batch norm spreads one bad image over all logits, so the images are looked at first.
+    """
+    for values in (images, logits):
+        bad = ~values.detach().isfinite().flatten(1).all(dim=1)
+        if bad.any():
+            return indices[bad]
+    return indices
+
+
+def seed_generators(seed: int) -> None:
+    """Seed python's, numpy's and torch's generators, those of accelerators included."""
+    random.seed(seed)
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
+    torch.manual_seed(seed)
+
+
+def build_mixup(augment: AugmentSpec, num_classes: int) -> Mixup | None:
+    """Build timm's Mixup / CutMix, which also smooths the labels; None where both are off."""
+    if augment.mix_prob == 0 or (augment.mixup == 0 and augment.cutmix == 0):
+        return None
+    return Mixup(
+        mixup_alpha=augment.mixup,
+        cutmix_alpha=augment.cutmix,
+        prob=augment.mix_prob,
+        switch_prob=augment.mix_switch_prob,
+        label_smoothing=augment.label_smoothing,
+        num_classes=num_classes,
+    )
+
+
+def build_criterion(augment: AugmentSpec) -> nn.Module:
+    """Build the loss: soft targets after mixing, else cross-entropy with or without smoothing."""
+    if augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0):
+        return SoftTargetCrossEntropy()
+    if augment.label_smoothing > 0:
+        return LabelSmoothingCrossEntropy(augment.label_smoothing)
+    return nn.CrossEntropyLoss()
+
+
+def _checkpoint_gradients(model: nn.Module, name: str) -> None:
+    if not hasattr(model, "set_grad_checkpointing"):
+        raise UserError(f"model {name} has no gradient checkpointing; leave run.grad_checkpointing off")
+    model.set_grad_checkpointing()  # type: ignore[operator]

@@ -1,0 +1,94 @@
+"""`metrics.csv`: one row per logged step and per evaluation, exact across resumes."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "lr",
+    "train_loss",
+    "images_per_s",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+)
+"""`step` counts optimiser steps, `epoch` passes over the data; loss and accuracy as `Accuracy`."""
+
+
+class MetricsCsv(Logger):
+    """Append rows, each on the disk at once.
+
+    Lightning's CSVLogger deletes the previous rows when a run is resumed.
+    """
+
+    def __init__(self, path: Path, *, keep_train: int = 0, keep_val: int = 0) -> None:
+        """Continue a file.
+
+        Args:
+            path: The file; made with its first row.
+            keep_train: Rows of training steps after this one are dropped: they will come again.
+            keep_val: The same for evaluations.
+        """
+        super().__init__()
+        self.path = path
+        self._keep = {"train_loss": keep_train, "val_loss": keep_val}
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for it; there is one such file per run."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """As `name`."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Leave them to `config.yaml`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write one row."""
+        if self._keep:
+            self._drop_rows_to_come()
+            self._keep = {}
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            if is_new:
+                writer.writeheader()
+            writer.writerow({"step": step, **metrics})
+
+    def _drop_rows_to_come(self) -> None:
+        rows = [row for row in read_metrics(self.path) if self._is_kept(row)]
+        if not rows:
+            self.path.unlink(missing_ok=True)
+            return
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+    def _is_kept(self, row: Mapping[str, str]) -> bool:
+        return all(not row[kind] or int(row["step"]) <= last for kind, last in self._keep.items())
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Read the whole rows of a `metrics.csv`; a last one that a kill cut off is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]

@@ -1,0 +1,275 @@
+"""One run from a recipe to its result, new or resumed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import nn
+
+from mscsa.data import build_datasets, derive_seed
+from mscsa.data.image_folder import class_folders, split_folder
+from mscsa.data.scenes import CLASS_NAMES
+from mscsa.errors import UserError
+from mscsa.evaluation.classifier import choose_device
+from mscsa.evaluation.models import build_model, check_image_size, resolved_spec
+from mscsa.evaluation.weights_file import INPUT_FIELDS, ClassifierInfo
+from mscsa.recipes.spec import DataSpec, Recipe
+from mscsa.training import run_folder
+from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage
+from mscsa.training.checkpointing import (
+    LAST,
+    AtomicCheckpointIO,
+    SaveLast,
+    check_free_space,
+    read_checkpoint,
+    remove_leftovers,
+)
+from mscsa.training.checks import check_recipe
+from mscsa.training.classification import ClassificationModule, seed_generators
+from mscsa.training.data_module import ClassificationData
+from mscsa.training.metrics_log import MetricsCsv
+from mscsa.training.resuming import check_same_run, run_identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a finished run came to; `result.json` holds the same."""
+
+    recipe: str
+    """Name of the recipe."""
+    seed: int
+    top1: float
+    """Last evaluation on the validation set, in %."""
+    top5: float
+    loss: float
+    """Cross-entropy there, in nats."""
+    best_top1: float
+    """Best evaluation; `best.safetensors` holds its weights."""
+    best_epoch: float
+    steps: int
+    """Optimiser steps."""
+    num_parameters: int
+    seconds: float
+    """Time of training and evaluation, over all sessions."""
+
+
+def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False) -> RunResult:
+    """Train, evaluate and export as a recipe says.
+
+    The folder gets `config.yaml`, `environment.json`, `metrics.csv`, `tensorboard/`, `last.ckpt`,
+    `best.safetensors`, `last.safetensors` and `result.json`. With several processes each runs this
+    function; the first one writes.
+
+    Args:
+        out_dir: Folder of the run; a new one, or with `resume` that of a run to go on with.
+        resume: Go on from `last.ckpt` as if the run had never stopped. A finished run gives its
+            result again.
+    Raises:
+        UserError: If recipe, data, folder or checkpoint is not usable.
+        NonFiniteError: If the loss or a gradient is not finite.
+        Interrupted: On SIGTERM or SIGINT, after saving.
+    """
+    with _quiet_lightning():
+        return _train(recipe, Path(out_dir), resume=resume)
+
+
+def _train(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult:
+    device = choose_device(recipe.run.accelerator)
+    check_recipe(recipe, device)
+    if recipe.run.threads is not None:
+        torch.set_num_threads(recipe.run.threads)
+    saved = read_checkpoint(folder / LAST) if resume else None
+    session = _build_session(recipe, folder, device, saved)
+    trainer = session.trainer
+    if trainer.is_global_zero:
+        run_folder.open_run_folder(folder, recipe, resume=resume)
+        remove_leftovers(folder)
+        check_free_space(folder, session.module.model, recipe.optim)
+        run_folder.record_environment(folder, recipe.run.seed, device, trainer.world_size)
+    trainer.fit(
+        session.module,
+        datamodule=session.data,
+        ckpt_path=folder / LAST if resume else None,
+        weights_only=True,
+    )
+    result = _result(recipe, session)
+    if trainer.is_global_zero:
+        text = json.dumps(asdict(result), indent=2) + "\n"
+        run_folder.write_text(folder / run_folder.RESULT, text)
+    return result
+
+
+@dataclass(frozen=True)
+class _Session:
+    """The parts of a run that work together."""
+
+    module: ClassificationModule
+    data: ClassificationData
+    trainer: pl.Trainer
+    evaluate: Evaluate
+
+
+def _build_session(
+    recipe: Recipe, folder: Path, device: torch.device, saved: dict[str, Any] | None
+) -> _Session:
+    """Build model, data and trainer, and check that they may go on from `saved`."""
+    seed_generators(derive_seed("model", recipe.run.seed))
+    num_classes = _count_classes(recipe.data)
+    model = _build_model(recipe, num_classes, is_resumed=saved is not None)
+    model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
+    sets = build_datasets(recipe.data, recipe.augment, model_cfg, recipe.run.seed)
+    data = ClassificationData(recipe, *sets)
+    if data.steps_per_epoch == 0:
+        raise UserError(
+            f"the training set has {len(sets[0])} images, fewer than data.batch_size "
+            f"{recipe.data.batch_size}; lower it to at most that"
+        )
+    info = _describe(recipe, model, model_cfg, sets[0].class_names)
+    module = ClassificationModule(
+        model, recipe, num_classes=num_classes, steps_per_epoch=data.steps_per_epoch
+    )
+    world_size = recipe.run.devices * recipe.run.num_nodes
+    identity = run_identity(recipe, world_size, *sets)
+    total_steps = recipe.run.epochs * data.steps_per_epoch
+    if recipe.run.max_steps is not None:
+        total_steps = min(total_steps, recipe.run.max_steps)
+    if saved is not None:
+        _check_saved(saved, identity, folder / LAST, total_steps)
+    average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
+    save_last = SaveLast(folder, recipe.run.checkpoint_every, identity)
+    evaluate = Evaluate(
+        folder,
+        recipe,
+        info,
+        total_steps=total_steps,
+        resumed_step=saved["global_step"] if saved else 0,
+        average=average,
+        save_last=save_last,
+    )
+    is_terminal = sys.stdout.isatty()
+    callbacks: list[Callback] = [] if average is None else [average]
+    callbacks += [RichProgressBar(leave=True)] if is_terminal else []
+    # The order matters: what `SaveLast` keeps must be done before it.
+    log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, lines=not is_terminal)
+    callbacks += [log_steps, evaluate, save_last]
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=recipe.run.devices,
+        num_nodes=recipe.run.num_nodes,
+        strategy="ddp" if world_size > 1 else "auto",
+        precision=recipe.run.precision,
+        sync_batchnorm=recipe.run.sync_batchnorm,
+        max_epochs=recipe.run.epochs,
+        max_steps=total_steps,
+        accumulate_grad_batches=recipe.run.accumulate,
+        use_distributed_sampler=False,
+        logger=_loggers(folder, saved),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal,
+        default_root_dir=folder,
+    )
+    return _Session(module, data, trainer, evaluate)
+
+
+def _count_classes(data: DataSpec) -> int:
+    """Count the classes before the data sets are built, which need the model's preprocessing."""
+    if data.kind == "scenes":
+        return len(CLASS_NAMES)
+    if data.root is None:
+        raise UserError("data.root is missing: give --data.root PATH, the folder that holds train/ and val/")
+    return len(class_folders(split_folder(data.root, "train")))
+
+
+def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Module:
+    spec, image_size = recipe.model, recipe.data.image_size
+    if is_resumed:  # the checkpoint holds all weights
+        spec = replace(spec, pretrained=False, checkpoint=None)
+    model = build_model(spec, num_classes, image_size=image_size)
+    check_image_size(model, spec.name, image_size)
+    return model
+
+
+def _describe(
+    recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], class_names: list[str]
+) -> ClassifierInfo:
+    return ClassifierInfo(
+        model=resolved_spec(recipe.model, model),
+        data=recipe.data,
+        class_names=tuple(class_names),
+        input={key: model_cfg[key] for key in INPUT_FIELDS if key in model_cfg},
+        provenance={
+            "recipe": asdict(recipe),
+            "versions": run_folder.package_versions(),
+            "git_commit": run_folder.git_commit(),
+        },
+    )
+
+
+def _check_saved(saved: dict[str, Any], identity: dict[str, Any], path: Path, total_steps: int) -> None:
+    check_same_run(saved["mscsa"], identity, path)
+    if saved["global_step"] > total_steps:
+        raise UserError(
+            f"{path} is at step {saved['global_step']}, beyond the end of this run at {total_steps}: "
+            "raise run.max_steps or run.epochs"
+        )
+
+
+def _loggers(folder: Path, saved: dict[str, Any] | None) -> list[Logger]:
+    step = saved["global_step"] if saved else 0
+    evaluated = saved["callbacks"][Evaluate.__qualname__]["evaluated_step"] if saved else 0
+    return [
+        MetricsCsv(folder / run_folder.METRICS, keep_train=step, keep_val=evaluated),
+        TensorBoardLogger(
+            folder,
+            name="",
+            version="tensorboard",
+            default_hp_metric=False,
+            # Events after the checkpoint come again.
+            purge_step=step + 1 if saved else None,
+        ),
+    ]
+
+
+def _result(recipe: Recipe, session: _Session) -> RunResult:
+    evaluate = session.evaluate
+    return RunResult(
+        recipe=recipe.name,
+        seed=recipe.run.seed,
+        top1=evaluate.latest["top1"],
+        top5=evaluate.latest["top5"],
+        loss=evaluate.latest["loss"],
+        best_top1=evaluate.best["top1"],
+        best_epoch=evaluate.best["epoch"],
+        steps=evaluate.evaluated_step,
+        num_parameters=sum(p.numel() for p in session.module.model.parameters()),
+        seconds=evaluate.seconds,
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advice and banners; its errors stay."""
+    lightning_logger = logging.getLogger("lightning.pytorch")
+    level = lightning_logger.level
+    lightning_logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        lightning_logger.setLevel(level)

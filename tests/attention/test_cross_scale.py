@@ -1,0 +1,144 @@
+"""Cross-scale attention: equations (1)-(9) against the oracle, and no token x token matrix."""
+
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from mscsa.attention import CrossScaleAttention
+from mscsa.attention import cross_scale as cross_scale_file
+from mscsa.attention.config import Downsampling
+from mscsa.attention.cross_scale import downsampled_sizes, scaled_dot_product
+from tests.attention import oracle
+from tests.attention.weights import attention_weights, images, randomise, relative_error
+
+VARIANTS = get_args(Downsampling)
+SIZES = [(7, 7), (8, 5), (1, 1), (2, 9), (13, 6)]
+
+
+def build(downsampling: str = "parallel_dwconv", *, channels: int = 10, **fields) -> CrossScaleAttention:
+    fields = {"num_heads": 3, "head_dim": 4, **fields}
+    return randomise(CrossScaleAttention(channels, downsampling=downsampling, **fields))
+
+
+def oracle_error(csa: CrossScaleAttention, x: torch.Tensor, downsampling: str) -> float:
+    expected = oracle.cross_scale_attention(x.numpy(), attention_weights(csa, downsampling))
+    return relative_error(csa(x), expected)
+
+
+@pytest.mark.parametrize("parallel_conv", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("downsampling", VARIANTS)
+def test_whole_attention_matches_the_oracle(downsampling, size, parallel_conv):
+    csa = build(downsampling, parallel_conv=parallel_conv)
+    assert oracle_error(csa, images((2, 10, *size)), downsampling) <= 1e-10
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("downsampling", VARIANTS)
+def test_scales_eq_2_and_3(downsampling, size):
+    csa = build(downsampling)
+    x = images((2, 10, *size))
+    expected = oracle.scales(x.numpy(), attention_weights(csa, downsampling).downsamples, downsampling)
+    ours = csa.scales(x)
+    assert len(ours) == len(expected)
+    assert all(relative_error(a, b) <= 1e-12 for a, b in zip(ours, expected, strict=True))
+    assert tuple(tuple(m.shape[2:]) for m in ours) == downsampled_sizes(size, downsampling)
+
+
+def test_projections_eq_1_4_5():
+    csa = build()
+    weights = attention_weights(csa, "parallel_dwconv")
+    x = images((2, 10, 7, 5))
+    maps = oracle.scales(x.numpy(), weights.downsamples, "parallel_dwconv")
+    query, key, value, value_map = csa.project_scales(x)
+    assert query.shape == (2, 3, 35, 4) and key.shape == (2, 3, 35 + 12 + 6, 4)
+    assert value.shape == (2, 3, 53, 8)
+    joined = {"query": query, "key": key, "value": value}
+    ours = {name: t.transpose(1, 2).flatten(2) for name, t in joined.items()}  # (B, tokens, N*e)
+    expected = {
+        "query": [oracle.project(x.numpy(), weights.query)],
+        "key": [oracle.project(m, k) for m, k in zip(maps, weights.keys, strict=True)],
+        "value": [oracle.project(m, v) for m, v in zip(maps, weights.values, strict=True)],
+    }
+    for name, parts in expected.items():
+        tokens = torch.cat([torch.from_numpy(oracle.tokens_of(p)) for p in parts], dim=1)
+        assert relative_error(ours[name], tokens.numpy()) <= 1e-12, name
+    assert relative_error(value_map, oracle.project(x.numpy(), weights.values[0])) <= 1e-12
+
+
+def test_attention_eq_6():
+    query, key, value = images((1, 2, 9, 5)), images((1, 2, 13, 5), 1), images((1, 2, 13, 10), 2)
+    ours = scaled_dot_product(query, key, value)
+    for head in range(2):
+        parts = (t[0, head].numpy() for t in (query, key, value))
+        assert relative_error(ours[0, head], oracle.attend(*parts)) <= 1e-12
+
+
+def test_parallel_convolution_path_eq_8():
+    csa = build()
+    value_map = images((2, 24, 5, 6))
+    parallel = attention_weights(csa, "parallel_dwconv").parallel
+    assert parallel is not None
+    expected = oracle.convolve(oracle.hard_swish(value_map.numpy()), parallel)
+    assert relative_error(csa.convolve_value(value_map), expected) <= 1e-12
+
+
+@pytest.mark.parametrize("downsampling", VARIANTS)
+def test_gradient(downsampling):
+    csa = build(downsampling, channels=4, num_heads=2, head_dim=2)
+    x = images((1, 4, 4, 3)).requires_grad_()
+    assert torch.autograd.gradcheck(csa, x)
+
+
+def test_the_oracle_notices_a_missing_scale(monkeypatch):
+    """The reference is sharp: attention without 1/sqrt(d) disagrees with it."""
+
+    def unscaled(query, key, value):
+        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+
+    monkeypatch.setattr(cross_scale_file, "scaled_dot_product", unscaled)
+    assert oracle_error(build(), images((2, 10, 7, 7)), "parallel_dwconv") > 1e-4
+
+
+def test_the_oracle_notices_swapped_scales(monkeypatch):
+    """The reference is sharp: X_1 and X_2 in the other order disagree with it."""
+    original = CrossScaleAttention.scales
+
+    def swapped(self, x):
+        fine, first, second = original(self, x)
+        return [fine, second, first]
+
+    monkeypatch.setattr(CrossScaleAttention, "scales", swapped)
+    assert oracle_error(build(), images((2, 10, 7, 7)), "parallel_dwconv") > 1e-4
+
+
+def profiled_operators(*, requires_grad: bool) -> tuple[set[str], int]:
+    """Operators of one CSA on 1536 query and 2100 key tokens; bytes of the largest allocation."""
+    csa = CrossScaleAttention(32, num_heads=4, head_dim=12)
+    x = torch.randn(1, 32, 32, 48, requires_grad=requires_grad)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as report:
+        out = csa(x)
+        if requires_grad:
+            out.sum().backward()
+    events = report.events()
+    return {event.name for event in events}, max(event.self_cpu_memory_usage for event in events)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_no_token_by_token_matrix_is_kept(requires_grad):
+    """Without the padding of query and key torch falls back to the path that materialises."""
+    operators, largest = profiled_operators(requires_grad=requires_grad)
+    assert any("flash_attention_for_cpu" in name for name in operators)
+    assert not any("attention_math" in name for name in operators)
+    assert largest < 1536 * 2100 * 4  # not even the matrix of one of the four heads
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_activations_stay_finite_in_half_precision(dtype):
+    csa = build()
+    x = 60 * images((2, 10, 7, 7)).float()
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.isfinite(csa.float()(x)).all()

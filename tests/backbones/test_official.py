@@ -1,0 +1,175 @@
+"""Official checkpoints load in one line, entirely or not at all."""
+
+import logging
+import re
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from mscsa.attention import MSCSA, MSCSAConfig
+from mscsa.backbones.official import load_official
+from mscsa.backbones.topformer import SIZES, build_dense_topformer
+from mscsa.backbones.topformer_parts import STRIDES
+from mscsa.errors import UserError
+from tests.backbones.golden import fill, load_golden
+
+
+def classifier_checkpoint(name: str = "topformer_tiny") -> dict[str, torch.Tensor]:
+    return fill(timm.create_model(name)).state_dict()
+
+
+def assert_holds(model, checkpoint, keys):
+    """Fail unless the entries `keys` of `model` are those of `checkpoint`."""
+    state = model.state_dict()
+    assert keys
+    assert all(torch.equal(state[key], checkpoint[key]) for key in keys)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_size_loads(name):
+    checkpoint = classifier_checkpoint(name)
+    model = timm.create_model(name)
+    load_official(model, checkpoint)
+    assert_holds(model, checkpoint, list(model.state_dict()))
+
+
+@pytest.mark.parametrize("wrapper", ["model", "state_dict", "state_dict_ema"])
+def test_wrapped_dictionaries_load(wrapper):
+    checkpoint = classifier_checkpoint()
+    model = timm.create_model("topformer_tiny")
+    load_official(model, {"epoch": 3, wrapper: checkpoint})
+    assert_holds(model, checkpoint, list(checkpoint))
+
+
+def test_averaged_weights_go_first():
+    checkpoint = classifier_checkpoint()
+    raw = {key: torch.zeros_like(value) for key, value in checkpoint.items()}
+    model = timm.create_model("topformer_tiny")
+    load_official(model, {"state_dict": raw, "state_dict_ema": checkpoint})
+    assert_holds(model, checkpoint, list(checkpoint))
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_files_load(tmp_path, suffix):
+    checkpoint = classifier_checkpoint()
+    path = tmp_path / f"topformer.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": checkpoint}, path)
+    else:
+        save_file(checkpoint, path)
+    model = timm.create_model("topformer_tiny")
+    load_official(model, path)
+    assert_holds(model, checkpoint, list(checkpoint))
+
+
+def test_a_missing_key_is_refused_and_changes_nothing():
+    checkpoint = classifier_checkpoint()
+    del checkpoint["trans.transformer_blocks.2.mlp.dwconv.bias"]
+    model = timm.create_model("topformer_tiny")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    message = r"1 missing \(trans\.transformer_blocks\.2\.mlp\.dwconv\.bias\)"
+    with pytest.raises(UserError, match=message) as error:
+        load_official(model, checkpoint)
+    assert "\n" not in str(error.value)
+    assert_holds(model, before, list(before))
+
+
+def test_other_size_and_classes_are_refused():
+    checkpoint = classifier_checkpoint("topformer_small")
+    with pytest.raises(UserError, match=r"of another shape \(tpm.layer2.conv.4.c.weight"):
+        load_official(timm.create_model("topformer_tiny"), checkpoint)
+    message = r"2 of another shape \(head.l.weight \(1000, 296\) instead of \(10, 296\)"
+    with pytest.raises(UserError, match=message):
+        load_official(timm.create_model("topformer_small", num_classes=10), checkpoint)
+
+
+def test_unexpected_keys_are_refused():
+    checkpoint = classifier_checkpoint() | {"tpm.norm.weight": torch.ones(3), "epoch": 4}
+    with pytest.raises(UserError, match=r"2 unexpected \(tpm.norm.weight, epoch\)"):
+        load_official(timm.create_model("topformer_tiny"), checkpoint)
+
+
+def test_a_classifier_does_not_come_from_a_dense_checkpoint():
+    checkpoint = build_dense_topformer("topformer_tiny").state_dict()
+    with pytest.raises(UserError, match=r"7 missing \(head.bn.weight"):
+        load_official(timm.create_model("topformer_tiny"), checkpoint)
+
+
+def test_a_model_without_official_layout_is_refused():
+    with pytest.raises(UserError, match="known for ResNet: give one of TopFormer"):
+        load_official(timm.create_model("resnet18"), {})
+
+
+def test_dense_form_starts_from_a_classifier(caplog):
+    checkpoint = classifier_checkpoint()
+    model = build_dense_topformer("topformer_tiny")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with caplog.at_level(logging.INFO, logger="mscsa"):
+        load_official(model, {"state_dict_ema": checkpoint})
+    assert "left as built: SIM" in caplog.text
+    assert_holds(model, checkpoint, [key for key in before if not key.startswith("SIM.")])
+    assert_holds(model, before, [key for key in before if key.startswith("SIM.")])
+
+
+def test_dense_form_without_head_needs_its_injection():
+    checkpoint = {k: v for k, v in classifier_checkpoint().items() if not k.startswith("head.")}
+    with pytest.raises(UserError, match=r"54 missing \(SIM.1.local_embedding.conv.weight"):
+        load_official(build_dense_topformer("topformer_tiny"), checkpoint)
+
+
+def test_dense_form_takes_the_backbone_of_a_segmentor():
+    checkpoint = load_golden("topformer_t_seg").state_dict()
+    model = build_dense_topformer("topformer_tiny")
+    load_official(model, checkpoint)
+    bare = {key.removeprefix("backbone."): value for key, value in checkpoint.items()}
+    assert_holds(model, bare, list(model.state_dict()))
+    missing = {k: v for k, v in checkpoint.items() if k != "backbone.SIM.2.global_act.bn.bias"}
+    with pytest.raises(UserError, match=r"1 missing \(SIM.2.global_act.bn.bias\)"):
+        load_official(model, missing)
+
+
+def test_another_extractor_keeps_its_weights():
+    mscsa = MSCSA(SIZES["topformer_tiny"].channels, STRIDES, MSCSAConfig(pool_stride=64))
+    model = build_dense_topformer("topformer_tiny", extractor=mscsa)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    checkpoint = classifier_checkpoint()
+    load_official(model, checkpoint)
+    assert_holds(model, before, [key for key in before if key.startswith("trans.")])
+    assert_holds(model, checkpoint, [key for key in before if key.startswith("tpm.")])
+
+
+@pytest.mark.parametrize("levels", [4, (0, 1)])
+def test_pyramids_load_from_a_classifier(levels):
+    checkpoint = classifier_checkpoint()
+    model = timm.create_model("topformer_tiny", features_only=True, out_indices=levels)
+    load_official(model, checkpoint)
+    assert_holds(model.model, checkpoint, list(model.model.state_dict()))
+
+
+def official_pvt_v2_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename timm's PVTv2 keys to the authors' (whai362/PVT, branch v2)."""
+    renamed = {}
+    for key, value in state_dict.items():
+        key = re.sub(r"^patch_embed\.", "patch_embed1.", key)
+        for pattern, name in (
+            (r"^stages\.(\d)\.downsample\.", "patch_embed{}."),
+            (r"^stages\.(\d)\.blocks\.", "block{}."),
+            (r"^stages\.(\d)\.norm\.", "norm{}."),
+        ):
+            key = re.sub(pattern, lambda m, name=name: name.format(int(m[1]) + 1), key)
+        renamed[key.replace(".mlp.dwconv.", ".mlp.dwconv.dwconv.")] = value
+    return renamed
+
+
+def test_pvt_v2_loads():
+    expected = fill(timm.create_model("pvt_v2_b0")).state_dict()
+    checkpoint = official_pvt_v2_keys(expected)
+    assert "block1.0.mlp.dwconv.dwconv.weight" in checkpoint and "norm4.weight" in checkpoint
+    model = timm.create_model("pvt_v2_b0")
+    load_official(model, checkpoint)
+    assert_holds(model, expected, list(expected))
+    del checkpoint["block3.1.attn.kv.weight"]
+    with pytest.raises(UserError, match=r"1 missing \(stages.2.blocks.1.attn.kv.weight\)"):
+        load_official(model, checkpoint)

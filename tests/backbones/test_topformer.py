@@ -1,0 +1,182 @@
+"""TopFormer computes what the official code computes, costs what it costs, and works dense."""
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from mscsa.attention import MSCSA, MSCSAConfig
+from mscsa.backbones.official import load_official
+from mscsa.backbones.topformer import SIZES, DenseTopFormer, build_dense_topformer
+from mscsa.backbones.topformer_parts import (
+    STRIDES,
+    SemanticsExtractor,
+    SemanticsInjection,
+    TransformerBlock,
+)
+from mscsa.macs import count_macs, count_parameters
+from tests.backbones.golden import SIZES as IMAGE_SIZES
+from tests.backbones.golden import compare, fill, golden_input, load_golden
+
+OFFICIAL = {"t": "topformer_tiny", "b": "topformer_base"}
+# Facts of the official models: parameters of the whole model and of its parts.
+PARAMETERS = {
+    "topformer_tiny": {"": 1_503_304, "tpm": 256_832, "trans": 1_037_056, "head": 209_416},
+    "topformer_small": {"": 3_105_928, "tpm": 688_272, "trans": 2_120_064, "head": 297_592},
+    "topformer_base": {"": 5_068_872, "tpm": 1_097_056, "trans": 3_586_048, "head": 385_768},
+}
+DENSE_PARAMETERS = {
+    "topformer_tiny": {"": 1_369_920, "SIM": 76_032},
+    "topformer_small": {"": 2_968_464, "SIM": 160_128},
+    "topformer_base": {"": 4_958_048, "SIM": 274_944},
+}
+MACS_224 = {"topformer_tiny": 120.24e6, "topformer_small": 227.62e6, "topformer_base": 364.35e6}
+
+
+def official_model(size: str, kind: str) -> nn.Module:
+    """Build the model of golden file `topformer_SIZE_KIND` (of `seg`, the backbone)."""
+    name = OFFICIAL[size]
+    model = timm.create_model(name) if kind == "cls" else build_dense_topformer(name)
+    return model.eval()
+
+
+def run_recorded(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
+    """Run `model` and give its features by their names in the golden files."""
+    recorded: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        def hook(module, args, output):
+            recorded[name] = output
+
+        return hook
+
+    block = "trans.transformer_blocks.0"
+    for name in ("tpm", "tpm.stem", "tpm.layer1", "tpm.layer2", "trans", block, f"{block}.attn"):
+        model.get_submodule(name).register_forward_hook(keep(name))
+    model.get_submodule(block).register_forward_pre_hook(
+        lambda module, args: recorded.__setitem__("ppa", args[0])
+    )
+    with torch.no_grad():
+        output = model(image)
+    recorded |= {f"tpm_out{i}": level for i, level in enumerate(recorded.pop("tpm"))}
+    if isinstance(model, DenseTopFormer):
+        return recorded | {f"sim_out{i}": level for i, level in enumerate(output)}
+    return recorded | {"tpm_out4": recorded["trans"], "logits": output}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("tag", IMAGE_SIZES)
+@pytest.mark.parametrize("kind", ["cls", "backbone", "seg"])
+@pytest.mark.parametrize("size", OFFICIAL)
+def test_outputs_are_the_official_ones(size, kind, tag, dtype):
+    golden = load_golden(f"topformer_{size}_{kind}")
+    model = official_model(size, kind)
+    load_official(model, golden.state_dict())
+    features = run_recorded(model.to(dtype), golden_input(*IMAGE_SIZES[tag]).to(dtype))
+    named = set(golden.features(tag)) - {"seg_logits"}  # of the segmentor's head
+    assert named == set(features)
+    for name in named:
+        compare(golden, tag, name, features[name], dtype)
+
+
+@pytest.mark.parametrize("kind", ["cls", "backbone"])
+@pytest.mark.parametrize("size", OFFICIAL)
+def test_keys_are_the_official_ones_in_order(size, kind):
+    expected = load_golden(f"topformer_{size}_{kind}").keys
+    state = official_model(size, kind).state_dict()
+    assert [(key, tuple(value.shape)) for key, value in state.items()] == expected
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_parameters_are_the_official_ones(name):
+    model, dense = timm.create_model(name), build_dense_topformer(name)
+    for part, expected in PARAMETERS[name].items():
+        assert count_parameters(model.get_submodule(part)) == expected, part
+    for part, expected in DENSE_PARAMETERS[name].items():
+        assert count_parameters(dense.get_submodule(part)) == expected, part
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_macs_are_the_official_ones(name):
+    assert count_macs(timm.create_model(name)) == pytest.approx(MACS_224[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("size", OFFICIAL)
+@pytest.mark.parametrize("kind", ["cls", "backbone"])
+def test_macs_are_exact_where_the_official_count_is_known(size, kind):
+    macs = load_golden(f"topformer_{size}_{kind}").meta["macs_224"]
+    assert count_macs(official_model(size, kind)) == macs
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("image_size", [(96, 160), (97, 131), (32, 32)])
+def test_dense_form_gives_three_maps(name, image_size):
+    model = build_dense_topformer(name, in_chans=4).eval()
+    maps = model(torch.randn(1, 4, *image_size))
+    channels = SIZES[name].injected_channels
+    expected = [(1, channels, *(-(-side // s) for side in image_size)) for s in STRIDES[1:]]
+    assert [tuple(x.shape) for x in maps] == expected
+
+
+def test_dense_form_gives_every_parameter_a_gradient():
+    model = fill(build_dense_topformer("topformer_tiny")).double().eval()
+    sum(x.square().mean() for x in model(golden_input(97, 131).double())).backward()
+    dead = {n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() <= 1e-12}
+    # A shift of all keys shifts a query's logits alike, which the softmax takes out.
+    assert dead == {f"trans.transformer_blocks.{i}.attn.to_k.bn.bias" for i in range(4)}
+
+
+def test_dense_form_takes_mscsa_as_extractor():
+    size = SIZES["topformer_tiny"]
+    mscsa = MSCSA(size.channels, STRIDES, MSCSAConfig(pool_stride=64, num_heads=2))
+    model = build_dense_topformer("topformer_tiny", extractor=mscsa).train()
+    maps = model(torch.randn(2, 3, 128, 192))
+    assert [tuple(x.shape) for x in maps] == [(2, 128, 16, 24), (2, 128, 8, 12), (2, 128, 4, 6)]
+    sum(x.square().sum() for x in maps).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize(("stride", "expected"), [(64, (2, 3)), (32, (3, 5)), (16, (6, 9)), (128, (1, 2))])
+def test_extractor_pools_any_pyramid_to_its_stride(stride, expected):
+    channels, strides = (8, 16, 24), (8, 16, 32)
+    maps = [torch.randn(1, c, -(-83 // s), -(-140 // s)) for c, s in zip(channels, strides, strict=True)]
+    extractor = SemanticsExtractor(channels, strides, num_heads=2, pool_stride=stride).eval()
+    assert extractor(maps).shape == (1, 48, *expected)
+
+
+def test_drop_path_rises_from_zero():
+    blocks = timm.create_model("topformer_tiny", drop_path_rate=0.3).trans.transformer_blocks
+    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_a_dropped_block_passes_its_input():
+    block = TransformerBlock(16, num_heads=2, head_dim=4, mlp_ratio=2.0, drop_path=1.0)
+    x = torch.randn(2, 16, 3, 3)
+    torch.testing.assert_close(fill(block).train()(x), x, rtol=0, atol=0)
+    assert not torch.equal(block.eval()(x), x)
+
+
+def test_a_new_block_is_its_feed_forward_alone():
+    block = timm.create_model("topformer_tiny").trans.transformer_blocks[0].eval()
+    x = torch.randn(1, 208, 3, 3)
+    torch.testing.assert_close(block(x), x + block.mlp(x))
+    assert block.mlp(x).abs().max() > 0
+
+
+def test_tokens_of_other_width_are_refused():
+    injection = SemanticsInjection((16, 32, 64, 96), 128)
+    maps = [torch.randn(1, c, 8, 8) for c in (16, 32, 64, 96)]
+    with pytest.raises(ValueError, match="104 token channels .* give 208"):
+        injection(maps, torch.randn(1, 104, 2, 2))
+
+
+def test_unknown_dense_size_is_refused():
+    with pytest.raises(ValueError, match="'topformer_huge': give one of topformer_tiny"):
+        build_dense_topformer("topformer_huge")
+
+
+def test_training_on_one_value_per_channel_is_one_clear_line():
+    with pytest.raises(ValueError, match="more than 1 value per channel when training") as error:
+        timm.create_model("topformer_tiny").train()(torch.randn(1, 3, 64, 64))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,222 @@
+"""Reading images: every common mode comes out right, every bad file as one line with its name."""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from mscsa.data import load_image
+from mscsa.errors import UserError
+
+RNG = np.random.default_rng(0)
+NOISE = Image.fromarray(RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+FORMATS = [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("BMP", "bmp"), ("GIF", "gif"),
+           ("TIFF", "tif"), ("PPM", "ppm")]  # fmt: skip
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def refusal(path, **options):
+    """The one line with which a file is refused; warnings are errors here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError) as caught:
+            load_image(path, **options)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ") and "\n" not in line and "; " in line
+    return line
+
+
+@pytest.mark.parametrize(("format_", "extension"), FORMATS)
+def test_every_named_format_is_read(tmp_path, format_, extension):
+    image = load_image(saved(NOISE, tmp_path / f"a.{extension}", format=format_))
+    assert (image.mode, image.size) == ("RGB", (80, 60))
+    if format_ in ("PNG", "BMP", "TIFF", "PPM"):
+        assert np.array_equal(image, NOISE)
+
+
+@pytest.mark.parametrize(("format_", "extension"), FORMATS)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated(tmp_path, format_, extension, share):
+    buffer = io.BytesIO()
+    NOISE.save(buffer, format_)
+    path = tmp_path / f"cut.{extension}"
+    path.write_bytes(buffer.getvalue()[: int(share * len(buffer.getvalue()))])
+    assert "damaged" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.jpg", b"", "empty file"),
+        ("text.jpg", b"this is a text\n" * 20, "not an image of a supported format"),
+        ("page.png", b"<html><body>404</body></html>", "not an image of a supported format"),
+        ("zeros.jpg", bytes(4096), "not an image of a supported format"),
+        ("start.jpg", b"\xff\xd8\xff\xe0", "damaged"),
+        ("start.png", b"\x89PNG\r\n\x1a\n", "damaged"),
+    ],
+)
+def test_no_image(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert reason in refusal(path)
+
+
+def test_damaged_bytes_in_the_middle_never_escape_as_another_exception(tmp_path):
+    for format_, extension in FORMATS:
+        buffer = io.BytesIO()
+        NOISE.save(buffer, format_)
+        for trial in range(40):
+            data = bytearray(buffer.getvalue())
+            for place in RNG.integers(0, min(len(data), 400), 6):
+                data[place] = RNG.integers(256)
+            path = tmp_path / f"{trial}.{extension}"
+            path.write_bytes(data)
+            try:
+                assert load_image(path, max_pixels=10**6).mode == "RGB"
+            except UserError as error:
+                assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_missing_folder_and_unreadable(tmp_path, monkeypatch):
+    assert "no such file" in refusal(tmp_path / "none.jpg")
+    assert "is a directory" in refusal(tmp_path)
+    link = tmp_path / "link.jpg"
+    link.symlink_to(tmp_path / "gone.jpg")
+    assert "no such file" in refusal(link)
+    locked = saved(NOISE, tmp_path / "locked.png")
+    locked.chmod(0)
+    if os.access(locked, os.R_OK):  # root reads everything: let the system call refuse instead
+
+        def refuse(*args, **kwargs):
+            raise PermissionError(13, "Permission denied", str(locked))
+
+        monkeypatch.setattr(Image, "open", refuse)
+    assert "permission denied" in refusal(locked)
+
+
+def png_header_of(width, height):
+    """A PNG of a given size by its header, with hardly any data behind it."""
+
+    def chunk(kind, content):
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(10_000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(10_000, 9_000), (30_000, 30_000), (60_000, 60_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch, size):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header_of(*size))
+
+    def decode(self):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    assert "more than the allowed 89478485 pixels" in refusal(path)
+
+
+def test_the_limit_is_the_callers(tmp_path):
+    path = saved(NOISE, tmp_path / "a.png")
+    assert "80x60 is more than the allowed 4799 pixels" in refusal(path, max_pixels=4799)
+    assert load_image(path, max_pixels=4800).size == (80, 60)
+
+
+def test_a_strip_that_resizing_would_blow_up_is_refused(tmp_path):
+    assert "201x1" in refusal(saved(Image.new("RGB", (201, 1)), tmp_path / "strip.png"))
+    assert load_image(saved(Image.new("RGB", (200, 1)), tmp_path / "ok.png")).size == (200, 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = (255, 0, 0)
+    upright[:8, 16:] = (0, 255, 0)
+    upright[8:, :16] = (0, 0, 255)
+    stored = {  # what a camera writes for each value, so that a viewer shows `upright`
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.swapaxes(0, 1), 6: np.rot90(upright, 1), 7: np.rot90(upright.swapaxes(0, 1), 2),
+        8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(Image.fromarray(np.ascontiguousarray(stored)), tmp_path / "a.png", exif=exif)
+    assert np.array_equal(load_image(path), upright)
+
+
+def test_broken_exif_does_not_lose_the_image(tmp_path):
+    path = saved(NOISE, tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_image(path).size == (80, 60)
+
+
+def test_cmyk_keeps_its_colours(tmp_path):
+    red = Image.new("RGB", (32, 32), (220, 20, 30))
+    path = saved(red.convert("CMYK"), tmp_path / "a.jpg", quality=95)
+    assert Image.open(path).mode == "CMYK"
+    assert np.allclose(load_image(path), (220, 20, 30), atol=6)
+
+
+@pytest.mark.parametrize("extension", ["png", "tif", "pgm"])
+def test_grey_of_16_bits_is_scaled_not_clipped(tmp_path, extension):
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    path = tmp_path / f"a.{extension}"
+    if extension == "pgm":
+        path.write_bytes(b"P5 16 16 65535\n" + ramp.astype(">u2").tobytes())
+    else:
+        Image.fromarray(ramp).save(path)
+    grey = np.asarray(load_image(path))
+    assert grey.shape == (16, 16, 3)
+    assert np.array_equal(grey[..., 0].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_grey_without_a_fixed_range_is_refused(tmp_path, dtype):
+    path = saved(Image.fromarray(np.ones((8, 8), dtype)), tmp_path / "a.tif")
+    assert "no fixed range" in refusal(path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_grey(tmp_path, mode):
+    image = Image.new(mode, (10, 10), 1 if mode == "1" else 77)
+    assert np.all(np.asarray(load_image(saved(image, tmp_path / "a.png"))) == (255, 77)[mode == "L"])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_laid_over_white(tmp_path, mode):
+    image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
+    image.paste((40, 40, 40, 255), (0, 0, 5, 10))
+    pixels = np.asarray(load_image(saved(image.convert(mode), tmp_path / "a.png")))
+    assert np.all(pixels[:, :5] == 40) and np.all(pixels[:, 5:] == 255)
+
+
+@pytest.mark.parametrize("extension", ["png", "gif"])
+def test_palette_with_a_transparent_colour(tmp_path, extension):
+    image = Image.new("P", (10, 10), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (0, 0, 5, 10))
+    path = saved(image, tmp_path / f"a.{extension}", transparency=0)
+    pixels = np.asarray(load_image(path))
+    assert np.all(pixels[:, :5] == (200, 100, 50)) and np.all(pixels[:, 5:] == 255)
+    plain = np.asarray(load_image(saved(image, tmp_path / f"b.{extension}")))
+    assert np.all(plain[:, 5:] == (10, 20, 30))
+
+
+@pytest.mark.parametrize(("format_", "extension"), [("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
+def test_of_an_animation_the_first_frame_is_taken(tmp_path, format_, extension):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    path = tmp_path / f"a.{extension}"
+    frames[0].save(path, format_, save_all=True, append_images=frames[1:])
+    assert np.allclose(load_image(path), (255, 0, 0), atol=3)

@@ -1,0 +1,197 @@
+"""Loaders: the same tensors for any worker, process and start, and errors that stay one line."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mscsa.data import (
+    SampleKey,
+    build_dataset,
+    build_datasets,
+    build_eval_loader,
+    build_train_loader,
+)
+from mscsa.errors import UserError
+from mscsa.recipes.spec import AugmentSpec, DataSpec
+
+SCENES = DataSpec(
+    kind="scenes", image_size=32, batch_size=8, eval_batch_size=6, workers=0, num_train=44, num_val=15
+)
+AUGMENT = AugmentSpec(repeats=2)  # everything else on: crop, flip, RandAugment, erasing
+
+
+def folder_spec(folder, **changes):
+    spec = DataSpec(kind="folder", root=str(folder), image_size=32, batch_size=4, workers=0)
+    return replace(spec, eval_batch_size=4, **changes)
+
+
+def train_epochs(count, data=SCENES, *, seed=0, **options):
+    dataset = build_dataset("train", data, AUGMENT, {}, seed)
+    loader = build_train_loader(dataset, data, AUGMENT, seed=seed, **options)
+    return [list(loader) for _ in range(count)]
+
+
+def assert_equal(first, second):
+    assert len(first) == len(second)
+    for batch, other in zip(first, second, strict=True):
+        for tensor, expected in zip(batch, other, strict=True):
+            assert torch.equal(tensor, expected)
+
+
+@pytest.mark.parametrize("kind", ["scenes", "folder"])
+def test_workers_do_not_change_a_single_value(kind, folder):
+    data = SCENES if kind == "scenes" else folder_spec(folder)
+    alone = train_epochs(2, data)
+    torch.manual_seed(99)
+    for epoch, expected in zip(train_epochs(2, replace(data, workers=2)), alone, strict=True):
+        assert_equal(epoch, expected)
+    assert not torch.equal(alone[0][0][0], alone[1][0][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_start_in_mid_epoch_gives_the_tail_and_the_next_epoch(workers):
+    data = replace(SCENES, workers=workers)
+    full = train_epochs(3)
+    resumed = train_epochs(2, data, start_epoch=1, start_batch=3)
+    assert_equal(resumed[0], full[1][3:])
+    assert_equal(resumed[1], full[2])
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), [(2, 1), (1, 4), (2, 2)])
+def test_any_split_over_processes_and_steps_gives_the_same_images(world_size, accumulate):
+    (alone,) = train_epochs(1)
+    ranks = [
+        train_epochs(1, rank=rank, world_size=world_size, accumulate=accumulate)[0]
+        for rank in range(world_size)
+    ]
+    for step, (images, _, indices) in enumerate(alone):
+        parts = [b for rank in ranks for b in rank[step * accumulate : (step + 1) * accumulate]]
+        assert torch.equal(torch.cat([part[2] for part in parts]).sort()[0], indices.sort()[0])
+        together = {image.numpy().tobytes() for part in parts for image in part[0]}
+        assert together == {image.numpy().tobytes() for image in images}
+
+
+def test_repeats_of_an_image_are_augmented_differently():
+    for images, labels, indices in train_epochs(1)[0]:
+        assert torch.equal(indices[0::2], indices[1::2])
+        assert torch.equal(labels[0::2], labels[1::2])
+        for first, second in zip(images[0::2], images[1::2], strict=True):
+            assert not torch.equal(first, second)
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_position():
+    dataset = build_dataset("train", SCENES, AUGMENT, {}, seed=0)
+    reference = dataset[SampleKey(1, 2, 3)][0]
+    torch.manual_seed(5)
+    assert torch.equal(dataset[SampleKey(1, 2, 3)][0], reference)
+    assert not torch.equal(dataset[SampleKey(2, 2, 3)][0], reference)
+    assert not torch.equal(dataset[SampleKey(1, 3, 3)][0], reference)
+    other = build_dataset("train", SCENES, AUGMENT, {}, seed=1)
+    assert not torch.equal(other[SampleKey(1, 2, 3)][0], reference)
+
+
+def test_evaluation_images_depend_neither_on_the_seed_nor_on_the_augmentation():
+    first = build_dataset("val", SCENES, AUGMENT, {}, seed=0)
+    second = build_dataset("val", SCENES, AugmentSpec(repeats=1, scale=(0.5, 0.6)), {}, seed=1)
+    for index in range(len(first)):
+        assert torch.equal(first[index][0], second[index][0])
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_sees_each_sample_once(world_size, workers):
+    data = replace(SCENES, workers=workers)
+    dataset = build_dataset("val", data, AUGMENT, {}, seed=0)
+    seen = []
+    for rank in range(world_size):
+        loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
+        for images, labels, indices in loader:
+            assert len(images) == len(labels) <= 6
+            seen += indices.tolist()
+    assert sorted(seen) == list(range(15))
+
+
+def test_a_persistent_loader_can_be_left_in_mid_epoch():
+    data = replace(SCENES, workers=2)
+    dataset = build_dataset("train", data, AUGMENT, {}, 0)
+    loader = build_train_loader(dataset, data, AUGMENT, seed=0)
+    next(iter(loader))
+    (_, expected) = train_epochs(2)
+    assert_equal(list(loader), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_file_stays_one_line_through_a_worker(folder, workers):
+    path = folder / "train" / "bee" / "2.png"
+    path.write_bytes(path.read_bytes()[:200])
+    data = folder_spec(folder, workers=workers)
+    dataset = build_dataset("train", data, AUGMENT, {}, 0)
+    loader = build_train_loader(dataset, data, replace(AUGMENT, repeats=1), seed=0)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: damaged or truncated image")
+    assert "\n" not in line and "Traceback" not in line
+
+
+def test_workers_and_pinning():
+    dataset = build_dataset("val", SCENES, AUGMENT, {}, 0)
+    for workers in (0, 2):
+        data = replace(SCENES, workers=workers)
+        train = build_train_loader(dataset, data, AUGMENT, seed=0)
+        for loader in (train, build_eval_loader(dataset, data)):
+            assert loader.num_workers == workers
+            assert loader.persistent_workers == (workers > 0)
+            assert loader.pin_memory == torch.cuda.is_available()
+
+
+def test_both_splits_at_once(folder):
+    train, val = build_datasets(folder_spec(folder), AUGMENT, {}, 0)
+    assert (len(train), len(val)) == (12, 9)
+    assert train.class_names == val.class_names
+    names = ["cat", "ant", "bee"]
+    assert build_datasets(folder_spec(folder), AUGMENT, {}, 0, names)[1].class_names == names
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"num_train": 0}, "data.num_train 0 gives no scenes"),
+        ({"num_classes": 7}, "the scenes: 10 classes, but data.num_classes is 7"),
+        ({"kind": "folder"}, "needs data.root.*--data.root PATH"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_one_line(change, line):
+    with pytest.raises(UserError, match=line) as caught:
+        build_dataset("train", replace(SCENES, **change), AUGMENT, {}, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_class_count_names_the_folder(folder):
+    with pytest.raises(UserError, match=f"{folder}: 3 classes, but data.num_classes is 1000"):
+        build_dataset("val", folder_spec(folder, num_classes=1000), AUGMENT, {}, 0)
+    assert len(build_dataset("val", folder_spec(folder, num_classes=3), AUGMENT, {}, 0)) == 9
+
+
+def test_scenes_refuse_a_checkpoint_of_other_classes():
+    build_dataset("val", SCENES, AUGMENT, {}, 0, [str(digit) for digit in range(10)])
+    with pytest.raises(UserError, match="the checkpoint"):
+        build_dataset("val", SCENES, AUGMENT, {}, 0, ["ant", "bee"])
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "line"),
+    [
+        ({"batch_size": 64}, {}, "44 images, fewer than one batch of 64.*at most 44"),
+        ({}, {"world_size": 3}, "batch_size 8 does not divide over 3 process"),
+        ({}, {"accumulate": 16}, "give a multiple of 16"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_one_line(change, options, line):
+    data = replace(SCENES, **change)
+    dataset = build_dataset("train", data, AUGMENT, {}, 0)
+    with pytest.raises(UserError, match=line):
+        build_train_loader(dataset, data, AUGMENT, seed=0, **options)
+    with pytest.raises(UserError, match="eval_batch_size 0"):
+        build_eval_loader(dataset, replace(data, eval_batch_size=0))

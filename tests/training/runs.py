@@ -1,0 +1,135 @@
+"""Small runs on rendered scenes, and what happens to them on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mscsa.data import SceneClassification
+from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.training import train
+from mscsa.training.classification import ClassificationModule
+
+torch.set_num_threads(1)
+
+STEPS_PER_EPOCH = 5
+
+
+def small_recipe(**run: Any) -> Recipe:
+    """All that is random in a step, EMA, three epochs of five steps; `run` replaces fields of RunSpec."""
+    return Recipe(
+        name="test/small",
+        paper="",
+        expected="",
+        cost="",
+        model=ModelSpec(
+            name="test_resnet",
+            mscsa={"pool_stride": 8},
+            budget=0.5,
+            drop_path_rate=0.2,
+            drop_rate=0.2,
+        ),
+        data=DataSpec(
+            kind="scenes",
+            image_size=32,
+            batch_size=8,
+            eval_batch_size=4,
+            workers=0,
+            num_train=8 * STEPS_PER_EPOCH + 3,
+            num_val=11,
+        ),
+        augment=AugmentSpec(scale=(0.5, 1.0), auto_augment="rand-m5-mstd0.5", repeats=2),
+        optim=OptimSpec(lr=1e-3, warmup_epochs=1.0, ema_decay=0.8, clip_grad=5.0),
+        run=replace(
+            RunSpec(epochs=3, seed=3, accelerator="cpu", checkpoint_every=2, log_every=2), **run
+        ),
+    )
+
+
+def plain_recipe(**run: Any) -> Recipe:
+    """A bare backbone without anything random in a step."""
+    recipe = small_recipe(**run)
+    return replace(
+        recipe,
+        model=ModelSpec(name="test_resnet"),
+        augment=AugmentSpec(
+            scale=(0.9, 1.0),
+            color_jitter=None,
+            auto_augment=None,
+            random_erasing=0.0,
+            mixup=0.0,
+            cutmix=0.0,
+            label_smoothing=0.0,
+            repeats=1,
+        ),
+        optim=OptimSpec(lr=1e-3, warmup_epochs=0.0),
+    )
+
+
+def train_logging(
+    recipe: Recipe, folder: Path, resume: bool = False, events: dict[int, tuple[int, ...]] | None = None
+) -> None:
+    """Train; note the samples of each batch; at given optimiser steps send this process signals.
+
+    Args:
+        events: Optimiser step, counted from 1, to the signals that arrive while it runs.
+    """
+    log_samples(folder.with_suffix(".samples"))
+    before_step(lambda step: [os.kill(os.getpid(), each) for each in (events or {}).get(step, ())])
+    train(recipe, folder, resume=resume)
+
+
+def train_interrupted_in_evaluation(recipe: Recipe, folder: Path, evaluation: int) -> None:
+    """Train; SIGTERM arrives in the middle of the n-th evaluation, counted from 1."""
+    log_samples(folder.with_suffix(".samples"))
+    read = SceneClassification.__getitem__
+    starts = []
+
+    def read_and_signal(self: SceneClassification, key: Any) -> Any:
+        if self.split == "val" and key == 0:
+            starts.append(key)
+        if self.split == "val" and key == 5 and len(starts) == evaluation:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, key)
+
+    SceneClassification.__getitem__ = read_and_signal  # type: ignore[method-assign]
+    train(recipe, folder)
+
+
+def log_samples(path: Path) -> None:
+    """Append a line (epoch, batch, indices) to a file for each training batch of this process."""
+
+    def note(module: ClassificationModule, batch: Any, batch_idx: int) -> None:
+        with path.open("a") as file:
+            entry = [module.trainer.current_epoch, batch_idx, batch[2].tolist()]
+            file.write(json.dumps(entry) + "\n")
+
+    _wrap_training_step(note)
+
+
+def before_step(action: Callable[[int], object]) -> None:
+    """Call `action(step)` at each training step of this process, counted from 1."""
+    _wrap_training_step(lambda module, batch, batch_idx: action(module.trainer.global_step + 1))
+
+
+def _wrap_training_step(action: Callable[[ClassificationModule, Any, int], object]) -> None:
+    step = ClassificationModule.training_step
+
+    def wrapped(self: ClassificationModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        action(self, batch, batch_idx)
+        return step(self, batch, batch_idx)
+
+    ClassificationModule.training_step = wrapped  # type: ignore[method-assign]
+
+
+def read_samples(folder: Path) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Read the lines of `log_samples`: (epoch, batch, indices)."""
+    lines = folder.with_suffix(".samples").read_text().splitlines()
+    return [(epoch, batch, tuple(indices)) for epoch, batch, indices in map(json.loads, lines)]
