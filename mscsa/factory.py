@@ -11,7 +11,7 @@ from timm.models import PretrainedCfg
 
 from mscsa.attention import MSCSAConfig, config_for_budget
 from mscsa.attention.config import CONFIG_FIELDS
-from mscsa.backbones.presets import PRESETS
+from mscsa.backbones.presets import PRESETS, REGISTERED
 from mscsa.backbones.timm_pyramid import (
     attended_levels,
     build_backbone,
@@ -57,7 +57,8 @@ def create_model(
     the paper's Table 7; one for a budget of 10 %. `config_fields` replace single fields of it.
 
     Args:
-        name: timm name of a backbone with a feature pyramid, with or without a pretrained tag.
+        name: timm name of a backbone with a feature pyramid, with or without a pretrained tag; or one of
+            our registered names (`mscsa_coat_tiny`), to change single fields of it.
         pretrained: Load timm's weights into the backbone; MSCSA stays at its initialisation.
         features_only: Build the pyramid form: a list of fused maps, with timm's `feature_info`.
         out_indices: Levels of the pyramid form, with timm's meaning; all with stride >= 4 if None.
@@ -81,6 +82,7 @@ def create_model(
         ValueError: If a configuration field is out of range.
     """
     _check_keywords(config_fields, config, budget)
+    name = REGISTERED.get(name, name)
     backbone = build_backbone(
         name,
         pretrained=pretrained,

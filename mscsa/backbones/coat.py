@@ -263,7 +263,7 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     return rename_official(serial, model, _SERIAL_KEYS) | own
 
 
-def full_checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: CoaT) -> dict[str, Tensor]:
+def full_checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Fit an official CoaT checkpoint to one of timm's `coat_*`, whose names are the official ones.
 
     Left out are `norm1`, which the official model has and does not use, and the parts that `model`

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from timm.models import coat, pvt_v2
+from timm.models import pvt_v2
 from timm.models._features import FeatureGetterNet
+from timm.models.coat import CoaT
 from torch import Tensor, nn
 
 from mscsa.checkpoints import WRAPPERS, read_state_dict
 from mscsa.errors import UserError
 
-from . import topformer
+from . import coat, p2t, shunted, topformer
 
 KeyMap = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
 OFFICIAL_KEY_MAPS: dict[type[nn.Module], KeyMap] = {
     topformer.TopFormer: topformer.checkpoint_filter_fn,
     topformer.DenseTopFormer: topformer.checkpoint_filter_fn,
-    coat.CoaT: coat.checkpoint_filter_fn,
+    p2t.P2T: p2t.checkpoint_filter_fn,
+    shunted.Shunted: shunted.checkpoint_filter_fn,
+    coat.SerialCoaT: coat.checkpoint_filter_fn,
+    CoaT: coat.full_checkpoint_filter_fn,
     pvt_v2.PyramidVisionTransformerV2: pvt_v2.checkpoint_filter_fn,
 }
 """Class of a backbone (subclasses included) -> function from (official entries, model) to the
@@ -63,7 +68,8 @@ def _read(source: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
     """Read a path; take a checkpoint out of the dictionary it was saved in."""
     if isinstance(source, (str, Path)):
         return read_state_dict(source)[0]
-    return next((source[key] for key in WRAPPERS if isinstance(source.get(key), Mapping)), source)
+    checkpoint: Mapping[str, Any] = source
+    return next((checkpoint[key] for key in WRAPPERS if isinstance(checkpoint.get(key), Mapping)), source)
 
 
 def _mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

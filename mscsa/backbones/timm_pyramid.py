@@ -11,8 +11,10 @@ from typing import Any
 import timm
 import torch
 from timm.layers import DropPath
+from timm.models.coat import CoaT
 from torch import Tensor
 
+from mscsa.backbones.coat import accept_any_size
 from mscsa.errors import UserError
 
 FINEST_STRIDE = 4
@@ -80,6 +82,8 @@ def build_backbone(
     except TypeError as error:
         given = {k: v for k, v in options.items() if k not in ("num_classes", "in_chans")}
         raise UserError(f"the backbone {name} does not take {given}: {error}") from error
+    if isinstance(backbone, CoaT):
+        accept_any_size(backbone)
     if not hasattr(backbone, "forward_intermediates") or not getattr(backbone, "feature_info", None):
         raise UserError(
             f"the backbone {name} gives no feature pyramid: choose one with maps at several strides"

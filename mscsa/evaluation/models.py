@@ -34,11 +34,6 @@ def build_model(spec: ModelSpec, num_classes: int, *, image_size: int | None = N
     check_model_name(spec.name)
     options: dict[str, Any] = {"drop_rate": spec.drop_rate, "num_classes": num_classes}
     if spec.mscsa is not None or spec.budget is not None:
-        if spec.name.startswith("mscsa_"):
-            raise UserError(
-                f"model.name {spec.name} has MSCSA already, and model.mscsa or model.budget would add "
-                f"it again; give {spec.name.removeprefix('mscsa_')}, or neither of the two"
-            )
         model: nn.Module = mscsa.create_model(
             spec.name,
             pretrained=spec.pretrained,
@@ -65,12 +60,7 @@ def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     spec = replace(spec, pretrained=False, checkpoint=None, freeze=())
     if not isinstance(model, MSCSAModel):
         return spec
-    return replace(
-        spec,
-        name=spec.name.removeprefix("mscsa_"),
-        budget=None,
-        mscsa=asdict(model.mscsa.config),
-    )
+    return replace(spec, budget=None, mscsa=asdict(model.mscsa.config))
 
 
 def check_image_size(model: nn.Module, name: str, image_size: int) -> None:

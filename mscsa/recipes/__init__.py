@@ -10,6 +10,7 @@ import difflib
 from dataclasses import replace
 
 from mscsa.errors import UserError
+from mscsa.recipes.ablation import ABLATION
 from mscsa.recipes.finetune import FINETUNE, PREFIX, finetune_recipe
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
@@ -17,7 +18,7 @@ from mscsa.recipes.spec import Recipe
 
 __all__ = ["RECIPES", "baseline_of", "get_recipe"]
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*SMALL, *FINETUNE, *IMAGENET)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*SMALL, *FINETUNE, *IMAGENET, *ABLATION)}
 
 
 def get_recipe(name: str) -> Recipe:

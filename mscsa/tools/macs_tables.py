@@ -95,7 +95,17 @@ def _table_1() -> PaperTable:
 def _table_6() -> PaperTable:
     """Classifiers without and with MSCSA."""
     rows: Rows = [_compare_pair(row) for row in TABLE_6 if _is_there(row.backbone)]
-    columns = ("backbone", "paper", "ours", "diff.", "+MSCSA, paper", "ours", "diff.", "increase, paper", "ours")
+    columns = (
+        "backbone",
+        "paper",
+        "ours",
+        "diff.",
+        "+MSCSA, paper",
+        "ours",
+        "diff.",
+        "increase, paper",
+        "ours",
+    )
     parallel = [row for row in rows if row["paper_increase_percent"] > 0]
     above = [row["backbone"] for row in parallel if row["increase_percent"] >= LESS_THAN]
     table = Table(
@@ -117,10 +127,10 @@ def _table_6() -> PaperTable:
         ],
         notes=(
             MACS_NOTE,
-            "Paper: Table 6, two digits, so that its increase in % is rough. Ours: counted on the whole model.",
+            "Paper: Table 6, two digits, so that its increase is rough. Ours: counted on the whole model.",
             REPLACING_NOTE,
-            f'The paper says "less than {LESS_THAN:.0f}% additional FLOPs" in most cases (Sec. 1). Of the '
-            f"{len(parallel)} backbones here that MSCSA is added to, {len(above)} cost {LESS_THAN:.0f} % more "
+            f'The paper says "less than {LESS_THAN:.0f}% additional FLOPs" in most cases (Sec. 1). Of '
+            f"the {len(parallel)} backbones here that MSCSA is added to, {len(above)} cost {LESS_THAN:.0f} % more "
             f"or above: {', '.join(above) or 'none'}.",
         ),
     )
@@ -130,7 +140,11 @@ def _table_6() -> PaperTable:
 def _table_7() -> PaperTable:
     """Configurations, and what each costs."""
     rows: Rows = [_compare_configuration(row) for row in TABLE_7 if _is_there(row.backbone)]
-    names = ("pool_stride", "dense_pool_stride", *("squeeze_ratio", "depth", "num_heads", "head_dim", "mlp_ratio"))
+    names = (
+        "pool_stride",
+        "dense_pool_stride",
+        *("squeeze_ratio", "depth", "num_heads", "head_dim", "mlp_ratio"),
+    )
     headings = ("pool", "pool, dense", "squeeze", "depth", "heads", "head dim", "MLP ratio")
     height, width = DENSE_SIZE
     table = Table(
@@ -151,8 +165,8 @@ def _table_7() -> PaperTable:
             for row in rows
         ],
         notes=(
-            "Paper: Table 7 (a dash there is squeeze 1). GMACs: MSCSA alone, closed form; the pyramid form at "
-            f"{height}x{width} with all its fusions.",
+            "Paper: Table 7 (a dash there is squeeze 1). GMACs: MSCSA alone, closed form; the pyramid form "
+            f"at {height}x{width} with all its fusions.",
             REPLACING_NOTE,
         ),
     )

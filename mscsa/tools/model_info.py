@@ -207,7 +207,9 @@ def _config_table(info: ModelInfo) -> Table:
     return Table(
         title="Configuration of MSCSA (mscsa.MSCSAConfig)",
         columns=("field", "value"),
-        rows=[(name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values.items()],
+        rows=[
+            (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values.items()
+        ],
         num_text_columns=2,
     )
 
@@ -219,7 +221,12 @@ def _against_backbone(info: ModelInfo) -> Table:
         title=f"{info.name} against its backbone{_form(info)}",
         columns=("", "parameters (M)", "GMACs", "GFLOPs"),
         rows=[
-            (info.baseline_name, f"{baseline_mparams:.2f}", f"{baseline_gmacs:.3f}", f"{2 * baseline_gmacs:.3f}"),
+            (
+                info.baseline_name,
+                f"{baseline_mparams:.2f}",
+                f"{baseline_gmacs:.3f}",
+                f"{2 * baseline_gmacs:.3f}",
+            ),
             (info.name, f"{mparams:.2f}", f"{gmacs:.3f}", f"{2 * gmacs:.3f}"),
             (
                 "difference",
@@ -227,10 +234,14 @@ def _against_backbone(info: ModelInfo) -> Table:
                 f"{gmacs - baseline_gmacs:+.3f}",
                 f"{2 * (gmacs - baseline_gmacs):+.3f}",
             ),
-            ("difference in %", percent_more(mparams, baseline_mparams), *[percent_more(gmacs, baseline_gmacs)] * 2),
+            (
+                "difference in %",
+                percent_more(mparams, baseline_mparams),
+                *[percent_more(gmacs, baseline_gmacs)] * 2,
+            ),
         ],
         notes=(
-            "MACs are the multiply-adds of convolutions and matrix products, attention included; 1 MAC = 2 FLOPs.",
+            "MACs: multiply-adds of convolutions and matrix products, attention included; 1 MAC = 2 FLOPs.",
         ),
     )
 

@@ -206,14 +206,22 @@ class LogSteps(pl.Callback):
         self._step = 0
         self._since = (0, 0.0)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give the losses since the last entry, so that a resumed run logs the same means."""
+        return {"losses": list(self._losses)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the losses of a checkpoint."""
+        self._losses = state_dict["losses"]
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restart the clock, so that evaluation time is not taken for training time."""
-        self._restart(trainer)
+        self._restart_clock(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock where a run is resumed within an epoch."""
         self._step = trainer.global_step
-        self._restart(trainer)
+        self._restart_clock(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -238,11 +246,11 @@ class LogSteps(pl.Callback):
             each.log_metrics(values, self._step)
         if self.lines and trainer.is_global_zero:
             self._write_line(values, pl_module)
-        self._restart(trainer)
-
-    def _restart(self, trainer: pl.Trainer) -> None:
-        self._since = (trainer.global_step, time.monotonic())
         self._losses.clear()
+        self._restart_clock(trainer)
+
+    def _restart_clock(self, trainer: pl.Trainer) -> None:
+        self._since = (trainer.global_step, time.monotonic())
 
     def _write_line(self, values: Mapping[str, float], module: ClassificationModule) -> None:
         logger.info(

@@ -74,6 +74,7 @@ class ClassificationModule(pl.LightningModule):
         self.mixup = build_mixup(recipe.augment, num_classes)
         self.criterion = build_criterion(recipe.augment)
         self._indices: list[Tensor] = []
+        self.train()
 
     def train(self, mode: bool = True) -> ClassificationModule:
         """Set the mode of all but the frozen modules, which stay in eval mode."""
@@ -106,9 +107,11 @@ class ClassificationModule(pl.LightningModule):
         logits = self(images)
         loss: Tensor = self.criterion(logits, targets)
         self.loss_value = loss.item()
-        bad, self.agreed_stop = self._agree(not math.isfinite(self.loss_value), self.stop.signum)
-        if bad:
-            self._raise_non_finite(f"loss is {self.loss_value}", _suspects(images, logits, indices))
+        is_bad = not math.isfinite(self.loss_value)
+        is_bad_anywhere, self.agreed_stop = self._agree(is_bad, self.stop.signum)
+        if is_bad_anywhere:
+            suspects = _suspects(images, logits, indices) if is_bad else indices[:0]
+            self._raise_non_finite("loss is not finite", suspects)
         return loss
 
     def configure_gradient_clipping(
@@ -126,7 +129,7 @@ class ClassificationModule(pl.LightningModule):
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         if not scaled and not math.isfinite(norm.item()):
-            self._raise_non_finite(f"gradient norm is {norm.item()}", torch.cat(self._indices))
+            self._raise_non_finite("gradient is not finite", torch.cat(self._indices))
         self._indices.clear()
         if self.recipe.optim.clip_grad is not None:
             clip_grads_with_norm_(parameters, self.recipe.optim.clip_grad, norm)
@@ -153,11 +156,15 @@ class ClassificationModule(pl.LightningModule):
 
     def _raise_non_finite(self, what: str, indices: Tensor) -> None:
         dataset = self.trainer.datamodule.train_dataset  # type: ignore[attr-defined]
-        names = [dataset.describe(index) for index in indices.tolist()[:_NAMED]]
-        more = f" and {len(indices) - _NAMED} more" if len(indices) > _NAMED else ""
+        names = [dataset.describe(index) for index in indices.tolist()]
+        if self.trainer.world_size > 1:
+            shares: list[list[str]] = [[] for _ in range(self.trainer.world_size)]
+            dist.all_gather_object(shares, names)
+            names = [name for share in shares for name in share]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise NonFiniteError(
             f"{what} at step {self.trainer.global_step + 1} (epoch {self.trainer.current_epoch + 1}); "
-            f"samples: {', '.join(names)}{more}; the last checkpoint is from before it: "
+            f"samples: {', '.join(names[:_NAMED])}{more}; the last checkpoint is from before it: "
             "check these samples, or lower optim.lr or set optim.clip_grad"
         )
 

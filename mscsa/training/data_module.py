@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import lightning.pytorch as pl
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from mscsa.data import ClassificationDataset, ImageLoader, build_eval_loader, build_train_loader
 from mscsa.recipes.spec import Recipe
+from mscsa.training.interrupt import leave_signals_to_parent
 
 
 class ClassificationData(pl.LightningDataModule):
@@ -16,6 +18,7 @@ class ClassificationData(pl.LightningDataModule):
         self.recipe = recipe
         self.train_dataset = train
         self.val_dataset = val
+        self._train_loader: ImageLoader | None = None
         self._val_loader: ImageLoader | None = None
 
     @property
@@ -33,7 +36,7 @@ class ClassificationData(pl.LightningDataModule):
         assert trainer is not None, "Lightning attaches the trainer before it asks for data"
         accumulate = self.recipe.run.accumulate
         epoch, step = divmod(trainer.global_step, self.steps_per_epoch)
-        return build_train_loader(
+        self._train_loader = build_train_loader(
             self.train_dataset,
             self.recipe.data,
             self.recipe.augment,
@@ -44,6 +47,8 @@ class ClassificationData(pl.LightningDataModule):
             start_epoch=epoch,
             start_batch=step * accumulate,
         )
+        self._train_loader.worker_init_fn = leave_signals_to_parent
+        return self._train_loader
 
     def val_loader(self) -> ImageLoader:
         """Give the loader of this process's share of the validation set.
@@ -59,4 +64,12 @@ class ClassificationData(pl.LightningDataModule):
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
             )
+            self._val_loader.worker_init_fn = leave_signals_to_parent
         return self._val_loader
+
+    def close(self) -> None:
+        """End the loaders' workers; otherwise the process waits for them when it exits."""
+        for loader in (self._train_loader, self._val_loader):
+            workers = None if loader is None else loader._iterator
+            if isinstance(workers, _MultiProcessingDataLoaderIter):
+                workers._shutdown_workers()

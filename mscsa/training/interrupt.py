@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_GRACE = 30
+"""Seconds that a loader worker lives on after SIGTERM."""
+
 
 class Interrupted(SystemExit):
     """The run was stopped by a signal after saving; the exit code is 128 + the signal's number."""
@@ -41,3 +44,13 @@ class StopRequest:
             os._exit(128 + signum)
         self.signum = signum
         logger.warning("%s: saving after this step; once more to stop at once", signal.Signals(signum).name)
+
+
+def leave_signals_to_parent(worker_id: int) -> None:
+    """Keep a loader worker alive while the training process saves: a `worker_init_fn`.
+
+    Ctrl-C, systemd and Slurm signal the whole group. A worker that died of it would raise an error
+    in the middle of the step that is to be finished. Workers end with their parent anyway.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))

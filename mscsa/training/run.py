@@ -98,12 +98,15 @@ def _train(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult:
         remove_leftovers(folder)
         check_free_space(folder, session.module.model, recipe.optim)
         run_folder.record_environment(folder, recipe.run.seed, device, trainer.world_size)
-    trainer.fit(
-        session.module,
-        datamodule=session.data,
-        ckpt_path=folder / LAST if resume else None,
-        weights_only=True,
-    )
+    try:
+        trainer.fit(
+            session.module,
+            datamodule=session.data,
+            ckpt_path=folder / LAST if resume else None,
+            weights_only=True,
+        )
+    finally:
+        session.data.close()
     result = _result(recipe, session)
     if trainer.is_global_zero:
         text = json.dumps(asdict(result), indent=2) + "\n"
@@ -264,12 +267,14 @@ def _result(recipe: Recipe, session: _Session) -> RunResult:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Silence Lightning's advice and banners; its errors stay."""
-    lightning_logger = logging.getLogger("lightning.pytorch")
-    level = lightning_logger.level
-    lightning_logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
     finally:
-        lightning_logger.setLevel(level)
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

@@ -153,9 +153,7 @@ def upsample(x: Array, size: tuple[int, int]) -> Array:
     return np.einsum("ih,bchw,jw->bcij", rows, x, columns)
 
 
-def token_size(
-    sizes: Sequence[tuple[int, int]], strides: Sequence[int], pool_stride: int
-) -> tuple[int, int]:
+def token_size(sizes: Sequence[tuple[int, int]], strides: Sequence[int], pool_stride: int) -> tuple[int, int]:
     """Size of the map at the pooling stride; beyond the deepest stage ceil(h_S s_S / stride)."""
     for size, stride in zip(sizes, strides, strict=True):
         if stride == pool_stride:

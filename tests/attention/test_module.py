@@ -45,7 +45,9 @@ def test_ablations_match_the_oracle(downsampling, parallel_conv, intra_ffn):
     assert relative_error(module(maps), oracle_tokens(module, maps)) <= 1e-10
 
 
-@pytest.mark.parametrize(("channels", "strides"), [([6, 9], [8, 16]), ([4, 6, 9, 12, 16], [4, 8, 16, 32, 64])])
+@pytest.mark.parametrize(
+    ("channels", "strides"), [([6, 9], [8, 16]), ([4, 6, 9, 12, 16], [4, 8, 16, 32, 64])]
+)
 def test_any_number_of_stages(channels, strides):
     module = build(SMALL, channels, strides)
     sizes = [(-(-160 // stride), -(-96 // stride)) for stride in strides]
@@ -164,7 +166,8 @@ def test_a_pyramid_that_cannot_be(channels, strides, pool_stride, message):
         (lambda maps: [maps[0][:, :5], *maps[1:]], r"\[5, 9, 12, 16\] channels given"),
         (
             lambda maps: [
-                torch.zeros(2, c, s, s, dtype=torch.float64) for c, s in zip(CHANNELS, [2, 4, 8, 16], strict=True)
+                torch.zeros(2, c, s, s, dtype=torch.float64)
+                for c, s in zip(CHANNELS, [2, 4, 8, 16], strict=True)
             ],
             "give the stages finest first",
         ),

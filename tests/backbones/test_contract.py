@@ -279,7 +279,7 @@ def test_checkpointing_changes_no_gradient(case):
     model.set_grad_checkpointing(True)
     calls: Counter[nn.Module] = Counter()
     handles = [
-        module.register_forward_hook(lambda module, *_: calls.update([module]))
+        module.register_forward_pre_hook(lambda module, _: calls.update([module]))
         for module in model.modules()
         if module is not model.head
     ]

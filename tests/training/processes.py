@@ -13,7 +13,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.training.runs"])
 
 
-def start(target: Callable[..., None], *arguments: Any, env: dict[str, str] | None = None) -> ForkServerProcess:
+def start(
+    target: Callable[..., None], *arguments: Any, env: dict[str, str] | None = None
+) -> ForkServerProcess:
     """Start `target(*arguments)` in a process of its own."""
     process = CONTEXT.Process(target=_enter, args=(env or {}, target, arguments))
     process.start()

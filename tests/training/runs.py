@@ -47,9 +47,7 @@ def small_recipe(**run: Any) -> Recipe:
         ),
         augment=AugmentSpec(scale=(0.5, 1.0), auto_augment="rand-m5-mstd0.5", repeats=2),
         optim=OptimSpec(lr=1e-3, warmup_epochs=1.0, ema_decay=0.8, clip_grad=5.0),
-        run=replace(
-            RunSpec(epochs=3, seed=3, accelerator="cpu", checkpoint_every=2, log_every=2), **run
-        ),
+        run=replace(RunSpec(epochs=3, seed=3, accelerator="cpu", checkpoint_every=2, log_every=2), **run),
     )
 
 
@@ -130,6 +128,32 @@ def _wrap_training_step(action: Callable[[ClassificationModule, Any, int], objec
 
 
 def read_samples(folder: Path) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Read the lines of `log_samples`: (epoch, batch, indices)."""
+    """Read the lines of `log_samples` beside a folder: (epoch, batch, indices)."""
     lines = folder.with_suffix(".samples").read_text().splitlines()
     return [(epoch, batch, tuple(indices)) for epoch, batch, indices in map(json.loads, lines)]
+
+
+def spoil_sample(index: int) -> None:
+    """Make one training image NaN, for this process."""
+    read = SceneClassification.__getitem__
+
+    def read_spoilt(self: SceneClassification, key: Any) -> Any:
+        image, label, found = read(self, key)
+        if self.split == "train" and found == index:
+            image = torch.full_like(image, float("nan"))
+        return image, label, found
+
+    SceneClassification.__getitem__ = read_spoilt  # type: ignore[method-assign]
+
+
+def log_evaluated(path: Path) -> None:
+    """Append the index of each validation sample that this process reads to a file."""
+    read = SceneClassification.__getitem__
+
+    def read_and_note(self: SceneClassification, key: Any) -> Any:
+        if self.split == "val":
+            with path.open("a") as file:
+                file.write(f"{key}\n")
+        return read(self, key)
+
+    SceneClassification.__getitem__ = read_and_note  # type: ignore[method-assign]

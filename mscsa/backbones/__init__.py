@@ -1,0 +1,1 @@
+"""Backbones that timm lacks, and what MSCSA needs to know of any other."""

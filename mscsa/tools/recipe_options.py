@@ -1,0 +1,214 @@
+"""A recipe with the overrides of a YAML file and of the command line, checked with file and line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from mscsa.errors import UserError
+from mscsa.recipes import RECIPES, get_recipe
+from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+
+SECTIONS: dict[str, type] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "augment": AugmentSpec,
+    "optim": OptimSpec,
+    "run": RunSpec,
+}
+"""Parts of a recipe that can be overridden, and their types."""
+
+DESCRIPTIVE = tuple(field.name for field in fields(Recipe) if field.name not in SECTIONS)
+"""Fields of a recipe that only describe it; a recipe file may hold them."""
+
+KEYS = tuple(f"{section}.{field.name}" for section, spec in SECTIONS.items() for field in fields(spec))
+"""All keys of a recipe file, dotted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeFile:
+    """What a recipe file says, its keys known to be a recipe's."""
+
+    path: Path
+    overrides: dict[str, dict[str, Any]]
+    """Section -> field -> value, not yet checked for type."""
+    name: str | None
+    """Recipe that it was written for."""
+    lines: dict[str, int]
+    """Dotted key -> line."""
+
+    def place(self, key: str) -> str:
+        """Say where a key stands: FILE:LINE, or FILE where it is not in the file."""
+        return f"{self.path}:{self.lines[key]}" if key in self.lines else str(self.path)
+
+
+def parse_recipe(
+    make_parser: Callable[[], ArgumentParser],
+    argv: Sequence[str],
+    resumed_config: Callable[[Namespace], Path | None],
+) -> tuple[Recipe, Namespace]:
+    """Parse a command that takes a recipe: the named one, then `--config`, then the options over it.
+
+    With `--print_config` the result is printed and the process ends.
+
+    Args:
+        make_parser: Builds the command's parser; it has a positional `recipe`, raises ValueError with
+            one line, and gets the recipe's options here.
+        argv: The command line after the command.
+        resumed_config: Names the recipe file of a run to go on with, which comes before `--config`.
+    Returns:
+        The recipe, and all that was parsed.
+    Raises:
+        ValueError: If an option, a value, the recipe or its file is not usable.
+    """
+    # The recipe's place among the options is known only after parsing, which needs a recipe for
+    # its defaults; any serves the first time.
+    some = next((RECIPES[word] for word in argv if word in RECIPES), next(iter(RECIPES.values())))
+    first = _with_recipe_options(make_parser(), some).parse_args(argv)
+    base = get_recipe(first.recipe)
+    for path in (resumed_config(first), first.config):
+        if path is not None and (path == first.config or path.exists()):
+            base = _apply_file(base, path, make_parser)
+    parser = _with_recipe_options(make_parser(), base)
+    parsed = parser.parse_args(argv)
+    recipe = _recipe_of(parser, parsed, base)
+    if parsed.print_config:
+        sys.stdout.write(recipe_yaml(recipe))
+        sys.exit(0)
+    return recipe, parsed
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """Write a recipe as `--config` reads it."""
+    plain = json.loads(json.dumps(asdict(recipe)))  # tuples become lists, which need no tags
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def read_recipe_file(path: str | Path) -> RecipeFile:
+    """Read a YAML file in the form that `--print_config` prints, whole or in part.
+
+    No tag of the file runs code.
+
+    Raises:
+        UserError: If it cannot be read, is no YAML, or has an unknown key (names the nearest).
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise UserError(
+            f"config {path}: {(error.strerror or 'cannot be read').lower()}; check the path"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: malformed YAML: {error.problem}; correct this line") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"config {path}: not readable as YAML ({reason}); give a text file in YAML"
+        ) from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}:1: {type(content).__name__} given: give keys such as optim: and under it lr: 0.001"
+        )
+    lines = _key_lines(tree)
+    _check_keys(path, content, lines)
+    return RecipeFile(
+        path=path,
+        overrides={section: content[section] for section in SECTIONS if section in content},
+        name=content.get("name"),
+        lines=lines,
+    )
+
+
+def nearest(key: str, known: tuple[str, ...]) -> str:
+    """Find the known key that looks most like `key`."""
+    return difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+
+
+def _with_recipe_options(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
+    """Add a recipe's options to a command's parser, with the recipe's values as defaults."""
+    parser.add_argument("--config", help="YAML file of overrides, as --print_config prints them.")
+    parser.add_argument(
+        "--print_config", action="store_true", help="Print the recipe with all overrides as YAML and stop."
+    )
+    shown = f"The defaults shown of model, data, augment, optim and run are those of {recipe.name}."
+    parser.epilog = f"{shown}\n\n{parser.epilog}"
+    return _with_sections(parser, recipe)
+
+
+def _with_sections(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    for section, spec in SECTIONS.items():
+        parser.add_argument(f"--{section}", type=spec)
+    parser.set_defaults({section: asdict(getattr(recipe, section)) for section in SECTIONS})
+    return parser
+
+
+def _apply_file(recipe: Recipe, path: str | Path, make_parser: Callable[[], ArgumentParser]) -> Recipe:
+    file = read_recipe_file(path)
+    if file.name is not None and file.name != recipe.name:
+        raise UserError(
+            f"{file.place('name')}: written for recipe {file.name}, not {recipe.name}: give that name, or "
+            "remove this line"
+        )
+    parser = _with_sections(type(make_parser())(), recipe)
+    try:
+        parsed = parser.parse_object(file.overrides)
+    except ValueError as error:
+        line = str(error).removeprefix("--")
+        raise UserError(f"{file.place(line.partition(':')[0])}: {line}") from error
+    return _recipe_of(parser, parsed, recipe)
+
+
+def _recipe_of(parser: ArgumentParser, parsed: Namespace, base: Recipe) -> Recipe:
+    built = parser.instantiate(parsed)
+    return replace(base, **{section: built[section] for section in SECTIONS})
+
+
+def _check_keys(path: Path, content: Mapping[Any, Any], lines: Mapping[str, int]) -> None:
+    for section, values in content.items():
+        if section in DESCRIPTIVE:
+            continue
+        if section not in SECTIONS:
+            _refuse(path, str(section), lines, (*SECTIONS, *KEYS))
+        if not isinstance(values, dict):
+            given = type(values).__name__
+            raise UserError(
+                f"{path}:{lines[section]}: {section} is {given}: give its fields, such as "
+                f"{nearest(f'{section}.', KEYS)}"
+            )
+        known = {field.name for field in fields(SECTIONS[section])}
+        for field_name in values:
+            if field_name not in known:
+                _refuse(path, f"{section}.{field_name}", lines, KEYS)
+
+
+def _refuse(path: Path, key: str, lines: Mapping[str, int], known: tuple[str, ...]) -> None:
+    raise UserError(f"{path}:{lines[key]}: unknown key {key!r}: did you mean {nearest(key, known)!r}?")
+
+
+def _key_lines(tree: yaml.Node | None, prefix: str = "") -> dict[str, int]:
+    """Number the lines of the first two levels of keys."""
+    lines: dict[str, int] = {}
+    if not isinstance(tree, yaml.MappingNode):
+        return lines
+    for key, value in tree.value:
+        dotted = f"{prefix}{key.value}"
+        lines[dotted] = key.start_mark.line + 1
+        if not prefix:
+            lines.update(_key_lines(value, f"{dotted}."))
+    return lines

@@ -1,0 +1,143 @@
+"""Who may import whom: nothing points up or sideways, and `import mscsa` stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MODELS = {"mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.enhanced", "mscsa.errors"}
+MODELS |= {"mscsa.factory", "mscsa.macs", "mscsa.registered"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "mscsa.errors": set(),
+    "mscsa.recipes": {"mscsa.errors"},
+    "mscsa.attention": set(),
+    "mscsa.macs": set(),
+    "mscsa.checkpoints": {"mscsa.errors"},
+    "mscsa.backbones": {"mscsa.attention", "mscsa.checkpoints", "mscsa.errors"},
+    "mscsa.enhanced": {"mscsa.attention", "mscsa.backbones", "mscsa.errors"},
+    "mscsa.factory": {"mscsa.attention", "mscsa.backbones", "mscsa.enhanced", "mscsa.errors", "mscsa.macs"},
+    "mscsa.registered": {"mscsa.backbones", "mscsa.enhanced", "mscsa.factory"},
+    "mscsa": MODELS,
+    "mscsa.data": {"mscsa.errors", "mscsa.recipes"},
+    "mscsa.evaluation": {*MODELS, "mscsa", "mscsa.data", "mscsa.recipes"},
+    "mscsa.training": {*MODELS, "mscsa", "mscsa.data", "mscsa.evaluation", "mscsa.recipes"},
+    "mscsa.tools": {*MODELS, "mscsa", "mscsa.data", "mscsa.evaluation", "mscsa.recipes", "mscsa.training"},
+    "mscsa_cli": {
+        *("mscsa.data", "mscsa.errors", "mscsa.evaluation", "mscsa.recipes", "mscsa.tools", "mscsa.training")
+    },
+}
+"""Part -> the other parts it may import, anywhere in its files."""
+
+OTHERS: dict[str, set[str]] = {
+    "mscsa.attention": {"torch"},
+    "mscsa.macs": {"torch"},
+    "mscsa.recipes": set(),
+    "mscsa.errors": set(),
+    "mscsa.checkpoints": {"torch", "safetensors"},
+    "mscsa.backbones": {"torch", "timm"},
+    "mscsa.enhanced": {"torch", "timm"},
+    "mscsa.factory": {"torch", "timm"},
+    "mscsa.registered": {"timm"},
+}
+"""Part -> the packages it may import beside the standard library; other parts are not limited."""
+
+ONLY_TRAINING = {"lightning", "pytorch_lightning"}
+
+
+def source_files() -> list[Path]:
+    return [*sorted((ROOT / "mscsa").rglob("*.py")), ROOT / "mscsa_cli.py"]
+
+
+def part_of(module: str) -> str:
+    """mscsa.attention.config -> mscsa.attention; mscsa.UserError -> mscsa."""
+    parts = module.split(".")
+    longer = ".".join(parts[:2])
+    return longer if longer in MAY_IMPORT else parts[0]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Full names of all that a file imports, wherever in it."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, node.module] if node.module else base)
+            names |= {f"{source}.{alias.name}" for alias in node.names}
+    return names
+
+
+def violations(path: Path) -> list[str]:
+    own = part_of(module_name(path))
+    found = []
+    for name in sorted(imported_modules(path)):
+        top = name.split(".")[0]
+        if top in ("mscsa", "mscsa_cli"):
+            is_allowed = part_of(name) in {own, *MAY_IMPORT[own]}
+        elif top in ONLY_TRAINING:
+            is_allowed = own == "mscsa.training"
+        else:
+            is_allowed = own not in OTHERS or top in OTHERS[own] or top in sys.stdlib_module_names
+        if not is_allowed:
+            found.append(f"{path.relative_to(ROOT)} imports {name}")
+    return found
+
+
+def test_every_part_is_placed():
+    modules = {module_name(path) for path in source_files()}
+    parts = {".".join(module.split(".")[:2]) for module in modules}
+    assert parts == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_imports_point_down(path):
+    assert not violations(path)
+
+
+def test_no_cycles_between_parts():
+    """The table itself must be an order: the top package and the parts it gathers aside."""
+    order = {part: uses - {"mscsa"} for part, uses in MAY_IMPORT.items()}
+    while order:
+        free = {part for part, uses in order.items() if not uses & set(order)}
+        assert free, f"circular: {sorted(order)}"
+        order = {part: uses for part, uses in order.items() if part not in free}
+
+
+def modules_after(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {name.split(".")[0] for name in run.stdout.split()}
+
+
+def test_importing_the_package_is_light():
+    loaded = modules_after("import mscsa")
+    heavy = {
+        "lightning",
+        "pytorch_lightning",
+        "transformers",
+        "matplotlib",
+        "sklearn",
+        "rich",
+        "torchmetrics",
+    }
+    assert not loaded & heavy
+    assert {"torch", "timm"} <= loaded
+
+
+def test_the_command_line_starts_without_torch():
+    assert not modules_after("import mscsa_cli") & {"torch", "timm", "mscsa", "lightning", "numpy"}
