@@ -12,11 +12,11 @@ import logging
 import os
 import re
 import sys
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, Namespace
@@ -29,9 +29,6 @@ Device = Literal["auto", "cpu", "gpu"]
 
 RECIPE_COMMANDS = ("train", "compare")
 """Commands that take a recipe and its overrides."""
-
-FREE_TABLES = ("mscsa", "backbone_kwargs")
-"""Options whose entries can be set one by one, such as `--mscsa.depth 2`."""
 
 
 def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = False) -> None:
@@ -401,56 +398,24 @@ class CommandParser(ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, exit_on_error=False, print_config=None, **options)
 
-    def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Namespace:
-        """Parse a command line.
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what is wrong as a ValueError of one line."""
+        raise ValueError(self._one_line(" ".join(message.split()))) from ex
 
-        Raises:
-            ValueError: If an option or value is not allowed.
-        """
-        self._check_options(args)
-        try:
-            return super().parse_args(args, *rest, **options)
-        except ArgumentError as error:
-            raise ValueError(_error_line(error)) from error
-
-    def parse_object(self, *args: Any, **options: Any) -> Namespace:
-        """Parse plain values.
-
-        Raises:
-            ValueError: If one is not allowed.
-        """
-        try:
-            return super().parse_object(*args, **options)
-        except ArgumentError as error:
-            raise ValueError(_error_line(error)) from error
-
-    def _check_options(self, argv: Sequence[str]) -> None:
-        known = [option for action in self._actions for option in action.option_strings]
-        for word in argv:
-            option = word.partition("=")[0]
-            if option == "--":
-                return
-            if option.startswith("--") and option not in known and not _is_table_entry(option, known):
-                near = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
-                raise ValueError(f"unknown option {option}: did you mean {near}? (`{self.prog} --help`)")
-
-
-def _is_table_entry(option: str, known: Sequence[str]) -> bool:
-    """Whether it sets one entry of a free-form table, as `--model.mscsa.depth` does."""
-    table, _, entry = option.rpartition(".")
-    return bool(entry) and table in known and table.rpartition(".")[2].lstrip("-") in FREE_TABLES
-
-
-def _error_line(error: Exception) -> str:
-    """Say in one line what was wrong; jsonargparse's messages take several and show Python's types."""
-    text = " ".join(str(error).split())
-    value = re.match(r'Parser key "([\w.]+)": (.*?)Expected an? (.+?)\. Got value: (.*)$', text)
-    if value:
-        key, _, kind, given = value.groups()
-        return f"--{key}: {given!r} given, {_readable_type(kind)} expected"
-    if text.startswith("unrecognized arguments: "):
-        return f"unexpected argument {text.removeprefix('unrecognized arguments: ')!r}"
-    return text
+    def _one_line(self, message: str) -> str:
+        wrong_value = re.match(r'Parser key "([\w.]+)": .*?Expected an? (.+?)\. Got value: (.*)$', message)
+        if wrong_value:
+            key, kind, given = wrong_value.groups()
+            return f"--{key}: {given!r} given, {_readable_type(kind)} expected"
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown == message:
+            return message
+        option = unknown.split()[0].partition("=")[0]
+        if not option.startswith("--"):
+            return f"unexpected argument {option!r}; `{self.prog} --help` shows what is allowed"
+        known = [each for action in self._actions for each in action.option_strings]
+        near = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
+        return f"unknown option {option}: did you mean {near}? (`{self.prog} --help`)"
 
 
 def _readable_type(kind: str) -> str:

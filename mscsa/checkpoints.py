@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,20 +113,17 @@ def save_weights(model: nn.Module | Mapping[str, Tensor], path: str | Path, meta
     # Copies: safetensors refuses tensors that share memory, such as a tied weight.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {path.parent}: {error.strerror}; give a folder that can be written"
-        ) from error
-    try:
         save_file(tensors, temporary, metadata=metadata)
         replace_durably(temporary, path)
     except (OSError, SafetensorError) as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error}; the previous file, if any, is unchanged") from error
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error}; the previous file, if any, is unchanged: give a folder that can "
+            "be written, with space"
+        ) from error
 
 
 def replace_durably(temporary: str | Path, path: str | Path) -> None:

@@ -18,6 +18,14 @@ from . import coat, p2t, shunted, topformer
 
 KeyMap = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
+
+def pvt_v2_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Fit an official PVTv2 checkpoint to timm's model; the head is left out of a model without."""
+    entries = pvt_v2.checkpoint_filter_fn(state_dict, model)
+    has_head = any(key.startswith("head.") for key in model.state_dict())
+    return {key: value for key, value in entries.items() if has_head or not key.startswith("head.")}
+
+
 OFFICIAL_KEY_MAPS: dict[type[nn.Module], KeyMap] = {
     topformer.TopFormer: topformer.checkpoint_filter_fn,
     topformer.DenseTopFormer: topformer.checkpoint_filter_fn,
@@ -25,7 +33,7 @@ OFFICIAL_KEY_MAPS: dict[type[nn.Module], KeyMap] = {
     shunted.Shunted: shunted.checkpoint_filter_fn,
     coat.SerialCoaT: coat.checkpoint_filter_fn,
     CoaT: coat.full_checkpoint_filter_fn,
-    pvt_v2.PyramidVisionTransformerV2: pvt_v2.checkpoint_filter_fn,
+    pvt_v2.PyramidVisionTransformerV2: pvt_v2_filter_fn,
 }
 """Class of a backbone (subclasses included) -> function from (official entries, model) to the
 entries of the model."""

@@ -173,10 +173,15 @@ class Recipe:
     cost: str
     """What it takes: MACs of the model, epochs, batch."""
     model: ModelSpec
+    """Which model to build."""
     data: DataSpec
+    """Which images, at which size, in which batches."""
     augment: AugmentSpec = AugmentSpec()
+    """Training-time augmentation."""
     optim: OptimSpec = OptimSpec()
+    """Optimiser and schedule."""
     run: RunSpec = RunSpec()
+    """Length, seed, precision and processes."""
 
     @property
     def command(self) -> str:

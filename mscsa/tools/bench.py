@@ -270,7 +270,7 @@ def bench_json(result: BenchResult) -> dict[str, Any]:
 def _rows(
     result: BenchResult, comparison: Comparison, peaks: dict[tuple[bool, Mode, int], float]
 ) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for is_model, name in ((False, result.baseline), (True, result.model)):
         timing = comparison.model if is_model else comparison.baseline
         peak = peaks.get((is_model, comparison.mode, comparison.batch_size))
@@ -326,7 +326,8 @@ def _stability_notes(comparisons: Sequence[Comparison]) -> list[str]:
         return [f"stable: the ratio varies by at most {largest:.1f} % over the rounds"]
     return [
         f"unstable at batch {c.batch_size}: the ratio varies by {100 * c.spread:.1f} % over "
-        f"{c.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %); close other programs and repeat, or give more --rounds"
+        f"{c.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %); close other programs and "
+        "repeat, or give more --rounds"
         for c in unstable
     ]
 

@@ -130,8 +130,8 @@ def _table_6() -> PaperTable:
             "Paper: Table 6, two digits, so that its increase is rough. Ours: counted on the whole model.",
             REPLACING_NOTE,
             f'The paper says "less than {LESS_THAN:.0f}% additional FLOPs" in most cases (Sec. 1). Of '
-            f"the {len(parallel)} backbones here that MSCSA is added to, {len(above)} cost {LESS_THAN:.0f} % more "
-            f"or above: {', '.join(above) or 'none'}.",
+            f"the {len(parallel)} backbones here that MSCSA is added to, {len(above)} cost "
+            f"{LESS_THAN:.0f} % more or above: {', '.join(above) or 'none'}.",
         ),
     )
     return PaperTable(table=table, rows=rows)

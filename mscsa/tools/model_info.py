@@ -267,8 +267,12 @@ def _parameters_by_part(attention: MSCSA, fusion: PyramidFusion | None) -> dict[
     counts = {"squeeze": count_parameters(attention.squeezes), "csa": 0, "ffn": 0, "intra_ffn": 0}
     for block in attention.blocks:
         first = "intra_ffn" if attention.config.intra_ffn else "ffn"
-        branches = (("csa", block.csa1, block.norm1), (first, block.ffn1, block.norm2))
-        branches += (("csa", block.csa2, block.norm3), ("ffn", block.ffn2, block.norm4))
+        branches: list[tuple[str, Any, Any]] = [
+            ("csa", block.csa1, block.norm1),
+            (first, block.ffn1, block.norm2),
+            ("csa", block.csa2, block.norm3),
+            ("ffn", block.ffn2, block.norm4),
+        ]
         for part, branch, norm in branches:
             counts[part] += count_parameters(branch) + count_parameters(norm)
     if fusion is not None:

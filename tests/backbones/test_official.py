@@ -173,3 +173,11 @@ def test_pvt_v2_loads():
     del checkpoint["block3.1.attn.kv.weight"]
     with pytest.raises(UserError, match=r"1 missing \(stages.2.blocks.1.attn.kv.weight\)"):
         load_official(model, checkpoint)
+
+
+def test_pvt_v2_without_head_loads():
+    checkpoint = official_pvt_v2_keys(fill(timm.create_model("pvt_v2_b0")).state_dict())
+    model = timm.create_model("pvt_v2_b0")
+    model.prune_intermediate_layers(4, prune_norm=True)
+    load_official(model, checkpoint)
+    assert torch.equal(model.stages[3].norm.weight, checkpoint["norm4.weight"])

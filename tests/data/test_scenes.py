@@ -50,7 +50,7 @@ def test_rendering_neither_reads_nor_moves_the_global_generators():
 def test_seed_split_and_index_each_change_the_scene(other):
     key = {"index": 0, "seed": 0, "split": "train", "size": 64}
     first, second = render_scene(**key), render_scene(**(key | other))
-    texture = (first.semantic == 0) & (second.semantic == 0)
+    texture = ~dilated((first.semantic > 0) | (second.semantic > 0))  # without the soft edges
     assert not np.array_equal(first.image[texture], second.image[texture])
 
 

@@ -1,0 +1,334 @@
+"""Whether MSCSA helps: a recipe with and without it, from the same seeds, measured and set side by side."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+import yaml  # type: ignore[import-untyped]
+
+from mscsa.errors import UserError
+from mscsa.evaluation.weights_file import load_classifier
+from mscsa.macs import count_macs, count_parameters
+from mscsa.recipes import baseline_of
+from mscsa.recipes.spec import Recipe
+from mscsa.tools.bench import UNSTABLE_SPREAD, Comparison, compare_speed, describe_machine, machine_line
+from mscsa.tools.compare_picture import draw_comparison
+from mscsa.tools.compare_runs import Run, train_all
+from mscsa.tools.recipe_options import recipe_yaml
+from mscsa.tools.report import Table, percent_more, write_json
+from mscsa.tools.steps import StepOptions, choose_device
+
+logger = logging.getLogger(__name__)
+
+ARMS = ("baseline", "mscsa")
+
+T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Two-sided 95 % quantiles of Student's t for 2 to 10 seeds; more seeds take the last, which is wider."""
+
+_LATENCY_BATCHES = (1, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """One arm over all seeds."""
+
+    model: str
+    recipe: str
+    top1: tuple[float, ...]
+    """Last evaluation of each seed, in %."""
+    curves: tuple[list[tuple[float, float]], ...]
+    """Evaluations of each seed: (epochs done, top-1 in %)."""
+    seconds: tuple[float, ...]
+    """Training time of each seed."""
+    parameters: int
+    macs: int
+    """Multiply-adds of one image at the recipe's size."""
+
+    @property
+    def mean(self) -> float:
+        """Mean top-1 over the seeds, in %."""
+        return mean(self.top1)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over the seeds; None for one seed."""
+        return stdev(self.top1) if len(self.top1) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareResult:
+    """Both arms, what they cost, and what they were measured on."""
+
+    out: Path
+    seeds: tuple[int, ...]
+    image_size: int
+    """Side of the images in pixels."""
+    baseline: ArmResult
+    mscsa: ArmResult
+    latency: tuple[Comparison, ...]
+    machine: dict[str, Any]
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Top-1 with MSCSA minus without, of each seed, in points."""
+        return tuple(b - a for a, b in zip(self.baseline.top1, self.mscsa.top1, strict=True))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % confidence interval of the mean difference over seeds, in points; None for one seed."""
+        count = len(self.seeds)
+        if count < 2:
+            return None
+        half = T_95[min(count - 2, len(T_95) - 1)] * stdev(self.differences) / count**0.5
+        return mean(self.differences) - half, mean(self.differences) + half
+
+
+def compare_recipe(
+    recipe: Recipe, out: Path, *, num_seeds: int = 3, jobs: int | None = None
+) -> CompareResult:
+    """Train both arms with each seed, measure them, and write OUT/compare.json and OUT/compare.png.
+
+    Called again, it goes on where it stopped.
+
+    Args:
+        recipe: A recipe with MSCSA; the baseline is the same without.
+        out: Folder of the comparison.
+        num_seeds: Seeds from `recipe.run.seed` on.
+        jobs: Runs at a time; one per CPU core, or one on a GPU, if None.
+    Raises:
+        UserError: If the recipe has no MSCSA, the folder is of another comparison, or a run fails.
+        ValueError: If a number is too small.
+    """
+    if num_seeds < 1:
+        raise ValueError(f"seeds={num_seeds} given: give 1 or more; a spread needs 2")
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs={jobs} given: give 1 or more")
+    device = choose_device(recipe.run.accelerator)
+    arms = {"baseline": baseline_of(recipe), "mscsa": recipe}
+    _open_folder(out, arms)
+    seeds = tuple(range(recipe.run.seed, recipe.run.seed + num_seeds))
+    runs = [_run(out, arm, arms[arm], seed) for seed in seeds for arm in ARMS]
+    jobs = jobs or (1 if device == "cuda" else _num_cores())
+    logger.info("%d runs, %d at a time; folder %s", len(runs), min(jobs, len(runs)), out)
+    train_all(runs, jobs=jobs, on_gpu=device == "cuda")
+    result = _measure(out, arms, seeds, runs, device)
+    write_json(out / "compare.json", compare_json(result))
+    draw_comparison(result, out / "compare.png")
+    return result
+
+
+def verdict(result: CompareResult) -> str:
+    """Say in one sentence what the numbers allow."""
+    difference, interval = mean(result.differences), result.interval
+    if interval is None:
+        return f"One seed, {difference:+.2f} points: without a spread this says nothing; give more --seeds."
+    low, high = interval
+    numbers = (
+        f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} over {len(result.seeds)} seeds"
+    )
+    if low <= 0 <= high:
+        return f"No clear difference: it is within the spread of the seeds ({numbers})."
+    return f"MSCSA is {'better' if difference > 0 else 'worse'} than its baseline here ({numbers})."
+
+
+def comparison_tables(result: CompareResult) -> list[Table]:
+    """Lay out the comparison, and its single seeds."""
+    a, b = result.baseline, result.mscsa
+    rows = []
+    for is_model, arm in enumerate((a, b)):
+        timings = [(c.model if is_model else c.baseline) for c in result.latency]
+        rows.append(
+            (
+                arm.model,
+                _spread(arm.mean, arm.std),
+                f"{arm.parameters / 1e6:.2f}",
+                f"{arm.macs / 1e9:.4f}",
+                f"{timings[0].median_ms:.2f}",
+                f"{timings[1].images_per_s:.0f}",
+            )
+        )
+    std = stdev(result.differences) if len(result.seeds) > 1 else None
+    rows.append(
+        (
+            "difference",
+            _spread(mean(result.differences), std, signed=True),
+            percent_more(b.parameters, a.parameters),
+            percent_more(b.macs, a.macs),
+            f"x{result.latency[0].ratio:.2f}",
+            f"x{1 / result.latency[1].ratio:.2f}",
+        )
+    )
+    size = result.image_size
+    whole = Table(
+        title=f"{b.recipe} against {a.recipe}, {len(result.seeds)} seeds, images of {size}x{size} px",
+        columns=(
+            *("model", "top-1 % (mean ± std)", "parameters (M)", "GMACs"),
+            *("latency (ms, 1 image)", "images/s (batch 64)"),
+        ),
+        rows=rows,
+        notes=(
+            verdict(result),
+            *_latency_notes(result),
+            f"Latency is interleaved inference on {machine_line(result.machine)}.",
+            f"Written: {result.out / 'compare.json'}, {result.out / 'compare.png'}.",
+        ),
+    )
+    return [_seeds_table(result), whole]
+
+
+def compare_json(result: CompareResult) -> dict[str, Any]:
+    """Give a result as plain values."""
+    arms = {
+        name: {**asdict(arm), "top1_mean": arm.mean, "top1_std": arm.std}
+        for name, arm in (("baseline", result.baseline), ("mscsa", result.mscsa))
+    }
+    a, b = result.baseline, result.mscsa
+    environment = json.loads(
+        (result.out / "baseline" / f"seed{result.seeds[0]}" / "environment.json").read_text()
+    )
+    return {
+        "command": ["mscsa", *sys.argv[1:]],
+        "seeds": result.seeds,
+        "image_size": result.image_size,
+        **arms,
+        "difference": {
+            "top1_points": result.differences,
+            "top1_mean": mean(result.differences),
+            "top1_std": stdev(result.differences) if len(result.seeds) > 1 else None,
+            "top1_interval_95": result.interval,
+            "parameters_percent": 100 * (b.parameters / a.parameters - 1),
+            "macs_percent": 100 * (b.macs / a.macs - 1),
+            "verdict": verdict(result),
+        },
+        "latency": [{**asdict(c), "is_stable": c.is_stable} for c in result.latency],
+        "latency_machine": result.machine,
+        "training_environment": environment["sessions"][-1],
+        "recipe": yaml.safe_load((result.out / "mscsa.yaml").read_text()),
+    }
+
+
+def _open_folder(out: Path, arms: dict[str, Recipe]) -> None:
+    """Write the recipes of both arms, or find the same ones there.
+
+    Raises:
+        UserError: If the folder holds something else, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        is_new = not any(out.iterdir())
+        for arm, recipe in arms.items():
+            path, text = out / f"{arm}.yaml", recipe_yaml(recipe)
+            if is_new:
+                path.write_text(text)
+            elif not path.exists():
+                raise UserError(f"{out} holds something else than a comparison: give another --out")
+            elif path.read_text() != text:
+                key, before, now = _first_difference(yaml.safe_load(path.read_text()), yaml.safe_load(text))
+                raise UserError(
+                    f"{out} is of a comparison with {key} = {before!r}, now it is {now!r}: go on with the "
+                    "former, or give another --out"
+                )
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out}: {error.strerror}; give a folder that can be written"
+        ) from error
+
+
+def _first_difference(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any]:
+    for key in {**now, **before}:
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            return _first_difference(old, new, f"{prefix}{key}.")
+        return f"{prefix}{key}", old, new
+    return "its form", before, now
+
+
+def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
+    return Run(
+        arm=arm,
+        seed=seed,
+        recipe_name=recipe.name,
+        config=out / f"{arm}.yaml",
+        folder=out / arm / f"seed{seed}",
+        log=out / "logs" / f"{arm}-seed{seed}.log",
+        epochs=recipe.run.epochs,
+        max_steps=recipe.run.max_steps,
+    )
+
+
+def _measure(
+    out: Path, arms: dict[str, Recipe], seeds: tuple[int, ...], runs: list[Run], device: str
+) -> CompareResult:
+    """Gather the runs' results and measure the cost of both models."""
+    recipe = arms["mscsa"]
+    size = (recipe.data.image_size, recipe.data.image_size)
+    models: dict[str, torch.nn.Module] = {}
+    results: dict[str, ArmResult] = {}
+    for arm in ARMS:
+        own = [run for run in runs if run.arm == arm]
+        models[arm], _ = load_classifier(own[0].folder / "last.safetensors")
+        finished = [run.result or {} for run in own]
+        has_mscsa = "mscsa_" if arm == "mscsa" else ""
+        results[arm] = ArmResult(
+            model=has_mscsa + arms[arm].model.name.removeprefix("mscsa_"),
+            recipe=arms[arm].name,
+            top1=tuple(result["top1"] for result in finished),
+            curves=tuple(run.curve() for run in own),
+            seconds=tuple(result["seconds"] for result in finished),
+            parameters=count_parameters(models[arm]),
+            macs=count_macs(models[arm], size),
+        )
+    options = StepOptions(device=device, channels_last=recipe.run.channels_last)
+    machine = describe_machine(options)
+    latency = compare_speed(
+        models["baseline"],
+        models["mscsa"],
+        size,
+        batch_sizes=_LATENCY_BATCHES,
+        modes=("inference",),
+        options=options,
+        rounds=15,
+    )
+    return CompareResult(
+        out=out, seeds=seeds, image_size=size[0], latency=tuple(latency), machine=machine, **results
+    )
+
+
+def _seeds_table(result: CompareResult) -> Table:
+    rows = [
+        (str(seed), f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}")
+        for seed, a, b in zip(result.seeds, result.baseline.top1, result.mscsa.top1, strict=True)
+    ]
+    return Table(
+        title="Top-1 % after the last epoch, by seed",
+        columns=("seed", result.baseline.model, result.mscsa.model, "difference"),
+        rows=rows,
+    )
+
+
+def _latency_notes(result: CompareResult) -> list[str]:
+    return [
+        f"Latency at batch {c.batch_size} is unstable: its ratio varies by {100 * c.spread:.0f} % over "
+        f"{c.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %)."
+        for c in result.latency
+        if not c.is_stable
+    ]
+
+
+def _spread(value: float, std: float | None, *, signed: bool = False) -> str:
+    shown = f"{value:+.2f}" if signed else f"{value:.2f}"
+    return shown if std is None else f"{shown} ± {std:.2f}"
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,108 @@
+"""Counting: each sample once, exactly, in any number of processes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mscsa.evaluation import measure_accuracy
+from mscsa.evaluation.top1 import Accuracy
+
+CPU = torch.device("cpu")
+
+
+class Lookup(nn.Module):
+    """Answers with the logits of a table; the first pixel of an image is its row."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scale * self.logits[images[:, 0, 0, 0].long()]
+
+
+def batches(labels: Tensor, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    indices = torch.arange(len(labels))
+    images = indices.float()[:, None, None, None].expand(-1, 3, 1, 1)
+    return list(zip(images.split(size), labels.split(size), indices.split(size), strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 4, 23, 50])
+def test_top1_top5_and_loss_against_plain_counting(size: int) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(23, 9), torch.randint(9, (23,))
+    found = measure_accuracy(Lookup(logits), batches(labels, size), device=CPU)
+    ranks = [
+        sorted(row, reverse=True).index(row[label])
+        for row, label in zip(logits.tolist(), labels, strict=True)
+    ]
+    losses = [
+        math.log(sum(math.exp(v) for v in row)) - row[label]
+        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
+    assert found is not None
+    assert found.num_samples == 23
+    assert found.top1 == pytest.approx(100 * sum(rank < 1 for rank in ranks) / 23)
+    assert found.top5 == pytest.approx(100 * sum(rank < 5 for rank in ranks) / 23)
+    assert found.loss == pytest.approx(sum(losses) / 23, rel=1e-6)
+
+
+def test_fewer_than_five_classes() -> None:
+    logits = torch.eye(3)
+    found = measure_accuracy(Lookup(logits), batches(torch.tensor([0, 1, 0]), 2), device=CPU)
+    assert found is not None
+    assert (found.top1, found.top5) == (pytest.approx(200 / 3), 100.0)
+
+
+def test_a_nan_is_never_a_hit() -> None:
+    logits = torch.full((4, 6), float("nan"))
+    found = measure_accuracy(Lookup(logits), batches(torch.tensor([0, 1, 2, 5]), 4), device=CPU)
+    assert found is not None
+    assert (found.top1, found.top5) == (0.0, 0.0)
+    assert math.isnan(found.loss)
+
+
+def test_modes_of_all_modules_are_given_back() -> None:
+    model = nn.Sequential(Lookup(torch.eye(4)), nn.Dropout(0.9), nn.BatchNorm1d(4))
+    model[2].eval()
+    modes = [module.training for module in model.modules()]
+    found = measure_accuracy(model, batches(torch.tensor([0, 1, 2, 3]), 2), device=CPU)
+    assert found is not None
+    assert found.top1 == 100.0  # no dropout
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_a_stop_gives_no_result_and_reads_no_further() -> None:
+    seen = []
+    data = (seen.append(1) or batch for batch in batches(torch.zeros(6, dtype=torch.long), 2))  # type: ignore[func-returns-value]
+    found = measure_accuracy(Lookup(torch.eye(6)), data, device=CPU, stop=lambda: len(seen) == 2)
+    assert found is None
+    assert len(seen) == 2
+
+
+def test_no_samples_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no samples to evaluate"):
+        measure_accuracy(Lookup(torch.eye(2)), [], device=CPU)
+
+
+def test_autocast_runs_the_model_in_bf16() -> None:
+    class Noting(nn.Linear):
+        dtypes: set[torch.dtype] = set()
+
+        def forward(self, x: Tensor) -> Tensor:
+            answer = super().forward(x.flatten(1))
+            self.dtypes.add(answer.dtype)
+            return answer
+
+    labels = torch.tensor([0, 1])
+    for precision, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
+        model = Noting(3, 2)
+        model.dtypes = set()
+        found = measure_accuracy(model, batches(labels, 2), device=CPU, precision=precision)
+        assert isinstance(found, Accuracy)
+        assert model.dtypes == {dtype}

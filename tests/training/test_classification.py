@@ -1,0 +1,194 @@
+"""The step: losses, mixing, seeding, frozen parts, averaging, and what stops it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from torch import nn
+
+from mscsa.checkpoints import read_state_dict
+from mscsa.data import SceneClassification
+from mscsa.errors import UserError
+from mscsa.recipes.spec import AugmentSpec, OptimSpec
+from mscsa.training import NonFiniteError, train
+from mscsa.training.callbacks import MovingAverage
+from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.classification import (
+    ClassificationModule,
+    build_criterion,
+    build_mixup,
+    seed_generators,
+)
+from tests.training.runs import plain_recipe, small_recipe, spoil_sample
+
+
+@pytest.fixture
+def spoilt(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Index of a training image that is NaN."""
+    monkeypatch.setattr(SceneClassification, "__getitem__", SceneClassification.__getitem__)
+    spoil_sample(7)
+    yield 7
+
+
+def test_a_non_finite_loss_stops_names_the_sample_and_keeps_the_checkpoint(
+    tmp_path: Path, spoilt: int
+) -> None:
+    recipe = plain_recipe(checkpoint_every=1, seed=1)
+    folder = tmp_path / "run"
+    with pytest.raises(NonFiniteError, match=rf"samples: scene {spoilt} \(seed 0, train\); ") as caught:
+        train(recipe, folder)
+    assert "\n" not in str(caught.value)
+    saved = read_checkpoint(folder / LAST)
+    assert f"at step {saved['global_step'] + 1} " in str(caught.value)
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+
+
+class RootAtZero(nn.Module):
+    """A finite loss whose gradient is not: the square root at 0."""
+
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(logits, targets) + (logits.sum() * 0).abs().sqrt()
+
+
+def test_a_non_finite_gradient_stops_before_the_weights_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ClassificationModule.training_step
+
+    def from_step_3(self: ClassificationModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.trainer.global_step == 2:
+            self.criterion = RootAtZero()
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(ClassificationModule, "training_step", from_step_3)
+    folder = tmp_path / "run"
+    with pytest.raises(NonFiniteError, match="gradient is not finite at step 3 .*samples: scene"):
+        train(plain_recipe(checkpoint_every=1), folder)
+    saved = read_checkpoint(folder / LAST)
+    assert saved["global_step"] == 2
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+
+
+def test_the_loss_is_what_the_augmentation_implies() -> None:
+    off = AugmentSpec(mixup=0.0, cutmix=0.0, label_smoothing=0.0)
+    assert isinstance(build_criterion(AugmentSpec()), SoftTargetCrossEntropy)
+    assert isinstance(build_criterion(off), nn.CrossEntropyLoss)
+    smoothed = build_criterion(replace(off, label_smoothing=0.2))
+    assert isinstance(smoothed, LabelSmoothingCrossEntropy)
+    assert smoothed.smoothing == pytest.approx(0.2)
+    never = AugmentSpec(mix_prob=0.0, label_smoothing=0.0)
+    assert build_mixup(off, 10) is None
+    assert build_mixup(never, 10) is None
+    assert isinstance(build_criterion(never), nn.CrossEntropyLoss)
+    assert isinstance(build_criterion(replace(off, cutmix=1.0)), SoftTargetCrossEntropy)
+
+
+def test_mixing_gives_distributions_and_mixes_pairs() -> None:
+    seed_generators(0)
+    mixup = build_mixup(AugmentSpec(cutmix=0.0, label_smoothing=0.1), 4)
+    assert mixup is not None
+    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 2, 2).clone()
+    mixed, targets = mixup(images.clone(), torch.arange(4))
+    assert torch.allclose(targets.sum(1), torch.ones(4))
+    share = (mixed[0, 0, 0, 0] / 3).item()  # of image 3 in image 0
+    assert 0 < share < 1
+    assert targets[0, 3].item() == pytest.approx(share * 0.9 + 0.025, abs=1e-6)
+
+
+def test_seeding_reaches_every_generator() -> None:
+    def draw(seed: int) -> list[float]:
+        seed_generators(seed)
+        return [random.random(), np.random.rand(), torch.rand(1).item()]
+
+    big = 2**64 - 5
+    assert draw(big) == draw(big)
+    assert not set(draw(big)) & set(draw(big - 1))
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train(small_recipe(max_steps=2, seed=seed), tmp_path / name)
+    a, b, c = (read_state_dict(tmp_path / name / "last.safetensors")[0] for name in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not all(torch.equal(a[key], c[key]) for key in a)
+
+
+def frozen_run(tmp_path: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Weights after 0 and after 5 steps with the stem and the first stage fixed."""
+    recipe = small_recipe(epochs=1)
+    prefixes = ("backbone.conv1", "backbone.bn1", "backbone.layer1")
+    recipe = replace(
+        recipe,
+        model=replace(recipe.model, freeze=prefixes),
+        optim=OptimSpec(lr=1e-2, warmup_epochs=0.0),
+    )
+    result = []
+    for steps in (1, 5):
+        stepped = replace(recipe, run=replace(recipe.run, max_steps=steps))
+        train(stepped, tmp_path / str(steps))
+        result.append(read_state_dict(tmp_path / str(steps) / "last.safetensors")[0])
+    return result[0], result[1]
+
+
+def test_frozen_parts_stay_with_their_statistics(tmp_path: Path) -> None:
+    before, after = frozen_run(tmp_path)
+    fixed = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
+    for key, value in after.items():
+        moved = not torch.equal(before[key], value)
+        if key.startswith(fixed):
+            assert not moved, key
+        elif value.dtype.is_floating_point and "running" in key:
+            assert moved, key
+
+
+def test_moving_average_is_the_recursion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters and buffers: the first update copies, later ones mix; evaluated and exported."""
+    history: list[dict[str, torch.Tensor]] = []
+    update = MovingAverage.on_train_batch_end
+
+    def note(self: MovingAverage, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        history.append({k: v.clone() for k, v in pl_module.model.state_dict().items()})
+        update(self, trainer, pl_module, *rest)
+
+    monkeypatch.setattr(MovingAverage, "on_train_batch_end", note)
+    train(small_recipe(epochs=2, max_steps=4), tmp_path / "run")
+    exported, _ = read_state_dict(tmp_path / "run" / "last.safetensors")
+    assert len(history) == 4
+    for key, value in exported.items():
+        if not value.dtype.is_floating_point:
+            continue
+        average = history[0][key].double()
+        for later in history[1:]:
+            average = 0.8 * average + 0.2 * later[key].double()
+        assert torch.allclose(value.double(), average, rtol=1e-5, atol=1e-7), key
+    assert any(not torch.equal(exported[key], history[-1][key]) for key in exported)
+
+
+def test_gradients_are_clipped_over_the_whole_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    clip = ClassificationModule.configure_gradient_clipping
+
+    def note(self: ClassificationModule, *arguments: Any, **options: Any) -> None:
+        clip(self, *arguments, **options)
+        squares = [p.grad.square().sum() for p in self.model.parameters() if p.grad is not None]
+        norms.append(torch.stack(squares).sum().sqrt().item())
+
+    monkeypatch.setattr(ClassificationModule, "configure_gradient_clipping", note)
+    recipe = plain_recipe(max_steps=3)
+    train(replace(recipe, optim=replace(recipe.optim, clip_grad=0.05)), tmp_path / "run")
+    assert norms == pytest.approx([0.05] * 3, rel=1e-3)
+
+
+def test_checkpointed_gradients_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    recipe = plain_recipe(grad_checkpointing=True)
+    model = nn.Linear(2, 2)
+    with pytest.raises(UserError, match="has no gradient checkpointing"):
+        ClassificationModule(model, recipe, num_classes=2, steps_per_epoch=5)

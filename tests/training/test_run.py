@@ -1,0 +1,215 @@
+"""A whole run: what lies in its folder, what it refuses, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from mscsa.checkpoints import read_state_dict
+from mscsa.errors import UserError
+from mscsa.evaluation import Accuracy, evaluate
+from mscsa.evaluation.weights_file import load_classifier
+from mscsa.recipes.spec import Recipe
+from mscsa.training import RunResult, train
+from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.metrics_log import read_metrics
+from tests.training.processes import run
+from tests.training.runs import before_step, plain_recipe, small_recipe
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
+    folder = tmp_path_factory.mktemp("run") / "deep" / "run"
+    return folder, train(small_recipe(), folder)
+
+
+def test_a_run_leaves_what_it_promises(finished: tuple[Path, RunResult]) -> None:
+    folder, result = finished
+    assert {entry.name for entry in folder.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "tensorboard",
+        "last.ckpt",
+        "best.safetensors",
+        "last.safetensors",
+        "result.json",
+    }
+    assert json.loads((folder / "result.json").read_text()) == asdict(result)
+    assert (result.steps, result.seed) == (15, 3)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config == json.loads(json.dumps(asdict(small_recipe())))
+    (session,) = json.loads((folder / "environment.json").read_text())["sessions"]
+    assert session["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert session["seed"] == 3
+    assert session["command"]
+    assert list((folder / "tensorboard").glob("events.*"))
+
+
+def test_metrics_and_result_agree(finished: tuple[Path, RunResult]) -> None:
+    folder, result = finished
+    rows = read_metrics(folder / "metrics.csv")
+    evaluations = [row for row in rows if row["val_top1"]]
+    assert [int(row["step"]) for row in evaluations] == [5, 10, 15]
+    assert [int(row["step"]) for row in rows if row["train_loss"]] == [2, 4, 6, 8, 10, 12, 14]
+    assert float(evaluations[-1]["val_top1"]) == result.top1
+    best = max(evaluations, key=lambda row: float(row["val_top1"]))
+    assert (float(best["val_top1"]), float(best["epoch"])) == (result.best_top1, result.best_epoch)
+
+
+def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Path, RunResult]) -> None:
+    folder, result = finished
+    last = evaluate(folder / "last.safetensors")
+    assert last == Accuracy(top1=result.top1, top5=result.top5, loss=last.loss, num_samples=11)
+    assert last.loss == pytest.approx(result.loss, rel=1e-5)
+    assert evaluate(folder / "best.safetensors").top1 == result.best_top1
+    model, info = load_classifier(folder / "best.safetensors")
+    assert info.class_names == tuple("0123456789")
+    assert info.data.image_size == 32
+    assert info.provenance["recipe"] == json.loads(json.dumps(asdict(small_recipe())))
+    assert info.provenance["result"]["top1"] == result.best_top1
+    assert sum(p.numel() for p in model.parameters()) == result.num_parameters
+    averaged = read_checkpoint(folder / LAST)["state_dict"]  # Lightning keeps the average there
+    exported, _ = read_state_dict(folder / "last.safetensors")
+    assert all(torch.equal(averaged[f"model.{key}"], value) for key, value in exported.items())
+
+
+def test_a_folder_in_use_is_refused_and_untouched(finished: tuple[Path, RunResult]) -> None:
+    folder, _ = finished
+    before = {entry: entry.stat().st_mtime_ns for entry in folder.iterdir()}
+    with pytest.raises(UserError, match="is there already and nothing is overwritten"):
+        train(plain_recipe(), folder)
+    assert {entry: entry.stat().st_mtime_ns for entry in folder.iterdir()} == before
+
+
+def test_a_place_that_cannot_hold_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="is there already|cannot write to") as caught:
+            train(plain_recipe(), place)
+        assert "\n" not in str(caught.value)
+
+
+def test_signals_are_given_back(finished: tuple[Path, RunResult]) -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_leftovers_of_a_killed_save_are_removed_on_resume(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(plain_recipe(max_steps=2), folder)
+    leftover = folder / f".{LAST}.77.tmp"
+    leftover.write_bytes(b"half")
+    train(plain_recipe(max_steps=3), folder, resume=True)
+    assert not leftover.exists()
+    assert len(json.loads((folder / "environment.json").read_text())["sessions"]) == 2
+
+
+def test_evaluations_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
+    train(plain_recipe(eval_every=2), tmp_path / "run")
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [int(row["step"]) for row in rows if row["val_top1"]] == [10, 15]
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("run", {"epochs": 0}, "run.epochs 0 is not possible"),
+        ("run", {"eval_every": 0}, "run.eval_every 0"),
+        ("run", {"accumulate": 3}, "batch_size 8 does not divide"),
+        ("run", {"sync_batchnorm": True}, "sync_batchnorm works on GPUs only"),
+        ("run", {"precision": "16-mixed"}, "16-mixed needs a GPU"),
+        ("data", {"batch_size": 100}, "43 images, fewer than data.batch_size 100"),
+        ("data", {"kind": "folder"}, "data.root is missing"),
+        ("data", {"kind": "folder", "root": "/nowhere/at/all"}, "no such folder"),
+        ("data", {"num_classes": 12}, "10 classes, but data.num_classes is 12"),
+        ("model", {"name": "resnet10tt"}, "no model is called 'resnet10tt': did you mean"),
+        ("model", {"freeze": ("stem",)}, "model.freeze 'stem' names no parameter"),
+        ("model", {"checkpoint": "/nowhere.safetensors"}, "is not there"),
+        ("model", {"backbone_kwargs": {"depht": 3}}, "does not take"),
+        ("optim", {"warmup_epochs": 3.0}, "would never be reached"),
+    ],
+)
+def test_bad_settings_are_one_line(tmp_path: Path, part: str, change: dict[str, Any], message: str) -> None:
+    recipe = plain_recipe()
+    recipe = replace(recipe, **{part: replace(getattr(recipe, part), **change)})
+    with pytest.raises(UserError, match=message) as caught:
+        train(recipe, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / LAST).exists()
+
+
+def test_mixing_an_odd_batch_is_refused(tmp_path: Path) -> None:
+    recipe = small_recipe()
+    with pytest.raises(UserError, match="gives batches of 7 .* give a multiple of 2"):
+        train(replace(recipe, data=replace(recipe.data, batch_size=7)), tmp_path / "run")
+
+
+def test_an_image_size_that_the_model_refuses(tmp_path: Path) -> None:
+    recipe = plain_recipe()
+    recipe = replace(recipe, model=replace(recipe.model, name="test_vit"))
+    with pytest.raises(UserError, match="test_vit does not take images of 32x32") as caught:
+        train(recipe, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_training_starts_from_a_checkpoint(tmp_path: Path, finished: tuple[Path, RunResult]) -> None:
+    start = finished[0] / "best.safetensors"
+    recipe = small_recipe(max_steps=1)
+    recipe = replace(
+        recipe,
+        model=replace(recipe.model, checkpoint=str(start)),
+        optim=replace(recipe.optim, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0),
+    )
+    train(recipe, tmp_path / "run")
+    before, after = read_state_dict(start)[0], read_state_dict(tmp_path / "run" / "last.safetensors")[0]
+    for key, value in before.items():
+        if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert torch.equal(after[key], value), key
+
+
+def test_a_bad_image_in_a_worker_is_one_line(tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (40, 40), (60 * i, 0, 0)).save(root / split / name / f"{i}.png")
+    (root / "train" / "cat" / "2.png").write_bytes(b"no image")
+    recipe = plain_recipe()
+    data = replace(recipe.data, kind="folder", root=str(root), workers=1)
+    with pytest.raises(UserError, match="2.png: not an image") as caught:
+        train(replace(recipe, data=data), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def signalled_as_a_group(recipe: Recipe, folder: Path) -> None:
+    os.setpgrp()
+    before_step(lambda step: os.killpg(os.getpid(), signal.SIGTERM) if step == 3 else None)
+    train(recipe, folder)
+
+
+def test_workers_outlive_a_signal_to_the_whole_group(tmp_path: Path) -> None:
+    recipe = plain_recipe()
+    recipe = replace(recipe, data=replace(recipe.data, workers=2))
+    folder = tmp_path / "run"
+    assert run(signalled_as_a_group, recipe, folder) == 143
+    assert read_checkpoint(folder / LAST)["global_step"] == 3
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_arithmetic_runs(tmp_path: Path, precision: str) -> None:
+    result = train(small_recipe(max_steps=2, precision=precision), tmp_path / "run")
+    assert result.steps == 2
+    weights, _ = read_state_dict(tmp_path / "run" / "last.safetensors")
+    expected = torch.float64 if precision == "64-true" else torch.float32
+    assert weights["head.weight"].dtype == expected
