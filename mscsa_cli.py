@@ -205,7 +205,6 @@ def compare(recipe: Recipe, *, out: str, seeds: int = 3, jobs: int | None = None
         jobs: Runs at a time; one per CPU core, or one on a GPU, if not given.
     """
     from mscsa.tools.compare import compare_recipe, comparison_tables
-
     from mscsa.tools.report import show
 
     show(*comparison_tables(compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs)))
@@ -233,7 +232,9 @@ def train(recipe: Recipe, *, out: str | None = None, resume: bool = False) -> in
         raise
     except NonFiniteError as error:
         return fail(str(error), 1)
-    print(f"top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % after {result.steps} steps; see {folder}")
+    print(
+        f"top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % after {result.steps} steps; results in {folder}"
+    )
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from mscsa.errors import UserError
@@ -116,12 +116,14 @@ def save_weights(model: nn.Module | Mapping[str, Tensor], path: str | Path, meta
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=metadata)
+        # Not `save_file`: it makes a file that nobody else may read.
+        temporary.write_bytes(serialize(tensors, metadata=metadata))
         replace_durably(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot write {path}: {error}; the previous file, if any, is unchanged: give a folder that can "
+            f"cannot write {path}: {reason}; the previous file, if any, is unchanged: give a folder that can "
             "be written, with space"
         ) from error
 

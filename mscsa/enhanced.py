@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -230,7 +231,10 @@ def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int
 
 
 def _prefix_patterns(patterns: Any) -> Any:
-    """Move the anchor of timm's group patterns, a regex or a list of (regex, order), to `backbone.`."""
+    """Move the anchor of timm's group patterns, a regex or a list of (regex, order), to `backbone.`.
+
+    timm matches from the start of a name, so alternatives count as anchored with or without their own ^.
+    """
     if isinstance(patterns, str):
-        return patterns.replace("^", r"^backbone\.")
+        return rf"^backbone\.(?:{re.sub(r'(?<!\[)\^', '', patterns)})"
     return [(_prefix_patterns(pattern), order) for pattern, order in patterns]

@@ -54,7 +54,8 @@ def create_model(
     """Add MSCSA to the timm backbone `name`.
 
     The configuration is, in this order: `config` if given; one that costs at most `budget`; the row of
-    the paper's Table 7; one for a budget of 10 %. `config_fields` replace single fields of it.
+    the paper's Table 7; `MSCSAConfig`'s defaults if `squeeze_ratio` and `head_dim`, its widths, are among
+    `config_fields`; one for a budget of 10 %. `config_fields` replace single fields of it.
 
     Args:
         name: timm name of a backbone with a feature pyramid, with or without a pretrained tag; or one of
@@ -99,6 +100,8 @@ def create_model(
     elif budget is None and preset is not None:
         dense = {"pool_stride": preset.dense_pool_stride} if features_only else {}
         config = replace(preset.config, **{"drop_path_rate": rate, **dense, **config_fields})
+    elif budget is None and {"squeeze_ratio", "head_dim"} <= config_fields.keys():
+        config = MSCSAConfig(**{"drop_path_rate": rate, **config_fields})
     else:
         config = _budget_config(
             name,

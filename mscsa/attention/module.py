@@ -115,11 +115,6 @@ class MSCSA(nn.Module):
         """
         _check_maps(maps, self.channels)
         x = self.gather(maps)
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            raise ValueError(
-                "a batch of 1 image gives 1x1 tokens here, too few for batch statistics in training: "
-                "give 2 images or more, a larger input, or a finer pool_stride"
-            )
         for block in self.blocks:
             if self.grad_checkpointing and self.training and torch.is_grad_enabled():
                 x = _checkpoint(block, x)
@@ -131,6 +126,11 @@ class MSCSA(nn.Module):
         """Pool the maps to one size, squeeze and concatenate them (Fig. 1a): (B, D, h, w)."""
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         size = token_map_size(sizes, self.strides, self.config.pool_stride)
+        if self.training and maps[0].shape[0] * size[0] * size[1] == 1:
+            raise ValueError(
+                "a batch of 1 image gives 1x1 tokens here, too few for batch statistics in training: "
+                "give 2 images or more, a larger input, or a finer pool_stride"
+            )
         tokens = [adaptive_average_pool(x, size) for x in maps]
         if self.squeezes:
             # After the pooling: it commutes with a 1x1 convolution and leaves less to compute.

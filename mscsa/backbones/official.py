@@ -48,7 +48,8 @@ def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -
 
     Args:
         model: A backbone of a class in `OFFICIAL_KEY_MAPS`, as a classifier or, where timm wraps
-            the whole model, with `features_only=True`.
+            the whole model, with `features_only=True`; or a model that has one as its `backbone`,
+            as those with MSCSA do, whose other parts stay as they are.
         source: Checkpoint, bare or under one of `mscsa.checkpoints.WRAPPERS` (`state_dict_ema`, ...,
             `model`); or its path (see `read_state_dict`).
     Raises:
@@ -57,7 +58,10 @@ def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -
     """
     if isinstance(model, FeatureGetterNet):
         model = model.model
-    key_map = next((f for cls, f in OFFICIAL_KEY_MAPS.items() if isinstance(model, cls)), None)
+    key_map = _key_map(model)
+    inner = getattr(model, "backbone", None)
+    if key_map is None and isinstance(inner, nn.Module):
+        model, key_map = inner, _key_map(inner)
     if key_map is None:
         known = ", ".join(cls.__name__ for cls in OFFICIAL_KEY_MAPS)
         raise UserError(f"no official key layout is known for {type(model).__name__}: give one of {known}")
@@ -70,6 +74,10 @@ def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -
             "build the model in the size and with the num_classes of the checkpoint"
         )
     model.load_state_dict(entries)
+
+
+def _key_map(model: nn.Module) -> KeyMap | None:
+    return next((f for cls, f in OFFICIAL_KEY_MAPS.items() if isinstance(model, cls)), None)
 
 
 def _read(source: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -27,8 +28,14 @@ class ImageLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
             yield from super().__iter__()
+            return
         except UserError as error:
-            raise UserError(_without_traceback(str(error))) from None
+            message = _without_traceback(str(error))
+            # The traceback would keep the failed pass and its workers alive; workers forked later
+            # would inherit them and take seconds to end.
+            traceback.clear_frames(error.__traceback__)
+        self._iterator = None
+        raise UserError(message)
 
 
 def build_datasets(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 
 import mscsa
+from mscsa.attention import MSCSAConfig
+from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.backbones.timm_pyramid import check_model_name
 from mscsa.checkpoints import load_weights
 from mscsa.enhanced import MSCSAModel
@@ -18,6 +22,9 @@ from mscsa.errors import UserError
 from mscsa.recipes.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
+
+_FIELDS = tuple(name for name in CONFIG_FIELDS if name != "drop_path_rate")
+"""What `ModelSpec.mscsa` may hold; the drop path rate is the whole model's."""
 
 
 def build_model(spec: ModelSpec, num_classes: int, *, image_size: int | None = None) -> nn.Module:
@@ -32,8 +39,14 @@ def build_model(spec: ModelSpec, num_classes: int, *, image_size: int | None = N
         ValueError: If an MSCSA field is out of range.
     """
     check_model_name(spec.name)
+    _check_fields(spec.mscsa or {})
     options: dict[str, Any] = {"drop_rate": spec.drop_rate, "num_classes": num_classes}
     if spec.mscsa is not None or spec.budget is not None:
+        if spec.mscsa is not None and spec.mscsa.keys() == set(_FIELDS):
+            # Resolved: nothing is left to choose.
+            options["config"] = MSCSAConfig(**spec.mscsa, drop_path_rate=spec.drop_path_rate)
+        else:
+            options |= spec.mscsa or {}
         model: nn.Module = mscsa.create_model(
             spec.name,
             pretrained=spec.pretrained,
@@ -42,7 +55,6 @@ def build_model(spec: ModelSpec, num_classes: int, *, image_size: int | None = N
             budget_size=None if spec.budget is None else image_size,
             backbone_kwargs=spec.backbone_kwargs,
             **options,
-            **(spec.mscsa or {}),
         )
     else:
         model = _timm_model(spec, options)
@@ -60,7 +72,8 @@ def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     spec = replace(spec, pretrained=False, checkpoint=None, freeze=())
     if not isinstance(model, MSCSAModel):
         return spec
-    return replace(spec, budget=None, mscsa=asdict(model.mscsa.config))
+    config = asdict(model.mscsa.config)
+    return replace(spec, budget=None, mscsa={name: config[name] for name in _FIELDS})
 
 
 def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
@@ -85,6 +98,14 @@ def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _check_fields(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.0)[0]
+            hint = "give model.drop_path_rate" if name == "drop_path_rate" else f"did you mean {near}?"
+            raise UserError(f"model.mscsa has no field {name!r}: {hint}")
 
 
 def _timm_model(spec: ModelSpec, options: dict[str, Any]) -> nn.Module:

@@ -9,17 +9,18 @@ from __future__ import annotations
 from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
 
 SCENES_EPOCHS = {
-    "resnet10t": 8,
-    "resnet18": 8,
-    "pvt_v2_b0": 8,
-    "topformer_tiny": 8,
-    "topformer_base": 8,
-    "p2t_tiny": 8,
-    "shunted_tiny": 8,
-    "coat_tiny": 3,
-    "coat_small": 3,
+    "resnet10t": 3,
+    "resnet18": 3,
+    "pvt_v2_b0": 10,
+    "topformer_tiny": 10,
+    "topformer_base": 10,
+    "p2t_tiny": 10,
+    "shunted_tiny": 10,
+    "coat_tiny": 4,
+    "coat_small": 4,
 }
-"""Backbones with scenes recipes, and for how long they train: CoaT costs several times the others."""
+"""Backbones with scenes recipes, and their epochs. A ResNet-10t reaches about 77 % in 3 and over 90 % in 6,
+where there is little left to gain; transformers learn slower, and CoaT costs several times the others."""
 OWN_CONFIGURATION = (
     "topformer_tiny",
     "topformer_base",
@@ -53,15 +54,15 @@ def scenes_recipe(model: str) -> Recipe:
         name=f"scenes/{model}",
         paper="not in the paper: handwritten digits of all sizes on textures, rendered on the fly",
         expected="not measured here",
-        cost=f"64 px, {epochs} epochs of 4,096 scenes{_cost(spec)}",
+        cost=f"64 px, {epochs} epochs of 3,000 scenes{_cost(spec)}",
         model=spec,
         data=DataSpec(
             kind="scenes",
             image_size=64,
-            batch_size=64,
+            batch_size=32,
             eval_batch_size=256,
             workers=0,
-            num_train=4096,
+            num_train=3000,
             num_val=2000,
             num_classes=10,
         ),
@@ -73,7 +74,7 @@ def scenes_recipe(model: str) -> Recipe:
             random_erasing=0.0,
             mixup=0.0,
             cutmix=0.0,
-            label_smoothing=0.0,
+            label_smoothing=0.1,
             repeats=1,
         ),
         optim=OptimSpec(lr=2e-3, weight_decay=0.05, warmup_epochs=0.5, min_lr=1e-5),

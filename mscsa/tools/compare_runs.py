@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.5
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # loaded here: a forked child must not take locks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ def _start(run: Run, *, on_gpu: bool) -> subprocess.Popen[bytes]:
 
 def _follow_parent() -> None:
     """Ask the kernel to send SIGTERM when the parent dies, so that no run is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop(running: dict[Run, subprocess.Popen[bytes]]) -> None:

@@ -6,6 +6,8 @@ import fnmatch
 
 import timm
 import torch
+from rich.console import Console
+from rich.progress import track
 
 import mscsa  # noqa: F401 (registers the models)
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, pyramid_levels
@@ -46,7 +48,9 @@ def backbones_table(pattern: str) -> Table:
     """List timm's backbones with two or more strides from 4 on; builds each without data."""
     rows = []
     candidates = [name for name in timm.list_models() if not name.startswith(PREFIX)]
-    for name in _chosen(candidates, pattern, "timm model"):
+    console = Console(stderr=True)
+    names = _chosen(candidates, pattern, "timm model")
+    for name in track(names, "building", console=console, transient=True, disable=not console.is_terminal):
         try:
             with torch.device("meta"):
                 backbone = build_backbone(name)

@@ -88,7 +88,7 @@ def measure_peak_memory(
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise UserError(
                 f"measuring the peak memory failed ({last[0]}): give smaller batch sizes, or leave it "
-                "out with --memory false"
+                "out with --no-memory"
             )
         peaks += [PeakMemory(is_model=is_model, **peak) for peak in json.loads(done.stdout)]
     return peaks

@@ -130,13 +130,14 @@ def test_drop_path_rate_reaches_every_branch():
     assert abs(unchanged - 0.95**4) < 0.15
 
 
-def test_training_on_a_single_token_is_one_clear_line():
-    module = build().train()
+@pytest.mark.parametrize("squeeze_ratio", [1.0, 0.5])
+def test_training_on_a_single_token_is_one_clear_line(squeeze_ratio):
+    module = build(replace(SMALL, squeeze_ratio=squeeze_ratio)).train()
     maps = pyramid(32, 32, batch=1)
     with pytest.raises(ValueError, match=r"^a batch of 1 image gives 1x1 tokens here, .* give 2 images"):
         module(maps)
-    assert module.eval()(maps).shape == (1, sum(CHANNELS), 1, 1)
-    assert module.train()(pyramid(32, 32, batch=2)).shape == (2, sum(CHANNELS), 1, 1)
+    assert module.eval()(maps).shape == (1, module.num_features, 1, 1)
+    assert module.train()(pyramid(32, 32, batch=2)).shape == (2, module.num_features, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -181,3 +181,15 @@ def test_pvt_v2_without_head_loads():
     model.prune_intermediate_layers(4, prune_norm=True)
     load_official(model, checkpoint)
     assert torch.equal(model.stages[3].norm.weight, checkpoint["norm4.weight"])
+
+
+def test_the_backbone_of_an_enhanced_model_is_filled_and_mscsa_stays() -> None:
+    """One line loads official weights into a model with MSCSA, whose own parameters do not change."""
+    source = timm.create_model("topformer_tiny")
+    model = timm.create_model("mscsa_topformer_tiny")
+    before = {key: value.clone() for key, value in model.mscsa.state_dict().items()}
+    load_official(model, source.state_dict())
+    for key, value in model.backbone.state_dict().items():
+        torch.testing.assert_close(value, source.state_dict()[key], rtol=0, atol=0)
+    for key, value in model.mscsa.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)

@@ -17,7 +17,7 @@ from mscsa.recipes.spec import ModelSpec
 
 
 def test_a_plain_name_is_a_timm_model() -> None:
-    model = build_model(ModelSpec(name="test_resnet", drop_path_rate=0.1, drop_rate=0.3), 7)
+    model = build_model(ModelSpec(name="test_resnet", drop_path_rate=0.1, drop_rate=0.3), 7).eval()
     assert not isinstance(model, MSCSAModel)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
     assert model.drop_rate == 0.3
@@ -68,7 +68,9 @@ def test_a_checkpoint_fills_the_model_but_a_head_of_other_classes(tmp_path: Path
         (ModelSpec(name="mscsa_resnet5O"), "did you mean .*mscsa_resnet50"),
         (ModelSpec(name="test_resnet", backbone_kwargs={"widht": 2}), "widht"),
         (ModelSpec(name="test_resnet", budget=0.5, backbone_kwargs={"widht": 2}), "widht"),
-        (ModelSpec(name="test_resnet", mscsa={"dept": 2}), "dept"),
+        (ModelSpec(name="test_resnet", mscsa={"dept": 2}), "no field 'dept': did you mean depth"),
+        (ModelSpec(name="test_resnet", mscsa={"num_classes": 2}), "no field 'num_classes'"),
+        (ModelSpec(name="test_resnet", mscsa={"drop_path_rate": 0.1}), "give model.drop_path_rate"),
         (ModelSpec(name="test_vit", budget=0.1), "pyramid"),
     ],
 )

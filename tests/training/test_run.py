@@ -156,8 +156,12 @@ def test_mixing_an_odd_batch_is_refused(tmp_path: Path) -> None:
 
 def test_an_image_size_that_the_model_refuses(tmp_path: Path) -> None:
     recipe = plain_recipe()
-    recipe = replace(recipe, model=replace(recipe.model, name="test_vit"))
-    with pytest.raises(UserError, match="test_vit does not take images of 32x32") as caught:
+    recipe = replace(
+        recipe,
+        model=replace(recipe.model, name="test_vit"),
+        data=replace(recipe.data, image_size=33),
+    )
+    with pytest.raises(UserError, match="test_vit does not take images of 33x33") as caught:
         train(recipe, tmp_path / "run")
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,267 @@
+"""The command line: help, examples, recipes with overrides, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+import mscsa_cli
+from mscsa.recipes import get_recipe
+from mscsa_cli import COMMANDS, main, parse_command
+
+RECIPE = "scenes/mscsa_resnet10t"
+
+SMALL = (
+    *("--data.image_size", "32", "--data.num_train", "16", "--data.num_val", "8"),
+    *("--data.batch_size", "8", "--data.eval_batch_size", "8", "--run.epochs", "1"),
+)
+"""Overrides that make a recipe on scenes a matter of seconds."""
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    """Run a command in this process: (exit code, stdout, stderr)."""
+    code = main(argv)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def help_of(capsys: pytest.CaptureFixture[str], command: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], [], ["--version"], ["trian"], ["bench", "--help"], ["list", "--bakbones"]]
+)
+def test_help_and_typos_need_no_torch(argv: list[str]) -> None:
+    code = (
+        "import sys, mscsa_cli\n"
+        "try: mscsa_cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'timm', 'mscsa', 'lightning', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in out
+
+
+def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    import mscsa
+
+    assert run(capsys, "--version")[1] == f"mscsa {mscsa.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_the_purpose_and_an_example_that_parses(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    text = help_of(capsys, command)
+    assert (COMMANDS[command].__doc__ or "").splitlines()[0] in text
+    program, *argv = shlex.split(text.partition("example:\n")[2].strip().splitlines()[0])
+    assert (program, argv[0]) == ("mscsa", command)
+    function, arguments = parse_command(argv)
+    assert function is COMMANDS[command]
+    assert arguments
+
+
+BAD_LINES = {
+    "command": (["trian"], "unknown command 'trian': did you mean `mscsa train`?"),
+    "option": (["bench", "resnet18", "--batchsize", "2"], "--batchsize: did you mean --batch-size?"),
+    "value": (["bench", "resnet18", "--rounds", "many"], "--rounds: 'many' given, a whole number expected"),
+    "choice": (["bench", "resnet18", "--device", "tpu"], "'tpu' given, one of 'auto', 'cpu', 'gpu' expected"),
+    "positional": (["info", "resnet18", "resnet50"], "unexpected argument 'resnet50'"),
+    "nothing": (["predict"], "required: images, checkpoint"),
+    "model": (["info", "pvt_v2_b9"], "no model is called 'pvt_v2_b9': did you mean pvt_v2_b"),
+    "no pyramid": (["info", "vit_tiny_patch16_224"], "choose a backbone with a feature pyramid"),
+    "field": (["info", "resnet18", "--mscsa.deph", "2"], "unknown keyword deph: did you mean depth?"),
+    "size": (["macs", "resnet18", "--size", "3x"], "size '3x' is not a size: give 224, or HEIGHTxWIDTH"),
+    "table": (["macs", "--table", "9"], "table '9' is not there: give one of 1, 6, 7"),
+    "neither": (["macs"], "give either a model or --table NUMBER"),
+    "rounds": (["bench", "test_resnet", "--rounds", "2"], "rounds=2 given"),
+    "pattern": (["list", "nosuchmodel"], "no model with MSCSA is like 'nosuchmodel'"),
+    "recipe": (
+        ["train", "scenes/mscsa_resnet10"],
+        "no recipe is called 'scenes/mscsa_resnet10'",
+    ),
+    "key": (["train", RECIPE, "--optim.lrr", "1"], "unknown option --optim.lrr: did you mean --optim.lr?"),
+    "number": (["train", RECIPE, "--optim.lr", "fast"], "--optim.lr: 'fast' given, a number expected"),
+    "root": (["train", "small/resnet10t"], "data.root"),
+    "no MSCSA": (["compare", "scenes/resnet10t", "--out", "x"], "such as scenes/mscsa_resnet10t"),
+    "seeds": (["compare", RECIPE, "--out", "x", "--seeds", "0"], "seeds=0 given"),
+    "folder": (["check-data", "nosuchfolder"], "nosuchfolder"),
+    "checkpoint": (["eval", "nosuch.safetensors"], "checkpoint nosuch.safetensors is not there"),
+    "config": (["train", RECIPE, "--config", "nosuch.yaml"], "config nosuch.yaml: no such file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_bad_input_gives_one_line_and_code_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv, expected = BAD_LINES[case]
+    code, out, err = run(capsys, *argv)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert expected in err
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD_FILES = {
+    "malformed": ("optim:\n  lr: [1,\n", ":3: malformed YAML"),
+    "key": ("run:\n  seed: 1\noptim:\n  lrr: 1\n", ":4: unknown key 'optim.lrr': did you mean 'optim.lr'?"),
+    "section": ("optimm:\n  lr: 1\n", ":1: unknown key 'optimm': did you mean 'optim'?"),
+    "value": ("run:\n  seed: 1\noptim:\n  lr: fast\n", ":4: optim.lr: 'fast' given, a number expected"),
+    "no fields": ("optim: 3\n", ":1: optim is int: give its fields"),
+    "no mapping": ("hello\n", ":1: str given"),
+    "other recipe": ("name: scenes/resnet18\n", ":1: written for recipe scenes/resnet18"),
+    "tag": ("run: !!python/object/apply:os.mkdir ['made']\n", ":1: malformed YAML"),
+    "binary": ("run: \x00\n", "not readable as YAML"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_recipe_file_gives_its_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, expected = BAD_FILES[case]
+    Path("run.yaml").write_text(text)
+    code, _, err = run(capsys, "train", RECIPE, "--config", "run.yaml")
+    assert code == 2
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert "run.yaml" in err and expected in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
+
+
+def test_command_line_wins_over_file_over_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("optim:\n  lr: 1e-4\n  clip_grad: 3\nmodel:\n  mscsa: {depth: 2}\n")
+    argv = ["train", RECIPE, "--optim.lr", "0.5", "--config", str(file), "--model.mscsa.num_heads", "4"]
+    recipe = parse_command(argv)[1]["recipe"]
+    base = get_recipe(RECIPE)
+    assert recipe.optim.lr == 0.5
+    assert recipe.optim.clip_grad == 3
+    assert recipe.model.mscsa == {"depth": 2, "num_heads": 4}
+    assert recipe.optim.weight_decay == base.optim.weight_decay
+    assert recipe.augment == base.augment
+    assert type(recipe) is type(base) and isinstance(recipe.augment.scale, tuple)
+
+
+def test_printed_config_is_a_recipe_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    argv = ["train", RECIPE, "--augment.scale", "[0.25, 0.5]", "--run.seed", "7"]
+    with pytest.raises(SystemExit) as stop:
+        main([*argv, "--print_config"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["run"]["seed"] == 7
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    again = parse_command(["train", RECIPE, "--config", str(file)])[1]["recipe"]
+    assert again == parse_command(argv)[1]["recipe"]
+    assert again.augment.scale == (0.25, 0.5)
+
+
+def test_resume_takes_the_settings_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"name: {RECIPE}\nrun:\n  seed: 11\n")
+    argv = ["train", RECIPE, "--out", str(tmp_path)]
+    assert parse_command(argv)[1]["recipe"].run.seed == 0
+    assert parse_command([*argv, "--resume"])[1]["recipe"].run.seed == 11
+
+
+def test_interrupt_gives_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(pattern: str = "*") -> None:
+        """Stop.
+
+        Example:
+            mscsa list
+
+        Args:
+            pattern: Not used.
+        """
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(mscsa_cli.COMMANDS, "list", interrupted)
+    assert run(capsys, "list") == (130, "", "error: interrupted\n")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(pattern: str = "*") -> None:
+        """Fail.
+
+        Example:
+            mscsa list
+
+        Args:
+            pattern: Not used.
+        """
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(mscsa_cli.COMMANDS, "list", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "mscsa_pvt_v2_b1" in run(capsys, "list")[1]
+    recipes = run(capsys, "list", "--recipes", "scenes/*")[1]
+    assert RECIPE in recipes and "imagenet/" not in recipes
+    backbones = run(capsys, "list", "--backbones", "pvt_v2_b*")[1]
+    rows = {line.split()[0]: line for line in backbones.splitlines() if line.startswith("pvt_v2_b")}
+    assert "64, 128, 320, 512" in rows["pvt_v2_b1"]
+    assert len(rows) == 7
+
+
+def test_train_eval_predict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "train", "scenes/resnet10t", "--model.name", "test_resnet", *SMALL)
+    assert code == 0 and out.splitlines()[-1].endswith("results in runs/scenes/resnet10t")
+    weights = "runs/scenes/resnet10t/last.safetensors"
+
+    code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
+    assert code == 0 and weights in out
+    top1 = yaml.safe_load(Path("eval.json").read_text())["top1"]
+    trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["top1"]
+    assert top1 == trained
+
+    Image.new("RGB", (40, 50), "red").save("red.png")
+    Path("bad.png").write_bytes(b"no image")
+    code, out, err = run(capsys, "predict", "red.png", "--checkpoint", weights, "--top-k", "2")
+    assert code == 0 and err == ""
+    assert len([line for line in out.splitlines() if line[-1:].isdigit()]) == 2
+    code, out, err = run(capsys, "predict", "red.png", "bad.png", "--checkpoint", weights)
+    assert code == 2
+    assert "red.png" in out
+    assert err.startswith("error: bad.png: ") and err.count("\n") == 1
+
+    code, _, err = run(capsys, "train", "scenes/resnet10t", *SMALL)
+    assert code == 2 and "is there already" in err
+
+
+def test_check_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for number, place in enumerate(("train/a", "train/b", "val/a", "val/b")):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8 + number), "blue").save(tmp_path / place / "1.png")
+    assert run(capsys, "check-data", str(tmp_path)) == (0, f"{tmp_path}: no problems found\n", "")
+    (tmp_path / "val/b/2.png").write_bytes(b"")
+    code, out, _ = run(capsys, "check-data", str(tmp_path))
+    assert code == 2
+    assert "empty file" in out

@@ -1,0 +1,77 @@
+"""The paper's cost tables: ours against figures worked out by hand from Table 7 and the definitions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mscsa.errors import UserError
+from mscsa.tools import macs_tables
+from mscsa.tools.macs_tables import paper_table
+from mscsa.tools.report import plain_text
+
+BY_HAND_224 = {
+    **{"ResNet-18": 0.199, "ResNet-50": 0.507, "PVTv2-B0": 0.081, "PVTv2-B1": 0.218, "PVTv2-B2": 0.501},
+    **{"P2T-Tiny": 0.227, "Shunted-T": 0.221, "Swin-T": 0.622, "ConvNeXt-T": 0.622, "CoaT Tiny": 1.90},
+    **{"TopFormer-T": 0.055, "TopFormer-B": 0.176, "CoaT Small": 8.00},
+}
+"""GMACs of MSCSA alone at 224x224, worked out by hand."""
+
+BY_HAND_DENSE = {
+    **{"ResNet-18": 5.92, "ResNet-50": 14.96, "PVTv2-B0": 2.70, "PVTv2-B1": 6.35, "PVTv2-B2": 12.99},
+    **{"P2T-Tiny": 7.10, "Shunted-T": 6.73, "Swin-T": 16.24, "ConvNeXt-T": 16.24},
+    **{"CoaT Tiny": 13.4, "CoaT Small": 49.9},
+}
+"""GMACs of MSCSA alone at 800x1280 with its fusions, worked out by hand."""
+
+
+def test_table_1() -> None:
+    paper = paper_table("1")
+    ours = {row["component"]: row for row in paper.rows}
+    assert ours["CSA"]["gmacs"] == pytest.approx(0.0477, abs=0.0001)
+    assert ours["FFN"]["gmacs"] == pytest.approx(0.0808, abs=0.0001)
+    assert ours["Intra-FFN"]["gmacs"] == pytest.approx(0.0300, abs=0.0001)
+    assert ours["CSA"]["difference_percent"] == pytest.approx(-2.6, abs=0.1)
+    for row in ours.values():
+        assert row["share_percent"] == pytest.approx(row["paper_share_percent"], abs=0.06)
+
+
+def test_table_6() -> None:
+    paper = paper_table("6")
+    rows = {row["backbone"]: row for row in paper.rows}
+    for name in ("ResNet-50", "PVTv2-B0", "PVTv2-B1", "P2T-Tiny", "Shunted-T", "Swin-T", "ConvNeXt-T"):
+        without, with_mscsa = rows[name]["gmacs"]
+        added = (with_mscsa - without) * (1 - 0.01)
+        assert added == pytest.approx(BY_HAND_224[name], rel=0.03)
+        for difference in rows[name]["difference_percent"]:
+            assert abs(difference) < 3.1
+        assert rows[name]["increase_percent"] == pytest.approx(100 * (with_mscsa / without - 1))
+        assert rows[name]["increase_percent"] > 10
+    note = "\n".join(paper.table.notes)
+    assert "less than 10% additional FLOPs" in note
+    assert "ResNet-50, PVTv2-B0, PVTv2-B1" in note
+    assert "1 MAC = 2 FLOPs" in note
+
+
+def test_table_7() -> None:
+    rows = {row["backbone"]: row for row in paper_table("7").rows}
+    assert {"ResNet-18", "ResNet-50", "PVTv2-B0", "PVTv2-B1", "PVTv2-B2", "Swin-T", "ConvNeXt-T"} <= set(rows)
+    for name, row in rows.items():
+        assert row["different"] == [], name
+        assert row["gmacs"] == pytest.approx(BY_HAND_224[name], rel=0.01), name
+        if name in BY_HAND_DENSE:
+            assert row["dense_gmacs"] == pytest.approx(BY_HAND_DENSE[name], rel=0.002), name
+
+
+def test_difference_from_the_paper_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(row for row in macs_tables.TABLE_7 if row.backbone == "resnet18")
+    monkeypatch.setattr(macs_tables, "TABLE_7", (replace(row, depth=3),))
+    paper = paper_table("7")
+    assert paper.rows[0]["different"] == ["depth"]
+    assert "3 / 1" in plain_text(paper.table)
+
+
+def test_unknown_table() -> None:
+    with pytest.raises(UserError, match="give one of 1, 6, 7"):
+        paper_table("2")

@@ -1,0 +1,87 @@
+"""What a model is made of: the parts add up to the whole, and to the figures worked out by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mscsa.errors import UserError
+from mscsa.tools.model_info import cost_tables, describe_model, info_json, info_tables
+from mscsa.tools.model_pair import build_pair, parse_size
+from mscsa.tools.report import plain_text
+
+
+def test_parts_of_pvt_v2_b1() -> None:
+    info = describe_model("mscsa_pvt_v2_b1")
+    assert [(s.stride, s.channels, s.size, s.token_channels) for s in info.stages] == [
+        (4, 64, (56, 56), 40),
+        (8, 128, (28, 28), 80),
+        (16, 320, (14, 14), 200),
+        (32, 512, (7, 7), 320),
+    ]
+    assert info.token_size == (7, 7)
+    assert info.macs - info.baseline_macs == pytest.approx(0.218e9, rel=0.02)
+    assert info.mscsa_macs.total == pytest.approx(0.218e9, rel=0.01)
+    assert info.head_macs == 640 * 1000
+    assert info.head_parameters == 640 * 1000 + 1000 + 2 * 640
+
+
+def test_measured_and_closed_form_agree() -> None:
+    """The backbone that is left when MSCSA is taken away costs what the backbone costs without its head."""
+    info = describe_model("mscsa_resnet18")
+    rest = info.macs - info.mscsa_macs.total - info.head_macs
+    assert rest == info.baseline_macs - 512 * 1000
+    rest_parameters = info.parameters - sum(info.mscsa_parameters.values()) - info.head_parameters
+    assert rest_parameters == info.baseline_parameters - 512 * 1000 - 1000
+
+
+def test_pyramid_form_adds_the_fusion_alone() -> None:
+    info = describe_model("swin_tiny_patch4_window7_224", dense=True, size=(800, 1280))
+    assert info.head_macs == 0
+    assert info.macs - info.baseline_macs == info.mscsa_macs.total
+    assert info.mscsa_macs.total == pytest.approx(16.24e9, rel=0.001)
+    assert info.parameters - info.baseline_parameters == sum(info.mscsa_parameters.values())
+    assert all(stage.is_fused for stage in info.stages)
+
+
+def test_budget_and_fields_choose_the_configuration() -> None:
+    info = describe_model("resnet10t", budget=0.25, size=(64, 64), fields={"pool_stride": 8})
+    assert info.config.pool_stride == 8
+    assert info.token_size == (8, 8)
+    assert 0.225 <= info.mscsa_macs.total / info.baseline_macs <= 0.25
+
+
+def test_name_with_and_without_prefix_is_the_same_pair() -> None:
+    assert describe_model("mscsa_resnet18") == describe_model("resnet18")
+
+
+def test_tables_show_units_and_the_true_percentage() -> None:
+    info = describe_model("pvt_v2_b1")
+    text = "".join(plain_text(table) for table in info_tables(info))
+    assert "+10.4 %" in text
+    assert "1 MAC = 2 FLOPs" in text
+    assert "parameters (M)" in text and "GMACs" in text and "GFLOPs" in text
+    assert [table.title for table in cost_tables(info)] == [table.title for table in info_tables(info)][2:]
+
+
+def test_json_holds_plain_values() -> None:
+    content = json.loads(json.dumps(info_json(describe_model("resnet18"))))
+    assert content["mscsa_macs"]["total"] == sum(
+        value for name, value in content["mscsa_macs"].items() if name != "total"
+    )
+    assert content["config"]["head_dim"] == 24
+
+
+def test_arms_differ_in_mscsa_alone() -> None:
+    pair = build_pair("resnet18", dense=True)
+    shared = {key.removeprefix("backbone.") for key in pair.model.state_dict() if key.startswith("backbone.")}
+    assert shared == {key.removeprefix("backbone.") for key in pair.baseline.state_dict()}
+
+
+def test_sizes() -> None:
+    assert parse_size("224") == (224, 224)
+    assert parse_size("800x1280") == (800, 1280)
+    for text in ("", "0", "axb", "1x2x3", "-5"):
+        with pytest.raises(UserError, match="is not a size"):
+            parse_size(text)
