@@ -232,9 +232,7 @@ def train(recipe: Recipe, *, out: str | None = None, resume: bool = False) -> in
         raise
     except NonFiniteError as error:
         return fail(str(error), 1)
-    print(
-        f"top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % after {result.steps} steps; results in {folder}"
-    )
+    print(f"top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} %, {result.steps} steps; results in {folder}")
     return 0
 
 

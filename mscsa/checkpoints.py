@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
             f"checkpoint {path} is refused: it holds more than tensors, or is damaged, and could run code; "
             "convert it to .safetensors where you trust it"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # torch's unpickler fails in every way on damaged bytes, IndexError for one
         raise UserError(
             f"checkpoint {path} cannot be read: it is truncated or no checkpoint; copy it again"
         ) from error
@@ -79,7 +80,8 @@ def load_weights(
     Args:
         model: The model to fill.
         source: Path (see `read_state_dict`) or state dict.
-        min_matched: Least share of the model's values that must be filled; 0 takes whatever fits.
+        min_matched: Least share of the model's values, its classifier aside, that must be filled; 0
+            takes whatever fits.
     Raises:
         UserError: If less is filled; the model is then unchanged.
     """
@@ -93,7 +95,8 @@ def load_weights(
         unexpected=tuple(key for key in given if key not in own),
         mismatched=tuple(key for key in given if key in own and key not in matched),
     )
-    share = sum(own[key].numel() for key in matched) / sum(value.numel() for value in own.values())
+    counted = {key: own[key].numel() for key in own.keys() - _classifier_keys(model)}
+    share = sum(n for key, n in counted.items() if key in matched) / max(1, sum(counted.values()))
     if share < min_matched:
         raise UserError(
             f"{name} fills {share:.0%} of this model ({report}), at least {min_matched:.0%} expected: it is "
@@ -120,7 +123,8 @@ def save_weights(model: nn.Module | Mapping[str, Tensor], path: str | Path, meta
         temporary.write_bytes(serialize(tensors, metadata=metadata))
         replace_durably(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be what is wrong
+            temporary.unlink()
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"cannot write {path}: {reason}; the previous file, if any, is unchanged: give a folder that can "
@@ -141,6 +145,14 @@ def replace_durably(temporary: str | Path, path: str | Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _classifier_keys(model: nn.Module) -> set[str]:
+    """Name the values of the classifier, which a checkpoint may lack or have for other classes."""
+    find = getattr(model, "get_classifier", None)
+    classifier = find() if find is not None else None
+    values = {id(p) for p in classifier.parameters()} if isinstance(classifier, nn.Module) else set()
+    return {key for key, value in model.named_parameters() if id(value) in values}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -236,5 +236,6 @@ def _prefix_patterns(patterns: Any) -> Any:
     timm matches from the start of a name, so alternatives count as anchored with or without their own ^.
     """
     if isinstance(patterns, str):
-        return rf"^backbone\.(?:{re.sub(r'(?<!\[)\^', '', patterns)})"
+        unanchored = re.sub(r"(?<!\[)\^", "", patterns)
+        return rf"^backbone\.(?:{unanchored})"
     return [(_prefix_patterns(pattern), order) for pattern, order in patterns]

@@ -25,9 +25,10 @@ default_cfgs = generate_default_cfgs(
 def _build(name: str, pretrained: bool, pretrained_cfg: Any = None, **kwargs: Any) -> MSCSAModel:
     """Build through `create_model`; timm's `pretrained_cfg` describes the whole model and its input."""
     model = create_model(REGISTERED[name], pretrained=pretrained, **kwargs)
+    given: dict[str, Any] = {}
     if pretrained_cfg is not None:
         given = pretrained_cfg if isinstance(pretrained_cfg, dict) else pretrained_cfg.to_dict()
-        model.pretrained_cfg = model.default_cfg = {**model.pretrained_cfg, **given}
+    model.pretrained_cfg = model.default_cfg = {**model.pretrained_cfg, "architecture": name, **given}
     return model
 
 

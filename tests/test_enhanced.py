@@ -117,7 +117,9 @@ def test_the_level_of_stride_2_passes_through_unfused():
 
 @pytest.mark.parametrize("asked", [(5,), (-6,), (), 6, 0, (0, 9)])
 def test_levels_that_are_not_there(asked):
-    with pytest.raises(mscsa.UserError, match=r"^out_indices=.* given: the levels are \{0: 2, 1: 4") as caught:
+    with pytest.raises(
+        mscsa.UserError, match=r"^out_indices=.* given: the levels are \{0: 2, 1: 4"
+    ) as caught:
         RESNET.build(features_only=True, out_indices=asked)
     assert "\n" not in str(caught.value)
 
@@ -127,8 +129,12 @@ def test_a_part_of_the_levels_is_fused_alike():
     part = PVT.build(features_only=True, out_indices=(1, 3)).eval()
     state = full.state_dict()
     state = {k: v for k, v in state.items() if not k.startswith("fusion.")}
-    state |= {k.replace("fusion.1.", "fusion.0."): v for k, v in full.state_dict().items() if "fusion.1." in k}
-    state |= {k.replace("fusion.3.", "fusion.1."): v for k, v in full.state_dict().items() if "fusion.3." in k}
+    state |= {
+        k.replace("fusion.1.", "fusion.0."): v for k, v in full.state_dict().items() if "fusion.1." in k
+    }
+    state |= {
+        k.replace("fusion.3.", "fusion.1."): v for k, v in full.state_dict().items() if "fusion.3." in k
+    }
     part.load_state_dict(state)
     image = PVT.image()
     assert_close(part(image), [full(image)[i] for i in (1, 3)], rtol=0, atol=0)
@@ -155,7 +161,9 @@ def test_forward_intermediates_of_the_pyramid():
     assert tokens.shape[1] == model.num_features
     assert_close(maps, expected, rtol=0, atol=0)
     assert torch.equal(model.forward_intermediates(image, [2], intermediates_only=True)[0], expected[1])
-    with pytest.raises(mscsa.UserError, match=r"levels \[1\] asked for: this model was built for \[0, 2, 4\]"):
+    with pytest.raises(
+        mscsa.UserError, match=r"levels \[1\] asked for: this model was built for \[0, 2, 4\]"
+    ):
         model.forward_intermediates(image, [1])
     with pytest.raises(mscsa.UserError, match="output_fmt='NHWC' given"):
         model.forward_intermediates(image, output_fmt="NHWC")
@@ -314,6 +322,26 @@ def test_layer_groups(case, features_only):
         assert [min(by_group[g]) for g in sorted(by_group)] == sorted(min(n) for n in by_group.values())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("module", sorted(timm.list_modules()))
+def test_layer_groups_of_every_family(module):
+    """A regex with alternatives must lose none of them when its names get a prefix."""
+    for name in timm.list_models(module=module)[:1]:
+        with torch.device("meta"):
+            plain = timm.create_model(name, num_classes=0)
+            levels = {info["reduction"] for info in getattr(plain, "feature_info", None) or []}
+            if len([stride for stride in levels if stride >= 4]) < 2:
+                continue
+            model = mscsa.create_model(name, config=mscsa.MSCSAConfig(head_dim=4))
+        for coarse in (False, True):
+            groups = group_parameters(model, model.group_matcher(coarse=coarse))
+            own = group_parameters(plain, plain.group_matcher(coarse=coarse))
+            kept = {n.removeprefix("backbone."): g for n, g in groups.items() if n.startswith("backbone.")}
+            pairs = {(own[n], g) for n, g in kept.items()}
+            assert len({a for a, _ in pairs}) == len(pairs), (name, coarse)
+        assert all(f"backbone.{n}" in model.no_weight_decay() for n in plain.no_weight_decay()), name
+
+
 @every_case
 def test_layer_decay(case):
     model = case.build()
@@ -349,8 +377,14 @@ def test_identity_start_keeps_the_features(case):
         assert (ours - expected).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0"])
-@both_forms
+def one_fast(fast: tuple[str, bool]) -> pytest.MarkDecorator:
+    """Both models in both forms, all but one of them slow."""
+    cases = [(name, form) for name in ("resnet18", "pvt_v2_b0") for form in (False, True)]
+    marked = [pytest.param(*case, marks=() if case == fast else pytest.mark.slow) for case in cases]
+    return pytest.mark.parametrize(("name", "features_only"), marked)
+
+
+@one_fast(("resnet18", True))
 def test_whole_models_export_with_any_size(name, features_only):
     """The pooling windows must be right at sizes that do not divide by 32."""
     model = mscsa.create_model(name, features_only=features_only).eval()
@@ -374,8 +408,7 @@ def test_whole_models_export_with_multiples_of_32(name):
         assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
 
 
-@both_forms
-@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0"])
+@one_fast(("pvt_v2_b0", True))
 def test_whole_models_compile_to_one_graph(name, features_only):
     torch._dynamo.reset()
     model = mscsa.create_model(name, features_only=features_only).eval()

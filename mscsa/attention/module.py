@@ -123,7 +123,11 @@ class MSCSA(nn.Module):
         return x
 
     def gather(self, maps: Sequence[Tensor]) -> Tensor:
-        """Pool the maps to one size, squeeze and concatenate them (Fig. 1a): (B, D, h, w)."""
+        """Pool the maps to one size, squeeze and concatenate them (Fig. 1a): (B, D, h, w).
+
+        Raises:
+            ValueError: If batch statistics would be taken over a single value.
+        """
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         size = token_map_size(sizes, self.strides, self.config.pool_stride)
         if self.training and maps[0].shape[0] * size[0] * size[1] == 1:

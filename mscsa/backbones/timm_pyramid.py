@@ -134,7 +134,8 @@ def read_pyramid(backbone: Any, image: Tensor, indices: list[int]) -> list[Tenso
 
 def drop_path_rate_of(backbone: Any) -> float:
     """Find the largest stochastic-depth rate of a timm model; 0 if it has none."""
-    return max((float(m.drop_prob or 0) for m in backbone.modules() if isinstance(m, DropPath)), default=0.0)
+    rates = [float(m.drop_prob or 0) for m in backbone.modules() if isinstance(m, DropPath)]
+    return round(max(rates, default=0.0), 6)  # timm computes the rates of its blocks in float32
 
 
 def _is_fixed_size(name: str) -> bool:

@@ -170,11 +170,12 @@ def comparison_tables(result: CompareResult) -> list[Table]:
     whole = Table(
         title=f"{b.recipe} against {a.recipe}, {len(result.seeds)} seeds, images of {size}x{size} px",
         columns=(
-            *("model", "top-1 % (mean ± std)", "parameters (M)", "GMACs"),
-            *("latency (ms, 1 image)", "images/s (batch 64)"),
+            *("model", "top-1 %", "parameters (M)", "GMACs"),
+            *("ms, batch 1", "images/s, batch 64"),
         ),
         rows=rows,
         notes=(
+            "Top-1: mean ± standard deviation over the seeds, after the last epoch; differences by seed.",
             verdict(result),
             *_latency_notes(result),
             f"Latency is interleaved inference on {machine_line(result.machine)}.",

@@ -37,8 +37,9 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     is_single = len(result.seeds) == 1
     what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
     curves.set_title(f"Learning curves ({what})", fontsize=10)
+    curves.xaxis.get_major_locator().set_params(integer=True)
     curves.set(xlabel="epochs", ylabel="top-1 on the validation images (%)")
-    curves.legend(loc="lower right", frameon=False)
+    curves.legend(loc="best", framealpha=0.7)
     _draw_bars(bars, arms)
     for axes in (curves, bars):
         axes.grid(axis="y", color="#dddddd", linewidth=0.8)
@@ -86,7 +87,7 @@ def _draw_bars(axes: Any, arms: tuple[ArmResult, ArmResult]) -> None:
     axes.set_xticks((0, 1), [f"{arm.model}\n{_label(arm)}" for arm in arms])
     # Differences of some points are not seen on bars from 0; the axis says where it starts.
     bottom = max(0.0, lowest - 2 * max(highest - lowest, 1.0))
-    axes.set_ylim(bottom, min(100.0, highest + max(highest - lowest, 1.0)))
+    axes.set_ylim(bottom, min(100.0, highest + 0.5 * max(highest - lowest, 1.0)))
     start = f"; axis starts at {bottom:.0f} %" if bottom else ""
     marks = "dot: the one seed" if arms[0].std is None else "bar: mean, whisker: ± 1 std, dots: seeds"
     axes.set_title(f"After the last epoch\n({marks})", fontsize=10)

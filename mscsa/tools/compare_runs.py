@@ -149,7 +149,7 @@ def _stop(running: dict[Run, subprocess.Popen[bytes]]) -> None:
     """Let the runs save and end."""
     if not running:
         return
-    logger.info("stopping %d runs, which save first; the same command goes on with them", len(running))
+    logger.info("stopping: what runs saves first, and the same command goes on with it")
     for process in running.values():
         process.terminate()
     for process in running.values():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAVY
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -88,10 +89,13 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def _drawn(table: Table) -> RichTable:
-    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", pad_edge=False)
+    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAVY)
     for i, column in enumerate(table.columns):
         drawn.add_column(
-            Text(column), justify="left" if i < table.num_text_columns else "right", overflow="fold"
+            Text(column),
+            justify="left" if i < table.num_text_columns else "right",
+            overflow="fold",
+            no_wrap=i == 0,
         )
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from mscsa.tools.model_pair import build_pair
 from mscsa.tools.report import plain_text
 from mscsa.tools.steps import StepOptions
 
-TINY = {"name": "test_resnet", "dense": False, "budget": 0.5, "fields": {"pool_stride": 8}}
+TINY: dict[str, Any] = {"name": "test_resnet", "dense": False, "budget": 0.5, "fields": {"pool_stride": 8}}
 
 
 @pytest.fixture(scope="module")

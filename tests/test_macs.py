@@ -1,0 +1,50 @@
+"""Counting whole models."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from mscsa.macs import count_macs, count_parameters, run_and_count
+
+
+@pytest.mark.parametrize(
+    ("name", "gmacs"), [("resnet18", 1.814), ("resnet50", 4.089), ("pvt_v2_b0", 0.566), ("pvt_v2_b1", 2.108)]
+)
+def test_known_models(name, gmacs):
+    """Counted once with attention unfused; the fused count of PVTv2 is 4 to 7 % lower."""
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    assert count_macs(model) == pytest.approx(gmacs * 1e9, abs=0.0006e9)
+
+
+def test_a_convolution_by_hand():
+    assert count_macs(nn.Conv2d(3, 8, 3, padding=1, bias=True), (10, 20)) == 10 * 20 * 27 * 8
+    assert count_macs(nn.Conv2d(4, 8, 1), (5, 5), in_chans=4) == 25 * 32
+
+
+def test_attention_is_counted():
+    class Attention(nn.Module):
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)  # (1, 1, 48, 3)
+            return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    assert count_macs(Attention(), (6, 8)) == 2 * 48 * 48 * 3
+
+
+def test_the_model_is_left_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    count_macs(model)
+    assert model.training and next(model.parameters()).device.type == "cpu"
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_run_and_count_gives_the_result():
+    result, macs = run_and_count(lambda: torch.ones(2, 3, device="meta") @ torch.ones(3, 4, device="meta"))
+    assert result.shape == (2, 4) and macs == 24
+
+
+def test_shared_parameters_count_once():
+    layer = nn.Linear(3, 3)
+    assert count_parameters(nn.Sequential(layer, layer)) == 12
