@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,13 @@ def test_a_bad_image_in_a_worker_is_one_line(tmp_path: Path) -> None:
 
 def signalled_as_a_group(recipe: Recipe, folder: Path) -> None:
     os.setpgrp()
-    before_step(lambda step: os.killpg(os.getpid(), signal.SIGTERM) if step == 3 else None)
+
+    def signal_group(step: int) -> None:
+        if step == 3:
+            os.killpg(os.getpid(), signal.SIGTERM)
+            time.sleep(1)  # until the death of a worker would have been noticed
+
+    before_step(signal_group)
     train(recipe, folder)
 
 
