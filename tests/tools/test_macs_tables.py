@@ -94,5 +94,5 @@ def test_difference_from_the_paper_is_shown(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_unknown_table() -> None:
-    with pytest.raises(UserError, match="give one of 1, 6, 7"):
+    with pytest.raises(UserError, match="give one of 1, 4, 5, 6, 7"):
         paper_table("2")
