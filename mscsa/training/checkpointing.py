@@ -164,9 +164,9 @@ def set_position(
     """Write a position in the run into the saved state of Lightning's loops.
 
     Lightning saves its counters as they happen to stand in the hook that saves, and guesses from
-    their differences on resuming; at the end of an epoch it guesses wrong
-    (2.6.6 takes a further batch into the finished epoch). The position follows from the number of optimiser steps alone, so it is written
-    down plainly: `batch` batches of `epoch` are done, and nothing is in progress.
+    their differences on resuming; at the end of an epoch it guesses wrong (2.6.6 takes a further
+    batch into the finished epoch). The position follows from the number of optimiser steps alone,
+    so it is written down plainly: `batch` batches of `epoch` are done, and nothing is in progress.
     """
     done = dict.fromkeys(("ready", "started", "processed", "completed"), epoch)
     begun = dict.fromkeys(("ready", "started"), epoch + (batch > 0))

@@ -60,7 +60,7 @@ def test_one_dynamic_graph_serves_every_size(pool_stride):
 
 @pytest.mark.slow
 def test_tiny_and_odd_sizes_compile_right():
-    """Through the decompositions too. Sizes of one token specialise the graph; it may compile anew, and must stay right."""
+    """A map of one token is another graph: it may compile anew, and must stay right."""
     torch._dynamo.reset()
     neck = build()
     compiled = torch.compile(neck, fullgraph=True, dynamic=True, backend="aot_eager")
@@ -89,7 +89,9 @@ def test_exports_with_any_sizes(pool_stride):
     neck = build(replace(SMALL, pool_stride=pool_stride))
     free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     example = (pyramid(290, 417, batch=2),)
-    exported = torch.export.export(neck, example, dynamic_shapes=([free] * 4,)).module()
+    program = torch.export.export(neck, example, dynamic_shapes=([free] * 4,))
+    assert "adaptive" not in str(program.graph)  # the ONNX exporter freezes its windows
+    exported = program.module()
     for batch, size in enumerate([(250, 333), (224, 224), (193, 480), (515, 258)], start=1):
         maps = pyramid(*size, batch=batch)
         assert_equal(exported(maps), neck(maps))

@@ -59,5 +59,7 @@ def free_port() -> int:
 
 
 def _enter(env: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    # Loader workers as in a run by hand; they would be forkserver's too otherwise.
+    multiprocessing.set_start_method("fork", force=True)
     os.environ.update(env)
     target(*arguments)

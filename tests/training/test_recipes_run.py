@@ -15,7 +15,7 @@ from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import Recipe
 from mscsa.training import train
 
-FIXED_SIZE = ("coat_tiny", "coat_small", "swin_tiny_patch4_window7_224")
+FIXED_SIZE = ("coat_tiny", "coat_small", "swin_tiny_patch4_window7_224", "mscsa_swin_tiny_patch4_window7_224")
 """Backbones that must be told another image size when they are built."""
 
 
@@ -39,8 +39,7 @@ def shrunk(recipe: Recipe, root: Path) -> Recipe:
     Not in bf16: on CPUs torch 2.14 leaves weight gradients of a depthwise convolution unset where its
     map is smaller than its stride, as it is at 64 px.
     """
-    backbone = recipe.model.name.removeprefix("mscsa_")
-    kwargs = {"img_size": 64} if backbone in FIXED_SIZE else {}
+    kwargs = {"img_size": 64} if recipe.model.name in FIXED_SIZE else {}
     model = replace(recipe.model, pretrained=False, backbone_kwargs=kwargs)
     data = replace(
         recipe.data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -203,7 +204,9 @@ def signalled_as_a_group(recipe: Recipe, folder: Path) -> None:
     def signal_group(step: int) -> None:
         if step == 3:
             os.killpg(os.getpid(), signal.SIGTERM)
-            time.sleep(1)  # until the death of a worker would have been noticed
+            time.sleep(1)
+            if len(multiprocessing.active_children()) != 2:  # the loader's workers
+                os._exit(99)
 
     before_step(signal_group)
     train(recipe, folder)
