@@ -103,7 +103,7 @@ def macs(
 
     Args:
         model: timm name of a backbone, with or without `mscsa_` before it.
-        table: Show this table of the paper (1, 6 or 7) instead of a model.
+        table: Show this table of the paper (1, 4, 5, 6 or 7) instead of a model.
         size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
         dense: Take the pyramid form, for detection and segmentation.
         budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
@@ -232,7 +232,10 @@ def train(recipe: Recipe, *, out: str | None = None, resume: bool = False) -> in
         raise
     except NonFiniteError as error:
         return fail(str(error), 1)
-    print(f"top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} %, {result.steps} steps; results in {folder}")
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:  # one line for all processes
+        print(
+            f"top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} %, {result.steps} steps; results in {folder}"
+        )
     return 0
 
 
@@ -395,7 +398,13 @@ class CommandParser(ArgumentParser):
     """jsonargparse's parser, whose errors are one line that names the nearest option."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=HelpFormatter, exit_on_error=False, print_config=None, **options)
+        super().__init__(
+            formatter_class=HelpFormatter,
+            exit_on_error=False,
+            allow_abbrev=False,
+            print_config=None,
+            **options,
+        )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a ValueError of one line."""

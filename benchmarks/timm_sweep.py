@@ -1,17 +1,16 @@
 """Build and run MSCSA on timm's backbones, and list which pass.
 
-    python benchmarks/timm_sweep.py          # the smallest model of every timm module: about 15 minutes
-    python benchmarks/timm_sweep.py --all    # shapes for every model as well: an hour or two on one core
+    python benchmarks/timm_sweep.py          # the smallest model of every timm module
+    python benchmarks/timm_sweep.py --all    # shapes for every model: an hour or two on one core
 
-Every timm model is built on the meta device (no data, no weights). Models whose `feature_info` has two
-or more strides are candidates; of these
-* shapes are compared on the meta device, at the model's default size and at a non-square one: the maps
-  of `mscsa.create_model(name, features_only=True)` must have the shapes that timm's own
-  `features_only` model gives (without `--all`: only for one model per module);
-* the smallest model of every module runs on the CPU in both forms: maps must be finite and differ from
-  the backbone's, and every parameter must get a gradient.
-Results: pass; refused (a clear error of ours, or the backbone has no pyramid for MSCSA); too large to
-run here (over the limit of time or memory); fail. Workers are processes that can be killed.
+Candidates are the models whose `feature_info` has two or more strides. Of these
+* shapes are compared on the meta device (no data, no weights), at the model's default size and at a
+  non-square one: the maps of `mscsa.create_model(name, features_only=True)` must have the shapes that
+  timm's own `features_only` model gives;
+* without `--all`, the smallest model of every module also runs on the CPU in both forms: maps must be
+  finite and differ from the backbone's, and every parameter must get a gradient.
+Each command replaces its part of `results/timm_sweep.json` and writes `timm_sweep.md` anew. Results: pass;
+refused (one clear line); too large to run here (over the limit of time or memory); fail.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import platform
 import queue
 import resource
@@ -35,6 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 LIGHT: dict[str, Any] = dict(squeeze_ratio=0.25, num_heads=4, head_dim=8, mlp_ratio=1.0)
 """MSCSA's configuration in the sweep: what counts is that it runs."""
 PASS, REFUSED, TOO_LARGE, FAIL = "pass", "refused", "too large to run here", "fail"
+FLAT = "no pyramid"
 Record = dict[str, Any]
 
 log = logging.getLogger("timm_sweep")
@@ -44,14 +45,15 @@ log = logging.getLogger("timm_sweep")
 
 
 def survey(name: str) -> Record:
-    """Build `name` on the meta device; tell its strides and size."""
+    """Build `name` on the meta device; tell its strides, its size and whether it is a candidate."""
     import timm
     import torch
 
     with torch.device("meta"):
         model = timm.create_model(name)
     strides = [int(info["reduction"]) for info in getattr(model, "feature_info", None) or []]
-    return {"strides": strides, "parameters": sum(p.numel() for p in model.parameters())}
+    fields = {"strides": strides, "parameters": sum(p.numel() for p in model.parameters())}
+    return fields if len(set(strides)) >= 2 else {**fields, "result": FLAT}
 
 
 def check_shapes(name: str) -> Record:
@@ -61,13 +63,13 @@ def check_shapes(name: str) -> Record:
 
     import mscsa
 
+    record: Record = {}
     with torch.device("meta"):
         model = mscsa.create_model(name, features_only=True, config=mscsa.MSCSAConfig(**LIGHT)).eval()
-        indices = model.feature_info.out_indices
-        plain = timm.create_model(name, features_only=True, out_indices=indices).eval()
-    channels = model.feature_info.channels()
+        info: Any = model.feature_info
+        plain = timm.create_model(name, features_only=True, out_indices=info.out_indices).eval()
+    channels = info.channels()
     side = model.pretrained_cfg["input_size"][-1]
-    record: Record = {}
     for kind, sizes in (("default", [(side, side)]), ("non-square", [(side, side + 64), (side, 2 * side)])):
         for size in sizes:
             image = torch.empty(1, 3, *size, device="meta")
@@ -113,16 +115,17 @@ def run_small(name: str) -> Record:
 
     torch.manual_seed(0)
     model = mscsa.create_model(name, features_only=True, config=mscsa.MSCSAConfig(**LIGHT))
+    info: Any = model.feature_info
     side = model.pretrained_cfg["input_size"][-1]
     image = torch.randn(2, 3, side, side)
     model.eval()
     with torch.no_grad():
         fused = model(image)
         own = model.backbone.forward_intermediates(
-            image, indices=list(model.feature_info.out_indices), intermediates_only=True
+            image, indices=list(info.out_indices), intermediates_only=True
         )
     for level, (ours, theirs) in enumerate(zip(fused, own, strict=True)):
-        is_fused = model.feature_info.reduction()[level] >= 4
+        is_fused = info.reduction()[level] >= 4
         if ours.shape != theirs.shape or not ours.isfinite().all():
             raise RuntimeError(f"level {level}: {tuple(ours.shape)}, finite {bool(ours.isfinite().all())}")
         if is_fused and torch.allclose(ours, theirs):
@@ -144,7 +147,26 @@ def check_gradients(model: Any, loss: Any) -> None:
         raise RuntimeError(f"{form}: no gradient for {len(missing)} parameters: {', '.join(missing[:4])}")
 
 
-TASKS = {"survey": survey, "shapes": check_shapes, "run": run_small}
+CHECKS = {"shapes": check_shapes, "run": run_small}
+
+
+def answer(task: str, name: str, memory_gib: float) -> Record:
+    """Survey `name` and check it as `task` says; turn errors into results."""
+    import mscsa
+
+    fields: Record = {}
+    try:
+        fields = survey(name)
+        checked = CHECKS[task](name) if task in CHECKS and "result" not in fields else {}
+        return {"result": PASS, **fields, **checked}
+    except mscsa.UserError as error:
+        return {**fields, "result": REFUSED, "reason": one_line(error)}
+    except MemoryError:
+        return {**fields, "result": TOO_LARGE, "reason": f"more than {memory_gib:g} GiB"}
+    except Exception as error:
+        if "can't allocate memory" in str(error):
+            return {**fields, "result": TOO_LARGE, "reason": f"more than {memory_gib:g} GiB"}
+        return {**fields, "result": FAIL, "reason": one_line(error)}
 
 
 def work(memory_gib: float) -> None:
@@ -154,22 +176,10 @@ def work(memory_gib: float) -> None:
     logging.getLogger("timm").setLevel(logging.ERROR)
     import torch
 
-    import mscsa
-
     torch.set_num_threads(1)
     for line in sys.stdin:
         task, name = line.split()
-        try:
-            record = {"result": PASS, **TASKS[task](name)}
-        except mscsa.UserError as error:
-            record = {"result": REFUSED, "reason": one_line(error)}
-        except MemoryError:
-            record = {"result": TOO_LARGE, "reason": f"more than {memory_gib:g} GiB"}
-        except Exception as error:
-            is_memory = "can't allocate memory" in str(error)
-            reason = f"more than {memory_gib:g} GiB" if is_memory else one_line(error)
-            record = {"result": TOO_LARGE if is_memory else FAIL, "reason": reason}
-        print(json.dumps(record), file=answers, flush=True)
+        print(json.dumps(answer(task, name, memory_gib)), file=answers, flush=True)
 
 
 def one_line(error: BaseException) -> str:
@@ -242,33 +252,34 @@ def timm_models() -> Iterator[tuple[str, str]]:
 def smallest_per_module(records: dict[str, Record]) -> list[str]:
     """Choose the model with the fewest parameters of each module."""
     chosen: dict[str, str] = {}
-    for name, record in sorted(records.items(), key=lambda item: item[1]["parameters"]):
+    for name, record in sorted(records.items(), key=lambda item: item[1].get("parameters", math.inf)):
         chosen.setdefault(record["module"], name)
     return sorted(chosen.values())
 
 
-def sweep(worker: Worker, *, every: bool, only: str | None) -> tuple[dict[str, Record], dict[str, Record]]:
-    """Survey, compare shapes, run; give (records by model, those of the real runs)."""
-    candidates: dict[str, Record] = {}
-    surveyed = [(module, name) for module, name in timm_models() if only is None or only in (module, name)]
-    for count, (module, name) in enumerate(surveyed, start=1):
-        record = worker.ask("survey", name)
-        if record["result"] != PASS:
-            raise SystemExit(f"timm itself does not build {name}: {record['reason']}")
-        if len(set(record["strides"])) >= 2:
-            fields = {"module": module, "strides": record["strides"], "parameters": record["parameters"]}
-            candidates[name] = fields
-        log.info("survey %d/%d %s", count, len(surveyed), name)
-    small = smallest_per_module(candidates)
-    shapes = list(candidates) if every else small
-    for count, name in enumerate(shapes, start=1):
-        candidates[name] |= worker.ask("shapes", name)
-        log.info("shapes %d/%d %s: %s", count, len(shapes), name, candidates[name])
+def survey_all(worker: Worker, task: str, only: str | None) -> dict[str, Record]:
+    """Run `task` for all of timm's models; give the records of those with a pyramid."""
+    records: dict[str, Record] = {}
+    models = [(module, name) for module, name in timm_models() if only is None or only in (module, name)]
+    for count, (module, name) in enumerate(models, start=1):
+        record = {"module": module, **worker.ask(task, name)}
+        log.info("%s %d/%d %s: %s", task, count, len(models), name, record)
+        if record["result"] != FLAT:
+            records[name] = record
+    return records
+
+
+def sweep_families(worker: Worker, only: str | None) -> tuple[dict[str, Record], dict[str, Record]]:
+    """Compare shapes for the smallest model of every module and run it; give both records."""
+    surveyed = survey_all(worker, "survey", only)
+    shapes: dict[str, Record] = {}
     runs: dict[str, Record] = {}
-    for count, name in enumerate(small, start=1):
-        runs[name] = {"module": candidates[name]["module"], **worker.ask("run", name)}
-        log.info("run %d/%d %s: %s", count, len(small), name, runs[name])
-    return {name: candidates[name] for name in shapes}, runs
+    for name in smallest_per_module(surveyed):
+        module = {"module": surveyed[name]["module"]}
+        shapes[name] = {**module, **worker.ask("shapes", name)}
+        runs[name] = {**module, **worker.ask("run", name)}
+        log.info("%s: %s, %s", name, shapes[name], runs[name])
+    return shapes, runs
 
 
 def table(records: dict[str, Record], result: str) -> list[str]:
@@ -288,7 +299,7 @@ def counts(records: dict[str, Record]) -> str:
 
 def report(shapes: dict[str, Record], runs: dict[str, Record], versions: dict[str, str]) -> str:
     """Write the result for a reader: counts, then failures and refusals with their reasons."""
-    usual = {name: r for name, r in shapes.items() if {4, 8, 16, 32} <= set(r["strides"])}
+    usual = {name: r for name, r in shapes.items() if {4, 8, 16, 32} <= set(r.get("strides", ()))}
     passed = sum(r["result"] == PASS for r in usual.values())
     fixed = {name: r for name, r in shapes.items() if "refuses" in r.get("non-square", "")}
     modules = {r["module"] for r in shapes.values()}
@@ -326,22 +337,35 @@ def main() -> None:
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     worker = Worker(args.memory_gib, args.limit_s)
+    shapes: dict[str, Record] = {}
+    runs: dict[str, Record] = {}
     try:
-        shapes, runs = sweep(worker, every=args.all, only=args.only)
+        if args.all:
+            shapes = survey_all(worker, "shapes", args.only)
+        else:
+            shapes, runs = sweep_families(worker, args.only)
     finally:
         worker.stop()
+    file = RESULTS / "timm_sweep.json"
+    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() and args.only is None else {}
+    content["shapes"] = shapes if args.all else {**content.get("shapes", {}), **shapes}
+    content["runs"] = runs or content.get("runs", {})
+    content["versions"] = versions()
+    text = report(content["shapes"], content["runs"], content["versions"])
+    if args.only is None:
+        RESULTS.mkdir(exist_ok=True)
+        rows = json.dumps(content, separators=(",", ":")).replace('},"', '},\n"')
+        file.write_text(rows + "\n", encoding="utf-8")
+        (RESULTS / "timm_sweep.md").write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+def versions() -> dict[str, str]:
+    """What the results depend on."""
     import timm
     import torch
 
-    versions = {"timm": timm.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    text = report(shapes, runs, versions)
-    if args.only is None:
-        content = {"versions": versions, "shapes": shapes, "runs": runs}
-        RESULTS.mkdir(exist_ok=True)
-        rows = json.dumps(content, separators=(",", ":")).replace('},"', '},\n"')
-        (RESULTS / "timm_sweep.json").write_text(rows + "\n", encoding="utf-8")
-        (RESULTS / "timm_sweep.md").write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    return {"timm": timm.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 if __name__ == "__main__":

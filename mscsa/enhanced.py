@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,6 +84,11 @@ class MSCSAModel(nn.Module):
         ]
         if features_only:
             fused = [self._attended.index(i) for i in self._out_indices if i in self._attended]
+            if not fused:
+                raise UserError(
+                    f"out_indices={out_indices} asks for levels that MSCSA leaves as they are: name one with "
+                    f"stride >= {FINEST_STRIDE} among {self._attended}, or use the plain backbone"
+                )
             self.fusion = PyramidFusion(self.mscsa, fused)
             self.feature_info = FeatureInfo(infos, tuple(self._out_indices))
         else:
@@ -204,11 +210,21 @@ class MSCSAModel(nn.Module):
         self.mscsa.set_grad_checkpointing(enable)
 
     @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Give timm's layer groups: the backbone's own, then MSCSA and the head as the last."""
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Give timm's layer groups, patterns or a function: the backbone's, then MSCSA and the head.
+
+        Raises:
+            UserError: If timm names no layer groups for the backbone.
+        """
+        if not hasattr(self.backbone, "group_matcher"):
+            raise UserError(
+                f"timm names no layer groups for {type(self.backbone).__name__}: train it without layer decay"
+            )
+        matcher = self.backbone.group_matcher(coarse=coarse)
+        if callable(matcher):  # the Inception and NASNet families number their layers by a function
+            return partial(_group_below_backbone, matcher)
         return {
-            group: _prefix_patterns(patterns)
-            for group, patterns in self.backbone.group_matcher(coarse=coarse).items()
+            group: _prefix_patterns(patterns) for group, patterns in matcher.items() if patterns is not None
         }
 
     @torch.jit.ignore
@@ -228,6 +244,12 @@ def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int
         strides = {level.index: level.stride for level in levels}
         raise UserError(f"out_indices={out_indices} given: the levels are {strides} (index: stride)")
     return sorted({i % total for i in asked})
+
+
+def _group_below_backbone(matcher: Callable[[str], Any], name: str) -> Any:
+    """Number a parameter as the backbone does; all others get the last group."""
+    inner = name.removeprefix("backbone.")
+    return (float("inf"),) if inner == name else matcher(inner)
 
 
 def _prefix_patterns(patterns: Any) -> Any:

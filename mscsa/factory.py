@@ -29,6 +29,12 @@ INPUT_FIELDS = (
 )
 """What a model takes over from its backbone's `pretrained_cfg`."""
 
+OWN_KEYWORDS = (
+    *("pretrained", "features_only", "out_indices", "num_classes", "in_chans", "drop_rate"),
+    *("drop_path_rate", "pretrained_cfg_overlay", "cache_dir"),
+)
+"""What `create_model` gives to the backbone itself."""
+
 DEFAULT_BUDGET = 0.10
 """Share of the backbone's MACs for backbones that the paper has no configuration for."""
 
@@ -82,7 +88,7 @@ def create_model(
             configuration fits the budget.
         ValueError: If a configuration field is out of range.
     """
-    _check_keywords(config_fields, config, budget)
+    _check_keywords(config_fields, config, budget, backbone_kwargs or {})
     name = REGISTERED.get(name, name)
     backbone = build_backbone(
         name,
@@ -96,7 +102,8 @@ def create_model(
     rate = drop_path_rate_of(backbone) if drop_path_rate is None else drop_path_rate
     preset = PRESETS.get(name.split(".")[0])
     if config is not None:
-        config = replace(config, **config_fields)
+        given = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+        config = replace(config, **{**given, **config_fields})
     elif budget is None and preset is not None:
         dense = {"pool_stride": preset.dense_pool_stride} if features_only else {}
         config = replace(preset.config, **{"drop_path_rate": rate, **dense, **config_fields})
@@ -129,7 +136,15 @@ def create_model(
     return model
 
 
-def _check_keywords(config_fields: dict[str, Any], config: MSCSAConfig | None, budget: float | None) -> None:
+def _check_keywords(
+    config_fields: dict[str, Any],
+    config: MSCSAConfig | None,
+    budget: float | None,
+    backbone_kwargs: dict[str, Any],
+) -> None:
+    own = [key for key in backbone_kwargs if key in OWN_KEYWORDS]
+    if own:
+        raise UserError(f"backbone_kwargs has {', '.join(own)}: give it to create_model itself")
     unknown = [field for field in config_fields if field not in CONFIG_FIELDS]
     if unknown:
         near = [match for field in unknown for match in difflib.get_close_matches(field, CONFIG_FIELDS)]

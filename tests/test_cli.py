@@ -82,6 +82,8 @@ def test_help_names_the_purpose_and_an_example_that_parses(
 BAD_LINES = {
     "command": (["trian"], "unknown command 'trian': did you mean `mscsa train`?"),
     "option": (["bench", "resnet18", "--batchsize", "2"], "--batchsize: did you mean --batch-size?"),
+    "abbreviation": (["train", "scenes/resnet10t", "--run.epoch", "7"], "did you mean --run.epochs?"),
+    "batch": (["train", "scenes/resnet10t", "--data.batch_size", "0"], "data.batch_size 0 is not possible"),
     "value": (["bench", "resnet18", "--rounds", "many"], "--rounds: 'many' given, a whole number expected"),
     "choice": (["bench", "resnet18", "--device", "tpu"], "'tpu' given, one of 'auto', 'cpu', 'gpu' expected"),
     "positional": (["info", "resnet18", "resnet50"], "unexpected argument 'resnet50'"),
@@ -90,7 +92,7 @@ BAD_LINES = {
     "no pyramid": (["info", "vit_tiny_patch16_224"], "choose a backbone with a feature pyramid"),
     "field": (["info", "resnet18", "--mscsa.deph", "2"], "unknown keyword deph: did you mean depth?"),
     "size": (["macs", "resnet18", "--size", "3x"], "size '3x' is not a size: give 224, or HEIGHTxWIDTH"),
-    "table": (["macs", "--table", "9"], "table '9' is not there: give one of 1, 6, 7"),
+    "table": (["macs", "--table", "9"], "table '9' is not there: give one of 1, 4, 5, 6, 7"),
     "neither": (["macs"], "give either a model or --table NUMBER"),
     "rounds": (["bench", "test_resnet", "--rounds", "2"], "rounds=2 given"),
     "pattern": (["list", "nosuchmodel"], "no model with MSCSA is like 'nosuchmodel'"),

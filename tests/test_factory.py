@@ -11,6 +11,7 @@ import mscsa
 from mscsa.attention import MSCSAConfig
 from mscsa.attention.module import DropPath
 from mscsa.backbones.presets import PRESETS
+from mscsa.errors import UserError
 from mscsa.factory import create_model
 from mscsa.macs import count_macs, run_and_count
 from tests.small_models import RESNET, SWIN
@@ -191,3 +192,19 @@ def test_pretrained_weights_adapt_to_other_input_channels(tmp_path):
 def test_a_pretrained_tag_that_timm_does_not_know_is_refused(tag):
     with pytest.raises((mscsa.UserError, RuntimeError), match="no_such_tag"):
         create_model(tag, config=LIGHT)
+
+
+def test_what_create_model_sets_itself_is_no_argument_of_the_backbone():
+    with pytest.raises(UserError, match="backbone_kwargs has in_chans: give it to create_model itself"):
+        mscsa.create_model("test_resnet", backbone_kwargs={"in_chans": 4})
+
+
+def test_drop_path_rate_reaches_a_given_config():
+    config = mscsa.MSCSAConfig(num_heads=2, head_dim=4)
+    model = mscsa.create_model("resnet10t", config=config, drop_path_rate=0.2)
+    assert model.mscsa.config.drop_path_rate == 0.2
+
+
+def test_a_pyramid_without_a_fused_level_is_refused():
+    with pytest.raises(UserError, match=r"out_indices=\(0,\) asks for levels that MSCSA leaves as they are"):
+        mscsa.create_model("resnet10t", features_only=True, out_indices=(0,))

@@ -54,7 +54,7 @@ class CrossScaleAttention(nn.Module):
         self.project = nn.Conv2d(2 * inner, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend across scales.
+        """Attend across scales: attention plus the parallel path, eq. (7) and (9).
 
         Args:
             x: Normed token map, (B, D, h, w).

@@ -253,7 +253,7 @@ def build_dense_topformer(
     Args:
         name: `topformer_tiny`, `topformer_small` or `topformer_base`.
         extractor: Maps to tokens in place of TopFormer's own at 1/64, for example
-            `MSCSA(SIZES[name].channels, strides=STRIDES, pool_stride=64)`.
+            `MSCSA(SIZES[name].channels, STRIDES, MSCSAConfig(pool_stride=64))`.
         in_chans: Channels of the image.
         drop_path_rate: Of TopFormer's own extractor.
     Raises:

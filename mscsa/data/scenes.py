@@ -31,10 +31,12 @@ CLASS_NAMES = tuple("0123456789")
 MIN_CONTRAST = 0.3
 """Least brightness, of 1, by which each channel of a digit exceeds each pixel of the texture."""
 
+SMALLEST_SIDE = 32
+"""Least side of a scene in px."""
+
 _SIZE_RANGE = (1 / 8, 9 / 10)
 _VAL_SHARE = 0.2
 _OCTAVES = (2, 4, 8, 16, 32)
-_SMALLEST_SIDE = 32
 # Share of each digit that stays visible, and of a new digit that may lie on earlier ones (two
 # bright digits differ less from each other than from the texture).
 _LEAST_VISIBLE = 0.8
@@ -75,10 +77,9 @@ def render_scene(index: int, *, seed: int, split: Split, size: int, max_digits: 
         ValueError: If `size` or `max_digits` is too small.
         UserError: If scikit-learn, which holds the digits, is not installed.
     """
-    if size < _SMALLEST_SIDE or max_digits < 1:
+    if size < SMALLEST_SIDE or max_digits < 1:
         raise ValueError(
-            f"scene of {size} px with up to {max_digits} digits: "
-            f"give at least {_SMALLEST_SIDE} px and 1 digit"
+            f"scene of {size} px with up to {max_digits} digits: give at least {SMALLEST_SIDE} px and 1 digit"
         )
     glyphs, digits = digit_instances(split)
     rng = np.random.default_rng(derive_seed("scene", seed, split, index))

@@ -58,7 +58,9 @@ def evaluate(
     in_group = dist.is_available() and dist.is_initialized()
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if in_group else (0, 1)
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
-    accuracy = measure_accuracy(model.to(device), loader, device=device)
+    # As in training, so that the result is the one that the run reported.
+    precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
+    accuracy = measure_accuracy(model.to(device), loader, device=device, precision=precision)
     assert accuracy is not None, "nothing was there to stop it"
     return accuracy
 

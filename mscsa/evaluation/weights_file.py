@@ -66,7 +66,10 @@ class ClassifierInfo:
         try:
             values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
             return cls(
-                model=ModelSpec(**{**values.pop("model"), "freeze": ()}),
+                # A file of weights must not make anybody load others.
+                model=ModelSpec(
+                    **{**values.pop("model"), "freeze": (), "pretrained": False, "checkpoint": None}
+                ),
                 data=DataSpec(**values.pop("data")),
                 class_names=tuple(values.pop("class_names")),
                 input=values.pop("input"),

@@ -57,7 +57,9 @@ def baseline_of(recipe: Recipe) -> Recipe:
             "cannot: compare from the backbone's weights (model.pretrained) or from scratch"
         )
     family, _, form = recipe.name.rpartition("/")
-    bare = f"{family}/{form.removeprefix('mscsa_')}"
+    # An ablation changes MSCSA alone, so that its baseline is that of the whole model.
+    family = {"ablation": "imagenet"}.get(family, family)
+    bare = f"{family}/{form.removeprefix('mscsa_').partition('.')[0]}"
     known = RECIPES.get(bare)
     return replace(
         recipe,

@@ -44,7 +44,8 @@ def finetune_recipe(model: str) -> Recipe:
             mscsa={"init": "identity"} if with_mscsa else None,
             budget=0.10 if with_mscsa else None,
             pretrained=True,
-            drop_path_rate=0.1,
+            # Not every timm model has stochastic depth; these have.
+            drop_path_rate=0.1 if frozen else 0.0,
             freeze=tuple(f"backbone.{part}" if with_mscsa else part for part in frozen),
         ),
         data=DataSpec(kind="folder", image_size=224, batch_size=64, eval_batch_size=128, workers=4),

@@ -19,8 +19,8 @@ SCENES_EPOCHS = {
     "coat_tiny": 4,
     "coat_small": 4,
 }
-"""Backbones with scenes recipes, and their epochs. A ResNet-10t reaches about 77 % in 3 and over 90 % in 6,
-where there is little left to gain; transformers learn slower, and CoaT costs several times the others."""
+"""Backbones with scenes recipes, and their epochs: few enough for a ResNet that there is something left to
+gain; transformers learn slower, and CoaT costs several times the others."""
 OWN_CONFIGURATION = (
     "topformer_tiny",
     "topformer_base",

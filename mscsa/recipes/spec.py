@@ -17,7 +17,7 @@ class ModelSpec:
     name: str
     """A timm model name, registered (`mscsa_pvt_v2_b1`) or plain (`pvt_v2_b1`)."""
     mscsa: dict[str, Any] | None = None
-    """`MSCSAConfig` fields; adds MSCSA to the plain timm backbone `name`. {} takes the defaults."""
+    """`MSCSAConfig` fields; adds MSCSA to the backbone `name`. {} leaves the choice to `create_model`."""
     budget: float | None = None
     """Add MSCSA to `name` and let it cost at most this share of the backbone's MACs (0.10 = +10 %)."""
     pretrained: bool = False

@@ -10,6 +10,7 @@ import timm
 from torch import Tensor, nn
 
 import mscsa
+from mscsa.backbones.presets import REGISTERED
 from mscsa.backbones.timm_pyramid import (
     FINEST_STRIDE,
     build_backbone,
@@ -84,7 +85,8 @@ def build_pair(
         model: Any = timm.create_model(registered, features_only=dense, **(fields or {}))
     else:
         options: dict[str, Any] = dict(fields or {}, features_only=dense, budget=budget)
-        model = mscsa.create_model(baseline_name, budget_size=size, **options)
+        backbone = REGISTERED.get(registered, baseline_name)
+        model = mscsa.create_model(backbone, budget_size=size, **options)
     return ModelPair(
         baseline_name=baseline_name,
         baseline=_build_baseline(baseline_name, dense=dense),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import WeightAveraging
+import torch.distributed as dist
+from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -139,6 +140,11 @@ class Evaluate(pl.Callback):
     def _evaluate(self, trainer: pl.Trainer, module: ClassificationModule, step: int) -> bool:
         """Evaluate, log and export; False if a signal cut it short."""
         model = module.model if self.average is None else self.average.model
+        if trainer.world_size > 1:
+            # Each process has batch statistics of its own since its last step; what is exported, and
+            # evaluated, is the first one's.
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
         accuracy = measure_accuracy(
             model,
             trainer.datamodule.val_loader(),  # type: ignore[attr-defined]
@@ -186,6 +192,16 @@ class Evaluate(pl.Callback):
         info = replace(self.info, provenance={**self.info.provenance, "result": result})
         for name in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
             save_weights(model, self.folder / name, info.to_metadata())
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar without the logger's version, which says nothing here."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Give what stands beside the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return dict(metrics)
 
 
 class LogSteps(pl.Callback):

@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is not there: nothing to resume; start the run without resume")
+        raise UserError(f"{path} is not there, so there is nothing to resume: start anew in another folder")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -195,7 +195,8 @@ def check_free_space(folder: Path, model: nn.Module, optim: OptimSpec) -> None:
     all_values = sum(v.numel() * v.element_size() for v in model.state_dict().values())
     copies = 1 if optim.ema_decay is None else 2
     needed = 2 * (copies * all_values + _MOMENTS[optim.optimizer] * trained)
-    free = shutil.disk_usage(folder).free
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
             f"{folder}: {free / 2**20:.0f} MiB are free, a run of this model needs "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from mscsa.data.scenes import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
 
@@ -14,8 +15,11 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
     Raises:
         UserError: At the first one; says which, and what is allowed.
     """
-    run = recipe.run
+    run, data = recipe.run, recipe.data
     counts = {
+        "data.image_size": data.image_size,
+        "data.batch_size": data.batch_size,
+        "data.eval_batch_size": data.eval_batch_size,
         "run.epochs": run.epochs,
         "run.max_steps": 1 if run.max_steps is None else run.max_steps,
         "run.devices": run.devices,
@@ -29,6 +33,12 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
     for name, count in counts.items():
         if count < 1:
             raise UserError(f"{name} {count} is not possible; give 1 or more")
+    if data.workers < 0:
+        raise UserError(f"data.workers {data.workers} is not possible; give 0 or more")
+    if data.kind == "scenes" and data.image_size < SMALLEST_SCENE:
+        raise UserError(
+            f"data.image_size {data.image_size} is too small for scenes; give {SMALLEST_SCENE} or more"
+        )
     _check_device(recipe, device)
     _check_batch(recipe)
 

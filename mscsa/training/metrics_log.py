@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from mscsa.errors import UserError
+
 COLUMNS = (
     "step",
     "epoch",
@@ -58,16 +60,29 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one row."""
-        if self._keep:
-            self._drop_rows_to_come()
-            self._keep = {}
+        """Write one row.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        try:
+            if self._keep:
+                self._drop_rows_to_come()
+                self._keep = {}
+            self._append({"step": step, **metrics})
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; free some space or make the folder "
+                "writable, then resume"
+            ) from error
+
+    def _append(self, row: Mapping[str, float | None]) -> None:
         is_new = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             if is_new:
                 writer.writeheader()
-            writer.writerow({"step": step, **metrics})
+            writer.writerow(row)
 
     def _drop_rows_to_come(self) -> None:
         rows = [row for row in read_metrics(self.path) if self._is_kept(row)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
@@ -27,7 +27,7 @@ from mscsa.evaluation.models import build_model, check_image_size, resolved_spec
 from mscsa.evaluation.weights_file import INPUT_FIELDS, ClassifierInfo
 from mscsa.recipes.spec import DataSpec, Recipe
 from mscsa.training import run_folder
-from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage
+from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
 from mscsa.training.checkpointing import (
     LAST,
     AtomicCheckpointIO,
@@ -94,9 +94,9 @@ def _train(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult:
     session = _build_session(recipe, folder, device, saved)
     trainer = session.trainer
     if trainer.is_global_zero:
+        check_free_space(folder, session.module.model, recipe.optim)
         run_folder.open_run_folder(folder, recipe, resume=resume)
         remove_leftovers(folder)
-        check_free_space(folder, session.module.model, recipe.optim)
         run_folder.record_environment(folder, recipe.run.seed, device, trainer.world_size)
     try:
         trainer.fit(
@@ -150,8 +150,8 @@ def _build_session(
         total_steps = min(total_steps, recipe.run.max_steps)
     if saved is not None:
         _check_saved(saved, identity, folder / LAST, total_steps)
-    average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
     save_last = SaveLast(folder, recipe.run.checkpoint_every, identity)
+    average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
     evaluate = Evaluate(
         folder,
         recipe,
@@ -162,31 +162,43 @@ def _build_session(
         save_last=save_last,
     )
     is_terminal = sys.stdout.isatty()
-    callbacks: list[Callback] = [] if average is None else [average]
-    callbacks += [RichProgressBar(leave=True)] if is_terminal else []
-    # The order matters: what `SaveLast` keeps must be done before it.
     log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, lines=not is_terminal)
+    callbacks: list[Callback] = [ProgressBar(leave=True)] if is_terminal else []
+    callbacks += [] if average is None else [average]
+    # The order matters: what `SaveLast` keeps must be done before it.
     callbacks += [log_steps, evaluate, save_last]
-    trainer = pl.Trainer(
+    trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, _loggers(folder, saved))
+    return _Session(module, data, trainer, evaluate)
+
+
+def _build_trainer(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    total_steps: int,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+) -> pl.Trainer:
+    run = recipe.run
+    return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=recipe.run.devices,
-        num_nodes=recipe.run.num_nodes,
-        strategy="ddp" if world_size > 1 else "auto",
-        precision=recipe.run.precision,
-        sync_batchnorm=recipe.run.sync_batchnorm,
-        max_epochs=recipe.run.epochs,
+        devices=run.devices,
+        num_nodes=run.num_nodes,
+        strategy="ddp" if run.devices * run.num_nodes > 1 else "auto",
+        precision=run.precision,
+        sync_batchnorm=run.sync_batchnorm,
+        max_epochs=run.epochs,
         max_steps=total_steps,
-        accumulate_grad_batches=recipe.run.accumulate,
-        use_distributed_sampler=False,
-        logger=_loggers(folder, saved),
+        accumulate_grad_batches=run.accumulate,
+        use_distributed_sampler=False,  # ours know the processes
+        logger=loggers,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=is_terminal,
+        enable_progress_bar=any(isinstance(each, ProgressBar) for each in callbacks),
         default_root_dir=folder,
     )
-    return _Session(module, data, trainer, evaluate)
 
 
 def _count_classes(data: DataSpec) -> int:

@@ -41,12 +41,12 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        settings = json.loads(json.dumps(asdict(recipe)))
-        write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise UserError(
-            f"cannot write to {folder}: {error.strerror}; give a folder that can be written"
+            f"cannot make {folder}: {error.strerror}; give a folder that can be written"
         ) from error
+    settings = json.loads(json.dumps(asdict(recipe)))
+    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def record_environment(folder: Path, seed: int, device: torch.device, world_size: int) -> None:
@@ -95,10 +95,19 @@ def git_commit() -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file whole or not at all.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    replace_durably(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        replace_durably(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
+        ) from error
 
 
 def _git(root: Path, *arguments: str) -> str:

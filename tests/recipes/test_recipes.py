@@ -91,6 +91,13 @@ def test_a_baseline_is_the_recipe_of_that_name(name: str) -> None:
     assert baseline_of(RECIPES[f"{family}/mscsa_{model}"]) == RECIPES[name]
 
 
+@pytest.mark.parametrize("recipe", WITH_MSCSA, ids=lambda recipe: recipe.name)
+def test_a_baseline_is_a_recipe_by_its_name(recipe: Recipe) -> None:
+    """`mscsa compare` starts both arms by their names."""
+    baseline = baseline_of(recipe)
+    assert get_recipe(baseline.name).model == baseline.model
+
+
 def test_a_baseline_keeps_what_was_changed() -> None:
     recipe = RECIPES["scenes/mscsa_resnet10t"]
     changed = replace(recipe, run=replace(recipe.run, seed=7, epochs=2))

@@ -79,7 +79,8 @@ def test_table_7() -> None:
     rows = {row["backbone"]: row for row in paper_table("7").rows}
     assert {"ResNet-18", "ResNet-50", "PVTv2-B0", "PVTv2-B1", "PVTv2-B2", "Swin-T", "ConvNeXt-T"} <= set(rows)
     for name, row in rows.items():
-        assert row["different"] == [], name
+        # The scan of the paper reads 5, which costs 253 M where 176 M are replaced.
+        assert row["different"] == (["mlp_ratio"] if name == "TopFormer-B" else []), name
         assert row["gmacs"] == pytest.approx(BY_HAND_224[name], rel=0.01), name
         if name in BY_HAND_DENSE:
             assert row["dense_gmacs"] == pytest.approx(BY_HAND_DENSE[name], rel=0.002), name

@@ -155,6 +155,7 @@ def test_train_refuses_a_nearly_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 1000))
     with pytest.raises(UserError, match="0 MiB are free"):
         train(plain_recipe(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_estimate_of_a_checkpoint_is_about_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from mscsa.evaluation.weights_file import load_classifier
 from mscsa.recipes.spec import Recipe
 from mscsa.training import RunResult, train
 from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.classification import ClassificationModule
 from mscsa.training.metrics_log import read_metrics
 from tests.training.processes import run
 from tests.training.runs import before_step, plain_recipe, small_recipe
@@ -96,9 +98,23 @@ def test_a_folder_in_use_is_refused_and_untouched(finished: tuple[Path, RunResul
 def test_a_place_that_cannot_hold_a_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match="is there already|cannot write to") as caught:
+        with pytest.raises(UserError, match="is there already|cannot make") as caught:
             train(plain_recipe(), place)
         assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_vanishes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    before = ClassificationModule.training_step
+
+    def remove_folder(self: ClassificationModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        shutil.rmtree(folder, ignore_errors=True)
+        return before(self, batch, batch_idx)
+
+    monkeypatch.setattr(ClassificationModule, "training_step", remove_folder)
+    with pytest.raises(UserError, match="cannot write .*No such file") as caught:
+        train(plain_recipe(), folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_signals_are_given_back(finished: tuple[Path, RunResult]) -> None:
