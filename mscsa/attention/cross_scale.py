@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from .config import Downsampling
 
@@ -74,7 +75,8 @@ class CrossScaleAttention(nn.Module):
         """Make X_0, X_1, X_2 of (B, D, h_j, w_j) from (B, D, h, w): eq. (2), sizes as eq. (3)."""
         maps = [x]
         for downsample in self.downsamples:
-            maps.append(downsample(maps[-1] if self.is_cascaded else x))
+            source = maps[-1] if self.is_cascaded else x
+            maps.append(_downsample(downsample, source))
         return maps
 
     def project_scales(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -147,6 +149,21 @@ def downsampled_sizes(size: tuple[int, int], downsampling: Downsampling) -> tupl
     if downsampling == "cascaded_dwconv":
         return size, half, (_strided(half[0], 2), _strided(half[1], 2))
     return size, half, (_strided(size[0], 3), _strided(size[1], 3))
+
+
+def _downsample(downsample: nn.Module, x: Tensor) -> Tensor:
+    """Downsample, around a fault of torch 2.14 on CPU.
+
+    There the weight gradient of a channels-last bf16 depthwise convolution is uninitialised memory
+    where the map is smaller than the stride.
+    """
+    is_tiny = statically_known_true(x.shape[2] < 3) or statically_known_true(x.shape[3] < 3)
+    if x.device.type != "cpu" or not is_tiny or not isinstance(downsample, nn.Conv2d):
+        return downsample(x)
+    with torch.autocast("cpu", enabled=False):
+        weight = downsample.weight.float()
+        out = F.conv2d(x.float(), weight, None, downsample.stride, 1, 1, downsample.groups)
+    return out.to(x.dtype)
 
 
 def _strided(length: int, stride: int) -> int:

@@ -142,3 +142,21 @@ def test_large_activations_stay_finite_in_half_precision(dtype):
     x = 60 * images((2, 10, 7, 7)).float()
     with torch.autocast("cpu", dtype=dtype):
         assert torch.isfinite(csa.float()(x)).all()
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 1), (1, 2)])
+def test_bf16_gradients_of_tiny_maps_on_the_cpu_are_those_of_float32(size):
+    """Torch 2.14 leaves them unset in channels-last layout where the map is smaller than the stride."""
+    torch.manual_seed(0)
+    module = CrossScaleAttention(64, num_heads=2, head_dim=8).to(memory_format=torch.channels_last)
+    x = torch.randn(4, 64, *size).to(memory_format=torch.channels_last)
+    gradients = []
+    for enabled in (False, True):
+        module.zero_grad()
+        del [torch.full((64 * 9 * k,), 1e30) for k in (1, 2, 3)][:]  # what unset memory then holds
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = module(x).float().square().mean()
+        loss.backward()
+        gradients.append([downsample.weight.grad.clone() for downsample in module.downsamples])
+    for exact, half in zip(*gradients, strict=True):
+        assert (half - exact).abs().max() < 0.05 * exact.abs().max()
