@@ -160,9 +160,10 @@ def _downsample(downsample: nn.Module, x: Tensor) -> Tensor:
     is_tiny = statically_known_true(x.shape[2] < 3) or statically_known_true(x.shape[3] < 3)
     if x.device.type != "cpu" or not is_tiny or not isinstance(downsample, nn.Conv2d):
         return downsample(x)
+    dtype = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast("cpu", enabled=False):
-        weight = downsample.weight.float()
-        out = F.conv2d(x.float(), weight, None, downsample.stride, 1, 1, downsample.groups)
+        weight = downsample.weight.to(dtype)
+        out = F.conv2d(x.to(dtype), weight, None, downsample.stride, 1, 1, downsample.groups)
     return out.to(x.dtype)
 
 
