@@ -86,7 +86,6 @@ def test_feature_info_names_modules(case, features_only):
         ((-1,), [32]),
         ((-2, -1), [16, 32]),
         ((4,), [32]),
-        ((0,), [2]),
         ((1, 3), [4, 16]),
         ([3, 1], [4, 16]),
     ],
@@ -121,6 +120,12 @@ def test_levels_that_are_not_there(asked):
         mscsa.UserError, match=r"^out_indices=.* given: the levels are \{0: 2, 1: 4"
     ) as caught:
         RESNET.build(features_only=True, out_indices=asked)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pyramid_without_a_fused_level_is_refused():
+    with pytest.raises(mscsa.UserError, match="asks for levels that MSCSA leaves as they are") as caught:
+        RESNET.build(features_only=True, out_indices=(0,))
     assert "\n" not in str(caught.value)
 
 
