@@ -257,8 +257,8 @@ def smallest_per_module(records: dict[str, Record]) -> list[str]:
     return sorted(chosen.values())
 
 
-def survey_all(worker: Worker, task: str, only: str | None) -> dict[str, Record]:
-    """Run `task` for all of timm's models; give the records of those with a pyramid."""
+def survey_all(worker: Worker, task: str, only: str | None) -> tuple[dict[str, Record], int]:
+    """Run `task` for timm's models; give the records of those with a pyramid, and how many have none."""
     records: dict[str, Record] = {}
     models = [(module, name) for module, name in timm_models() if only is None or only in (module, name)]
     for count, (module, name) in enumerate(models, start=1):
@@ -266,12 +266,12 @@ def survey_all(worker: Worker, task: str, only: str | None) -> dict[str, Record]
         log.info("%s %d/%d %s: %s", task, count, len(models), name, record)
         if record["result"] != FLAT:
             records[name] = record
-    return records
+    return records, len(models) - len(records)
 
 
-def sweep_families(worker: Worker, only: str | None) -> tuple[dict[str, Record], dict[str, Record]]:
-    """Compare shapes for the smallest model of every module and run it; give both records."""
-    surveyed = survey_all(worker, "survey", only)
+def sweep_families(worker: Worker, only: str | None) -> tuple[dict[str, Record], dict[str, Record], int]:
+    """Compare and run the smallest model of every module; give shapes, runs, and how many are flat."""
+    surveyed, flat = survey_all(worker, "survey", only)
     shapes: dict[str, Record] = {}
     runs: dict[str, Record] = {}
     for name in smallest_per_module(surveyed):
@@ -279,7 +279,7 @@ def sweep_families(worker: Worker, only: str | None) -> tuple[dict[str, Record],
         shapes[name] = {**module, **worker.ask("shapes", name)}
         runs[name] = {**module, **worker.ask("run", name)}
         log.info("%s: %s, %s", name, shapes[name], runs[name])
-    return shapes, runs
+    return shapes, runs, flat
 
 
 def table(records: dict[str, Record], result: str) -> list[str]:
@@ -297,8 +297,10 @@ def counts(records: dict[str, Record]) -> str:
     return f"{len(records)} models: " + ", ".join(f"{tally[r]} {r}" for r in (PASS, REFUSED, TOO_LARGE, FAIL))
 
 
-def report(shapes: dict[str, Record], runs: dict[str, Record], versions: dict[str, str]) -> str:
+def report(content: dict[str, Any]) -> str:
     """Write the result for a reader: counts, then failures and refusals with their reasons."""
+    shapes, runs, flat = content["shapes"], content["runs"], content["flat"]
+    versions = ", ".join(f"{package} {version}" for package, version in content["versions"].items())
     usual = {name: r for name, r in shapes.items() if {4, 8, 16, 32} <= set(r.get("strides", ()))}
     passed = sum(r["result"] == PASS for r in usual.values())
     fixed = {name: r for name, r in shapes.items() if "refuses" in r.get("non-square", "")}
@@ -307,12 +309,13 @@ def report(shapes: dict[str, Record], runs: dict[str, Record], versions: dict[st
     lines = [
         "# MSCSA on timm's backbones",
         "",
-        f"Written by `benchmarks/timm_sweep.py` with {', '.join(f'{k} {v}' for k, v in versions.items())}.",
+        f"Written by `benchmarks/timm_sweep.py` with {versions}.",
         "Each model's result is in `timm_sweep.json`.",
         "",
         f"* Shapes on the meta device, default and non-square size, {len(modules)} timm modules:",
         f"  {counts(shapes)}.",
         f"* Of these with strides 4, 8, 16, 32: {share}.",
+        f"* {flat} more of timm's models have maps of one stride only: no pyramid, not counted above.",
         f"* Forward and backward on the CPU, smallest model of each module: {counts(runs)}.",
         f"* {len(fixed)} models pass at their default size, and their backbone takes no other shape.",
     ]
@@ -341,17 +344,17 @@ def main() -> None:
     runs: dict[str, Record] = {}
     try:
         if args.all:
-            shapes = survey_all(worker, "shapes", args.only)
+            shapes, flat = survey_all(worker, "shapes", args.only)
         else:
-            shapes, runs = sweep_families(worker, args.only)
+            shapes, runs, flat = sweep_families(worker, args.only)
     finally:
         worker.stop()
     file = RESULTS / "timm_sweep.json"
     content = json.loads(file.read_text(encoding="utf-8")) if file.exists() and args.only is None else {}
     content["shapes"] = shapes if args.all else {**content.get("shapes", {}), **shapes}
     content["runs"] = runs or content.get("runs", {})
-    content["versions"] = versions()
-    text = report(content["shapes"], content["runs"], content["versions"])
+    content["flat"], content["versions"] = flat, installed_versions()
+    text = report(content)
     if args.only is None:
         RESULTS.mkdir(exist_ok=True)
         rows = json.dumps(content, separators=(",", ":")).replace('},"', '},\n"')
@@ -360,7 +363,7 @@ def main() -> None:
     sys.stdout.write(text)
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """What the results depend on."""
     import timm
     import torch
