@@ -124,9 +124,7 @@ def read_pyramid(backbone: Any, image: Tensor, indices: list[int]) -> list[Tenso
         return backbone.forward_intermediates(
             image, indices=indices, stop_early=True, output_fmt="NCHW", intermediates_only=True
         )
-    except (AssertionError, RuntimeError) as error:  # how timm's models and convolutions refuse a size
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+    except AssertionError as error:  # how timm's models refuse a size
         height, width = image.shape[-2:]
         raise UserError(
             f"the backbone {type(backbone).__name__} refuses {height}x{width} images: {error}; resize them, "

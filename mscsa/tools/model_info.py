@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, Macs, MSCSAConfig, PyramidFusion, mscsa_macs
 from mscsa.attention.pooling import token_map_size
+from mscsa.errors import UserError
 from mscsa.macs import count_parameters, run_and_count
 from mscsa.tools.model_pair import ModelPair, build_pair
 from mscsa.tools.report import Table, percent_more
@@ -299,7 +300,11 @@ def _only(model: nn.Module, kind: type[MSCSA]) -> MSCSA:
 def _count(
     model: nn.Module, attention: MSCSA | None, size: tuple[int, int]
 ) -> tuple[int, list[tuple[int, int]]]:
-    """Count a model's multiply-adds and note the sizes of the maps that its MSCSA reads."""
+    """Count a model's multiply-adds and note the sizes of the maps that its MSCSA reads.
+
+    Raises:
+        UserError: If the model does not take images of `size`.
+    """
     sizes: list[tuple[int, int]] = []
 
     def note_sizes(_: nn.Module, inputs: tuple[Sequence[Tensor], ...]) -> None:
@@ -308,7 +313,14 @@ def _count(
     hook = attention.register_forward_pre_hook(note_sizes) if attention else None
     model.eval()
     image = torch.empty(1, 3, *size, device="meta")
-    macs = run_and_count(lambda: model(image))[1]
-    if hook:
-        hook.remove()
+    try:
+        macs = run_and_count(lambda: model(image))[1]
+    except (AssertionError, RuntimeError) as error:  # without data or device, only the size can be wrong
+        reason, (height, width) = " ".join(str(error).split())[:200], size
+        raise UserError(
+            f"{type(model).__name__} does not take images of {height}x{width}: {reason}; give another size"
+        ) from error
+    finally:
+        if hook:
+            hook.remove()
     return macs, sizes

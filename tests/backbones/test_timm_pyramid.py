@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+import mscsa
 from mscsa.backbones.timm_pyramid import (
     attended_levels,
     build_backbone,
@@ -93,3 +94,10 @@ def test_an_argument_that_the_backbone_does_not_take():
     with pytest.raises(UserError, match="the backbone resnet10t does not take {'window_size': 7}") as caught:
         build_backbone("resnet10t", window_size=7)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_that_is_not_about_the_size_stays_what_it_is():
+    model = mscsa.create_model("test_resnet", features_only=True, num_heads=2, head_dim=4).double()
+    with pytest.raises(RuntimeError, match="type") as caught:
+        model(torch.rand(2, 3, 64, 64))
+    assert not isinstance(caught.value, UserError)
