@@ -70,7 +70,11 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
 
 
 def load_weights(
-    model: nn.Module, source: str | Path | Mapping[str, Tensor], *, min_matched: float = 0.9
+    model: nn.Module,
+    source: str | Path | Mapping[str, Tensor],
+    *,
+    min_matched: float = 0.9,
+    within: tuple[str, ...] = ("",),
 ) -> LoadReport:
     """Fill `model` from a file or a state dict, as far as keys and shapes agree.
 
@@ -82,6 +86,7 @@ def load_weights(
         source: Path (see `read_state_dict`) or state dict.
         min_matched: Least share of the model's values, its classifier aside, that must be filled; 0
             takes whatever fits.
+        within: Prefixes of the keys that this share is of; all by default.
     Raises:
         UserError: If less is filled; the model is then unchanged.
     """
@@ -95,7 +100,9 @@ def load_weights(
         unexpected=tuple(key for key in given if key not in own),
         mismatched=tuple(key for key in given if key in own and key not in matched),
     )
-    counted = {key: own[key].numel() for key in own.keys() - _classifier_keys(model)}
+    counted = {
+        key: own[key].numel() for key in own.keys() - _classifier_keys(model) if key.startswith(within)
+    }
     share = sum(n for key, n in counted.items() if key in matched) / max(1, sum(counted.values()))
     if share < min_matched:
         raise UserError(
@@ -129,6 +136,27 @@ def save_weights(model: nn.Module | Mapping[str, Tensor], path: str | Path, meta
         raise UserError(
             f"cannot write {path}: {reason}; the previous file, if any, is unchanged: give a folder that can "
             "be written, with space"
+        ) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small file whole or not at all; folders on the way are made.
+
+    Raises:
+        UserError: If it cannot be written; the previous file, if any, is unchanged.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not `mkstemp`: it makes a file that nobody else may read.
+        temporary.write_text(text, encoding="utf-8")
+        replace_durably(temporary, path)
+    except OSError as error:
+        with suppress(OSError):  # the folder may be what is wrong
+            temporary.unlink()
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; give a folder that can be written, with space"
         ) from error
 
 

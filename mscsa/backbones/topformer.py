@@ -220,14 +220,14 @@ class TopFormer(nn.Module):
 
 
 class DenseTopFormer(nn.Module):
-    """TopFormer for dense tasks: pyramid, tokens, and their injection at 1/8, 1/16, 1/32."""
+    """TopFormer for dense tasks: pyramid, tokens, and their injection at all levels but the finest."""
 
-    def __init__(self, tpm: TokenPyramid, trans: nn.Module, injection: SemanticsInjection) -> None:
+    def __init__(self, tpm: nn.Module, trans: nn.Module, injection: SemanticsInjection) -> None:
         """Put the parts together.
 
         Args:
-            tpm: Image to four maps.
-            trans: Four maps to tokens (B, sum(C_i), h, w): a `SemanticsExtractor`, or MSCSA.
+            tpm: Image to maps: a `TokenPyramid`, or another backbone's pyramid.
+            trans: Maps to tokens (B, sum(c_i), h, w): a `SemanticsExtractor`, or MSCSA.
             injection: Maps and tokens to the injected maps.
         """
         super().__init__()
@@ -239,6 +239,19 @@ class DenseTopFormer(nn.Module):
         """Map an image (B, in_chans, H, W) to (B, M, H/s, W/s) for s = 8, 16, 32, rounded up."""
         maps = self.tpm(x)
         return self.SIM(maps, self.trans(maps))
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the pyramid's and the extractor's activations in the backward pass."""
+        for part in (self.tpm, self.trans):
+            if hasattr(part, "set_grad_checkpointing"):
+                part.set_grad_checkpointing(enable)  # type: ignore[operator]
+            else:
+                part.grad_checkpointing = enable  # type: ignore[assignment]
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that the pyramid spares from weight decay."""
+        spared = self.tpm.no_weight_decay() if hasattr(self.tpm, "no_weight_decay") else ()  # type: ignore[operator]
+        return {f"tpm.{name}" for name in spared}
 
 
 def build_dense_topformer(

@@ -250,14 +250,14 @@ class SemanticsExtractor(nn.Module):
 class Injection(nn.Module):
     """Inject the tokens G of a stage into its map L: local(L) * up(gate(G)) + up(global(G))."""
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, token_channels: int, out_channels: int) -> None:
         super().__init__()
         self.local_embedding = conv_batch_norm(channels, out_channels, conv_name="conv")
-        self.global_embedding = conv_batch_norm(channels, out_channels, conv_name="conv")
-        self.global_act = conv_batch_norm(channels, out_channels, conv_name="conv")
+        self.global_embedding = conv_batch_norm(token_channels, out_channels, conv_name="conv")
+        self.global_act = conv_batch_norm(token_channels, out_channels, conv_name="conv")
 
     def forward(self, local: Tensor, tokens: Tensor) -> Tensor:
-        """Map L (B, C, H, W) and G (B, C, h, w) to (B, M, H, W)."""
+        """Map L (B, C, H, W) and G (B, c, h, w) to (B, M, H, W)."""
         size = (local.shape[-2], local.shape[-1])
         # The gate saturates before the upsampling, not after: the two do not commute.
         gate = F.interpolate(F.hardsigmoid(self.global_act(tokens)), size, mode="bilinear")
@@ -266,17 +266,27 @@ class Injection(nn.Module):
 
 
 class SemanticsInjection(nn.ModuleDict):
-    """Semantics injection at 1/8, 1/16 and 1/32; one `Injection` per level, by the level's number."""
+    """Semantics injection at all levels but the finest; one `Injection` each, by the level's number."""
 
-    def __init__(self, channels: Sequence[int], out_channels: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], out_channels: int, *, token_channels: Sequence[int] | None = None
+    ) -> None:
         """Build for a pyramid.
 
         Args:
             channels: Channels C_i of the maps, the finest (not injected) included.
             out_channels: Channels M of each injected map.
+            token_channels: Channels c_i of each level's tokens; C_i if None.
         """
-        super().__init__({str(i): Injection(c, out_channels) for i, c in enumerate(channels) if i > 0})
-        self.channels = tuple(channels)
+        by_level = tuple(channels if token_channels is None else token_channels)
+        super().__init__(
+            {
+                str(i): Injection(c, t, out_channels)
+                for i, (c, t) in enumerate(zip(channels, by_level, strict=True))
+                if i > 0
+            }
+        )
+        self.token_channels = by_level
         self.apply(_init_weights)
 
     def forward(self, maps: Sequence[Tensor], tokens: Tensor) -> list[Tensor]:
@@ -284,18 +294,18 @@ class SemanticsInjection(nn.ModuleDict):
 
         Args:
             maps: Pyramid, (B, C_i, H_i, W_i), finest first.
-            tokens: (B, sum(C_i), h, w), channels grouped by stage.
+            tokens: (B, sum(c_i), h, w), channels grouped by stage.
         Returns:
             (B, M, H_i, W_i) for every map but the finest.
         Raises:
             ValueError: If the tokens have another number of channels.
         """
-        if tokens.shape[1] != sum(self.channels):
+        if tokens.shape[1] != sum(self.token_channels):
             raise ValueError(
-                f"{tokens.shape[1]} token channels do not split into {self.channels}: "
-                f"give {sum(self.channels)}, the channels of all maps (squeeze_ratio=1)"
+                f"{tokens.shape[1]} token channels do not split into {self.token_channels}: "
+                f"give {sum(self.token_channels)}"
             )
-        parts = tokens.split(self.channels, dim=1)
+        parts = tokens.split(self.token_channels, dim=1)
         return [injection(maps[int(i)], parts[int(i)]) for i, injection in self.items()]
 
 

@@ -54,7 +54,7 @@ def check_image_folder(root: str | Path) -> list[Problem]:
     readable = {
         split: [path for path in paths if _decodes(path, problems)] for split, paths in images.items()
     }
-    return problems + _shared_files(readable["train"], readable["val"])
+    return problems + shared_files(readable["train"], readable["val"])
 
 
 def _decodes(path: str, problems: list[Problem]) -> bool:
@@ -77,7 +77,7 @@ def _list_images(folder: Path, problems: list[Problem]) -> list[str]:
     return files
 
 
-def _shared_files(train: Iterable[str], val: Iterable[str]) -> list[Problem]:
+def shared_files(train: Iterable[str], val: Iterable[str]) -> list[Problem]:
     """Find the files of val whose content is in train too."""
     # Only files of equal size can be equal, so that few are read a second time.
     train_by_size: dict[int, list[str]] = defaultdict(list)

@@ -1,9 +1,9 @@
-"""What training and evaluation expect of a classification data set, whatever its images are."""
+"""What training and evaluation expect of a data set, whatever its task and images are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -18,24 +18,27 @@ Transform = Callable[[Image.Image], Tensor]
 """RGB image to normalised float tensor (3, H, W); draws from the global generators only."""
 
 
-class ClassificationDataset(Protocol):
-    """Images with one label each."""
+class TaskDataset(Protocol):
+    """Images, each with what a model of the task is to say about it."""
 
     @property
     def class_names(self) -> list[str]:
-        """Name of each class; a label is a place in this list."""
+        """Name of each class; a classifier's or a segmenter's label is a place in this list."""
 
     def __len__(self) -> int: ...
 
     def describe(self, index: int) -> str:
         """Say which image a sample is, for messages: its path, or the scene's number."""
 
-    def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, int, int]:
-        """Return (image (3, H, W) float, label, index).
+    def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, Any, int]:
+        """Return (image (3, H, W) float, target, index).
 
         With a `SampleKey` the transform's randomness is a function of (seed, epoch, position); with
         a plain index, of (seed, index).
         """
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Make a batch (images, targets, indices) of samples."""
 
 
 def transform_for_key(image: Image.Image, transform: Transform, seed: int, key: SampleKey | int) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from mscsa.data.contract import Split, Transform, sample_index, transform_for_key
 from mscsa.data.images import EXTENSIONS, load_image
@@ -18,7 +19,7 @@ _SHOWN = 5
 
 
 class ImageFolder(Dataset[tuple[Tensor, int, int]]):
-    """One split of an image folder as a `ClassificationDataset`.
+    """One split of an image folder as a `TaskDataset`: images with one label each.
 
     A class is a folder, its label the place of its name in sorted order; both splits must hold the
     same classes. With `class_names` (those of a checkpoint) labels follow that list, and only this
@@ -71,6 +72,10 @@ class ImageFolder(Dataset[tuple[Tensor, int, int]]):
     def describe(self, index: int) -> str:
         """Return the path of an image."""
         return self._paths[index]
+
+    def collate(self, samples: Sequence[tuple[Tensor, int, int]]) -> Any:
+        """Stack samples: (B, 3, H, W), (B,), (B,)."""
+        return default_collate(list(samples))
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, int, int]:
         """Return (image (3, H, W) float, label, index).

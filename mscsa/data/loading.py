@@ -10,16 +10,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mscsa.data.contract import ClassificationDataset, Split
-from mscsa.data.image_folder import ImageFolder
+from mscsa.data.contract import Split, TaskDataset, Transform
+from mscsa.data.image_folder import ImageFolder, class_folders, split_folder
 from mscsa.data.sampler import EvalSampler, ResumableBatchSampler
-from mscsa.data.scenes import SceneClassification
+from mscsa.data.scene_segmentation import SEGMENTATION_CLASSES, SceneSegmentation
+from mscsa.data.scenes import CLASS_NAMES, SceneClassification
+from mscsa.data.segmentation_folder import SegmentationFolder, segmentation_classes
+from mscsa.data.segmentation_transforms import JointTransform, build_segmentation_transforms
 from mscsa.data.transforms import build_transforms
 from mscsa.errors import UserError
-from mscsa.recipes.spec import AugmentSpec, DataSpec
+from mscsa.recipes.spec import (
+    AugmentSpec,
+    ClassificationAugment,
+    ClassificationData,
+    DataSpec,
+    SegmentationAugment,
+    SegmentationData,
+)
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (B, 3, H, W) float, labels (B,), indices (B,)."""
+Batch = tuple[Any, Any, Tensor]
+"""Images (B, 3, H, W) float, or a list where sizes differ; their targets; indices (B,)."""
 
 
 class ImageLoader(DataLoader[Batch]):
@@ -38,13 +48,28 @@ class ImageLoader(DataLoader[Batch]):
         raise UserError(message)
 
 
+def class_names_of(data: DataSpec) -> list[str]:
+    """Name the classes of a data set, in the order of their labels, before it is built.
+
+    Raises:
+        UserError: If the data set is not there, or does not name its classes.
+    """
+    if isinstance(data, SegmentationData):
+        if data.kind == "scenes":
+            return list(SEGMENTATION_CLASSES)
+        return segmentation_classes(_root(data), data.kind)
+    if data.kind == "scenes":
+        return list(CLASS_NAMES)
+    return class_folders(split_folder(_root(data), "train"))
+
+
 def build_datasets(
     data: DataSpec,
     augment: AugmentSpec,
     model_cfg: dict[str, Any],
     seed: int,
     class_names: Sequence[str] | None = None,
-) -> tuple[ClassificationDataset, ClassificationDataset]:
+) -> tuple[TaskDataset, TaskDataset]:
     """Return the training and the validation set.
 
     Raises:
@@ -61,7 +86,7 @@ def build_dataset(
     model_cfg: dict[str, Any],
     seed: int,
     class_names: Sequence[str] | None = None,
-) -> ClassificationDataset:
+) -> TaskDataset:
     """Return one split: `train` with the training transform, `val` with the evaluation's.
 
     Args:
@@ -71,26 +96,20 @@ def build_dataset(
     Raises:
         UserError: If the description is incomplete, or the data does not fit it or `class_names`.
     """
-    train_transform, eval_transform = build_transforms(data, augment, model_cfg)
-    transform = train_transform if split == "train" else eval_transform
-    dataset: ImageFolder | SceneClassification
-    if data.kind == "folder":
-        if data.root is None:
-            raise UserError(
-                "data.kind 'folder' needs data.root, the folder that holds train/ and val/; "
-                "give --data.root PATH"
-            )
-        dataset = ImageFolder(data.root, split, transform, seed, class_names)
+    dataset: TaskDataset
+    if isinstance(data, SegmentationData) and isinstance(augment, SegmentationAugment):
+        joint = build_segmentation_transforms(data, augment, model_cfg)[split == "val"]
+        dataset = _segmentation_dataset(split, data, joint, seed, class_names)
+    elif isinstance(data, ClassificationData) and isinstance(augment, ClassificationAugment):
+        transform = build_transforms(data, augment, model_cfg)[split == "val"]
+        dataset = _classification_dataset(split, data, transform, seed, class_names)
     else:
-        count = data.num_train if split == "train" else data.num_val
-        if count < 1:
-            raise UserError(f"data.num_{split} {count} gives no scenes; give 1 or more")
-        dataset = SceneClassification(split, count, data.image_size, transform, seed=seed)
-        if class_names is not None and list(class_names) != dataset.class_names:
-            raise UserError(
-                f"the scenes have the classes {', '.join(dataset.class_names)}, the checkpoint "
-                f"{len(class_names)} others; give the data that the checkpoint was trained for"
-            )
+        raise TypeError(f"{type(data).__name__} and {type(augment).__name__} are of different tasks")
+    if class_names is not None and list(class_names) != dataset.class_names:
+        raise UserError(
+            f"the scenes have the classes {', '.join(dataset.class_names)}, the checkpoint "
+            f"{len(class_names)} others; give the data that the checkpoint was trained for"
+        )
     found = len(dataset.class_names)
     if data.num_classes is not None and data.num_classes != found:
         raise UserError(
@@ -100,12 +119,54 @@ def build_dataset(
     return dataset
 
 
+def _classification_dataset(
+    split: Split,
+    data: ClassificationData,
+    transform: Transform,
+    seed: int,
+    class_names: Sequence[str] | None,
+) -> TaskDataset:
+    if data.kind == "folder":
+        return ImageFolder(_root(data), split, transform, seed, class_names)
+    return SceneClassification(split, _num_scenes(data, split), data.image_size, transform, seed=seed)
+
+
+def _segmentation_dataset(
+    split: Split,
+    data: SegmentationData,
+    transform: JointTransform,
+    seed: int,
+    class_names: Sequence[str] | None,
+) -> TaskDataset:
+    if data.kind == "scenes":
+        return SceneSegmentation(
+            split, _num_scenes(data, split), data.short_side, data.max_digits, transform, seed=seed
+        )
+    return SegmentationFolder(_root(data), split, transform, seed, layout=data.kind, class_names=class_names)
+
+
+def _root(data: DataSpec) -> str:
+    if data.root is None:
+        raise UserError(
+            f"data.kind {data.kind!r} needs data.root, the folder that holds the data set; give "
+            "--data.root PATH"
+        )
+    return data.root
+
+
+def _num_scenes(data: DataSpec, split: Split) -> int:
+    count = data.num_train if split == "train" else data.num_val
+    if count < 1:
+        raise UserError(f"data.num_{split} {count} gives no scenes; give 1 or more")
+    return count
+
+
 def build_train_loader(
-    dataset: ClassificationDataset,
+    dataset: TaskDataset,
     data: DataSpec,
-    augment: AugmentSpec,
     *,
     seed: int,
+    repeats: int = 1,
     rank: int = 0,
     world_size: int = 1,
     accumulate: int = 1,
@@ -125,7 +186,7 @@ def build_train_loader(
         len(dataset),
         data.batch_size,
         seed=seed,
-        repeats=augment.repeats,
+        repeats=repeats,
         rank=rank,
         world_size=world_size,
         accumulate=accumulate,
@@ -135,6 +196,7 @@ def build_train_loader(
     return ImageLoader(
         cast(Dataset[Any], dataset),
         batch_sampler=sampler,
+        collate_fn=dataset.collate,
         num_workers=data.workers,
         persistent_workers=data.workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -142,7 +204,7 @@ def build_train_loader(
 
 
 def build_eval_loader(
-    dataset: ClassificationDataset, data: DataSpec, *, rank: int = 0, world_size: int = 1
+    dataset: TaskDataset, data: DataSpec, *, rank: int = 0, world_size: int = 1
 ) -> ImageLoader:
     """Return this process's loader of evaluation batches: over all processes each sample once."""
     if data.eval_batch_size < 1:
@@ -151,6 +213,7 @@ def build_eval_loader(
         cast(Dataset[Any], dataset),
         batch_size=data.eval_batch_size,
         sampler=EvalSampler(len(dataset), rank, world_size),
+        collate_fn=dataset.collate,
         num_workers=data.workers,
         persistent_workers=data.workers > 0,
         pin_memory=torch.cuda.is_available(),

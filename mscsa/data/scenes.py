@@ -11,14 +11,16 @@ Mirroring turns some into others or none: train without horizontal flips.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from mscsa.data.contract import Split, Transform, sample_index, transform_for_key
 from mscsa.data.sampler import SampleKey
@@ -140,7 +142,7 @@ def digit_instances(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64
 
 
 class SceneClassification(Dataset[tuple[Tensor, int, int]]):
-    """Scenes of one digit each as a `ClassificationDataset`.
+    """Scenes of one digit each as a `TaskDataset`.
 
     Args:
         split: `train` or `val`.
@@ -178,6 +180,10 @@ class SceneClassification(Dataset[tuple[Tensor, int, int]]):
     def describe(self, index: int) -> str:
         """Name a scene by what it takes to render it again."""
         return f"scene {index} (seed {self.scene_seed}, {self.split})"
+
+    def collate(self, samples: Sequence[tuple[Tensor, int, int]]) -> Any:
+        """Stack samples: (B, 3, H, W), (B,), (B,)."""
+        return default_collate(list(samples))
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, int, int]:
         """Return (image (3, H, W) float, digit, index)."""

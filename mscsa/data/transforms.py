@@ -9,7 +9,7 @@ from timm.data import create_transform, resolve_data_config
 
 from mscsa.data.contract import Transform
 from mscsa.errors import UserError
-from mscsa.recipes.spec import AugmentSpec, DataSpec
+from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
 
@@ -22,7 +22,7 @@ _POLICY = re.compile(
 
 
 def build_transforms(
-    data: DataSpec, augment: AugmentSpec, model_cfg: dict[str, Any]
+    data: ClassificationData, augment: ClassificationAugment, model_cfg: dict[str, Any]
 ) -> tuple[Transform, Transform]:
     """Return the training and the evaluation transform: RGB image to normalised (3, S, S).
 
@@ -66,7 +66,7 @@ def build_transforms(
     return train, evaluation
 
 
-def _check_names(augment: AugmentSpec) -> None:
+def _check_names(augment: ClassificationAugment) -> None:
     policy = augment.auto_augment
     if policy is not None and not _POLICY.fullmatch(policy):
         raise UserError(

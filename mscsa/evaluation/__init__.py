@@ -1,11 +1,31 @@
-"""Measuring and using trained classifiers: accuracy over a data set, predictions for single images.
+"""Measuring and using trained models: scores over a data set, predictions for single images.
 
 Needs neither lightning nor the training code. What a file of weights says about itself
 (`weights_file`) is enough to rebuild the model and its preprocessing.
 """
 
-from mscsa.evaluation.classifier import Prediction, evaluate, predict
+from mscsa.evaluation.classify import Prediction, classify
+from mscsa.evaluation.evaluate import Evaluation, evaluate
+from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
 from mscsa.evaluation.models import build_model
+from mscsa.evaluation.segment import Segmentation, segment
+from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.evaluation.top1 import Accuracy, measure_accuracy
+from mscsa.evaluation.weights_file import load_trained, read_info
 
-__all__ = ["Accuracy", "Prediction", "build_model", "evaluate", "measure_accuracy", "predict"]
+__all__ = [
+    "Accuracy",
+    "Evaluation",
+    "Prediction",
+    "Segmentation",
+    "SegmentationInference",
+    "SegmentationScores",
+    "build_model",
+    "classify",
+    "evaluate",
+    "load_trained",
+    "measure_accuracy",
+    "measure_segmentation",
+    "read_info",
+    "segment",
+]

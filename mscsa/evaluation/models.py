@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 import mscsa
-from mscsa.attention import MSCSAConfig
+from mscsa.attention import MSCSA, MSCSAConfig
 from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.backbones.timm_pyramid import check_model_name
 from mscsa.checkpoints import load_weights
-from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ModelSpec
+from mscsa.segmentation import Segmenter, build_segmenter, load_backbone
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +27,31 @@ _FIELDS = tuple(name for name in CONFIG_FIELDS if name != "drop_path_rate")
 """What `ModelSpec.mscsa` may hold; the drop path rate is the whole model's."""
 
 
-def build_model(spec: ModelSpec, num_classes: int, *, image_size: int | None = None) -> nn.Module:
-    """Build the classifier that a spec describes and load its `checkpoint`, if it names one.
+def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int] | None = None) -> nn.Module:
+    """Build the model that a spec describes and load its `checkpoint`, if it names one.
 
     Args:
         num_classes: Classes of the head.
-        image_size: Side in px at which `spec.budget` holds; the backbone's default if None.
+        input_size: (H, W) in px at which `spec.budget` holds; the backbone's default if None.
     Raises:
         UserError: If the name is not known (names the nearest), an argument is not one of the
             backbone's, or the checkpoint does not fit.
         ValueError: If an MSCSA field is out of range.
     """
-    check_model_name(spec.name)
     _check_fields(spec.mscsa or {})
+    if spec.task == "classification":
+        model = _build_classifier(spec, num_classes, input_size)
+        if spec.checkpoint is not None:
+            logger.info("%s: %s", spec.checkpoint, load_weights(model, spec.checkpoint))
+        return model
+    model = _build_segmenter(spec, num_classes, input_size)
+    if spec.checkpoint is not None:
+        logger.info("%s: %s", spec.checkpoint, load_backbone(model, spec.checkpoint))
+    return model
+
+
+def _build_classifier(spec: ModelSpec, num_classes: int, input_size: tuple[int, int] | None) -> nn.Module:
+    check_model_name(spec.name)
     options: dict[str, Any] = {"drop_rate": spec.drop_rate, "num_classes": num_classes}
     if spec.mscsa is not None or spec.budget is not None:
         if spec.mscsa is not None and spec.mscsa.keys() == set(_FIELDS):
@@ -47,20 +59,40 @@ def build_model(spec: ModelSpec, num_classes: int, *, image_size: int | None = N
             options["config"] = MSCSAConfig(**spec.mscsa, drop_path_rate=spec.drop_path_rate)
         else:
             options |= spec.mscsa or {}
-        model: nn.Module = mscsa.create_model(
+        return mscsa.create_model(
             spec.name,
             pretrained=spec.pretrained,
             drop_path_rate=spec.drop_path_rate,
             budget=spec.budget,
-            budget_size=None if spec.budget is None else image_size,
+            budget_size=None if spec.budget is None else input_size,
             backbone_kwargs=spec.backbone_kwargs,
             **options,
         )
-    else:
-        model = _timm_model(spec, options)
-    if spec.checkpoint is not None:
-        logger.info("%s: %s", spec.checkpoint, load_weights(model, spec.checkpoint))
-    return model
+    return _timm_model(spec, options)
+
+
+def _build_segmenter(spec: ModelSpec, num_classes: int, input_size: tuple[int, int] | None) -> Segmenter:
+    assert spec.head is not None
+    if spec.drop_rate:
+        raise UserError("model.drop_rate is the classifier's: give model.head_kwargs '{dropout: ...}'")
+    return build_segmenter(
+        spec.head,
+        spec.name,
+        num_classes,
+        pretrained=spec.pretrained,
+        drop_path_rate=spec.drop_path_rate,
+        **_choice_of_mscsa(spec),
+        budget_size=None if spec.budget is None else input_size,
+        backbone_kwargs=spec.backbone_kwargs,
+        **spec.head_kwargs,
+    )
+
+
+def _choice_of_mscsa(spec: ModelSpec) -> dict[str, Any]:
+    """Give the arguments of `build_pyramid` that say what MSCSA is to be."""
+    if spec.mscsa is not None and spec.mscsa.keys() == set(_FIELDS):
+        return {"config": MSCSAConfig(**spec.mscsa, drop_path_rate=spec.drop_path_rate)}
+    return {"fields": spec.mscsa, "budget": spec.budget}
 
 
 def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
@@ -69,14 +101,15 @@ def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     A budget becomes the configuration that was found for it, so that a later solver or table
     cannot change what an old file of weights means.
     """
-    spec = replace(spec, pretrained=False, checkpoint=None, freeze=())
-    if not isinstance(model, MSCSAModel):
+    spec = replace(spec, pretrained=False, checkpoint=None, baseline_checkpoint=None, freeze=())
+    found = next((module for module in model.modules() if isinstance(module, MSCSA)), None)
+    if found is None:
         return spec
-    config = asdict(model.mscsa.config)
+    config = asdict(found.config)
     return replace(spec, budget=None, mscsa={name: config[name] for name in _FIELDS})
 
 
-def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
+def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -> None:
     """Run one blank image through the model, to refuse a size it does not take before the run starts.
 
     Raises:
@@ -85,15 +118,15 @@ def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     parameter = next(model.parameters())
-    image = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype)
     try:
         with torch.no_grad():
             model(image)
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"model {name} does not take images of {image_size}x{image_size}: {reason}; "
-            "change data.image_size, or build it for that size with model.backbone_kwargs"
+            f"model {spec.name} does not take images of {size[0]}x{size[1]}: {reason}; "
+            "change their size, or build it for that size with model.backbone_kwargs"
         ) from error
     finally:
         for module, mode in modes:

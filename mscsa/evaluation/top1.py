@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,13 @@ from torch import Tensor, nn
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """Means over a data set."""
+
+    MAIN: ClassVar[str] = "top1"
+    LABELS: ClassVar[dict[str, tuple[str, str]]] = {
+        "top1": ("top-1", "%"),
+        "top5": ("top-5", "%"),
+        "loss": ("loss", "nats"),
+    }
 
     top1: float
     """Share of samples whose label has the largest logit, in %."""

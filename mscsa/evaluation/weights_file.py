@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mscsa.checkpoints import load_weights, read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation.models import build_model
-from mscsa.recipes.spec import DataSpec, ModelSpec
+from mscsa.recipes.spec import PARTS, DataSpec, ModelSpec, Task
 
 INPUT_FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
@@ -25,19 +25,36 @@ _REQUIRED = ("model", "data", "class_names", "input")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierInfo:
-    """A trained classifier without its weights."""
+class ModelInfo:
+    """A trained model without its weights."""
 
     model: ModelSpec
     """How to build it; resolved (`resolved_spec`)."""
     data: DataSpec
-    """What it was trained on: image size, kind and root."""
+    """What it was trained on: kind, root and sizes."""
     class_names: tuple[str, ...]
     """Name of each output."""
     input: dict[str, Any]
     """Mean, std, crop and interpolation (`INPUT_FIELDS`)."""
     provenance: dict[str, Any]
-    """Where it comes from: recipe, versions, step and accuracy; not needed to use it."""
+    """Where it comes from: recipe, versions, step and scores; not needed to use it."""
+
+    def overrides(self, *, root: str | None, size: int | None, **others: Any) -> dict[str, Any]:
+        """Name what differs from the data it was trained on; what is None does not.
+
+        Args:
+            root: Folder of another data set, of the same layout unless it was trained on scenes.
+            size: Side of a classifier's input, shorter side for other tasks, in pixels.
+        Returns:
+            Fields of `data` by name.
+        """
+        task = self.model.task
+        size_field = "image_size" if task == "classification" else "short_side"
+        given = {"root": root, size_field: size, **others}
+        given = {name: value for name, value in given.items() if value is not None}
+        if root is not None and self.data.kind == "scenes":
+            given["kind"] = {"classification": "folder", "segmentation": "masks", "detection": "coco"}[task]
+        return given
 
     def to_metadata(self) -> dict[str, str]:
         """Encode as the metadata of a safetensors file."""
@@ -51,7 +68,7 @@ class ClassifierInfo:
         return {"format": "pt", **{key: json.dumps(value) for key, value in fields.items()}}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], path: str | Path) -> ClassifierInfo:
+    def from_metadata(cls, metadata: Mapping[str, str], path: str | Path) -> ModelInfo:
         """Decode what `to_metadata` wrote.
 
         Raises:
@@ -65,12 +82,13 @@ class ClassifierInfo:
             )
         try:
             values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
+            # A file of weights must not make anybody load others.
+            model = ModelSpec(
+                **{**values.pop("model"), "freeze": (), "pretrained": False, "checkpoint": None}
+            )
             return cls(
-                # A file of weights must not make anybody load others.
-                model=ModelSpec(
-                    **{**values.pop("model"), "freeze": (), "pretrained": False, "checkpoint": None}
-                ),
-                data=DataSpec(**values.pop("data")),
+                model=model,
+                data=PARTS[model.task][0](**values.pop("data")),
                 class_names=tuple(values.pop("class_names")),
                 input=values.pop("input"),
                 provenance=values,
@@ -82,14 +100,28 @@ class ClassifierInfo:
             ) from error
 
 
-def load_classifier(path: str | Path) -> tuple[nn.Module, ClassifierInfo]:
-    """Rebuild a classifier from a file that training wrote, in eval mode on the CPU.
+def read_info(path: str | Path) -> ModelInfo:
+    """Read what a file of weights says about itself.
 
     Raises:
-        UserError: If the file is missing, damaged, no such file, or its weights do not fill the model.
+        UserError: If the file is missing, damaged, or not one that training wrote.
+    """
+    return ModelInfo.from_metadata(read_state_dict(path)[1], path)
+
+
+def load_trained(path: str | Path, task: Task | None = None) -> tuple[nn.Module, ModelInfo]:
+    """Rebuild a model from a file that training wrote, in eval mode on the CPU.
+
+    Args:
+        task: What the model must be for; any task if None.
+    Raises:
+        UserError: If the file is missing, damaged, no such file, of another task, or its weights do not
+            fill the model.
     """
     state, metadata = read_state_dict(path)
-    info = ClassifierInfo.from_metadata(metadata, path)
+    info = ModelInfo.from_metadata(metadata, path)
+    if task not in (None, info.model.task):
+        raise UserError(f"{path} holds a model for {info.model.task}: give one for {task}")
     model = build_model(info.model, len(info.class_names))
     _fill(model, state, path)
     return model.eval(), info

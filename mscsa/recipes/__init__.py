@@ -1,7 +1,7 @@
 """Every run the library knows by name.
 
-`RECIPES` is built from the tables of `imagenet`, `small` and `finetune`; a further recipe is a further
-line there. Import the types from `mscsa.recipes.spec`.
+`RECIPES` is built from the tables of the modules beside this one; a further recipe is a further line
+there. Import the types from `mscsa.recipes.spec`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from dataclasses import replace
 
 from mscsa.errors import UserError
 from mscsa.recipes.ablation import ABLATION
+from mscsa.recipes.ade20k import ADE20K
 from mscsa.recipes.finetune import FINETUNE, PREFIX, finetune_recipe
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.small_segmentation import SMALL_SEGMENTATION
+from mscsa.recipes.spec import ModelSpec, Recipe
 
 __all__ = ["RECIPES", "baseline_of", "get_recipe"]
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*SMALL, *FINETUNE, *IMAGENET, *ABLATION)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (*SMALL, *SMALL_SEGMENTATION, *FINETUNE, *IMAGENET, *ABLATION, *ADE20K)
+}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -51,10 +55,11 @@ def baseline_of(recipe: Recipe) -> Recipe:
             f"recipe {recipe.name} has no MSCSA to take out: give the one with it, "
             f"such as {_mscsa_name(recipe.name)}"
         )
-    if model.checkpoint is not None:
+    if model.checkpoint is not None and model.baseline_checkpoint is None:
         raise UserError(
             f"recipe {recipe.name} starts from {model.checkpoint}, which a model without MSCSA "
-            "cannot: compare from the backbone's weights (model.pretrained) or from scratch"
+            "cannot: give model.baseline_checkpoint too, or compare from the backbone's weights "
+            "(model.pretrained) or from scratch"
         )
     family, _, form = recipe.name.rpartition("/")
     # An ablation changes MSCSA alone, so that its baseline is that of the whole model.
@@ -67,16 +72,24 @@ def baseline_of(recipe: Recipe) -> Recipe:
         paper=known.paper if known else recipe.paper,
         expected=known.expected if known else "not measured here",
         cost=known.cost if known else "MACs of the backbone",
+        starts_from=known.starts_from if known else None,
         model=replace(
             model,
             name=name,
             mscsa=None,
             budget=None,
-            freeze=tuple(
-                part.removeprefix("backbone.") for part in model.freeze if part.startswith("backbone.")
-            ),
+            checkpoint=model.baseline_checkpoint,
+            baseline_checkpoint=None,
+            freeze=_without_mscsa(model),
         ),
     )
+
+
+def _without_mscsa(model: ModelSpec) -> tuple[str, ...]:
+    """Name what stays fixed in the model without MSCSA: parts of the backbone, or of a dense task's head."""
+    if model.head is not None:  # the backbone is `backbone.backbone` with MSCSA and without
+        return tuple(part for part in model.freeze if ".mscsa" not in part and ".fusion" not in part)
+    return tuple(part.removeprefix("backbone.") for part in model.freeze if part.startswith("backbone."))
 
 
 def _mscsa_name(name: str) -> str:

@@ -8,7 +8,14 @@ The settings are common practice for fine-tuning on some thousands of images, no
 
 from __future__ import annotations
 
-from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import (
+    ClassificationAugment,
+    ClassificationData,
+    ModelSpec,
+    OptimSpec,
+    Recipe,
+    RunSpec,
+)
 
 FROZEN: dict[str, tuple[str, ...]] = {
     "resnet18": ("conv1", "bn1", "layer1"),
@@ -48,8 +55,8 @@ def finetune_recipe(model: str) -> Recipe:
             drop_path_rate=0.1 if frozen else 0.0,
             freeze=tuple(f"backbone.{part}" if with_mscsa else part for part in frozen),
         ),
-        data=DataSpec(kind="folder", image_size=224, batch_size=64, eval_batch_size=128, workers=4),
-        augment=AugmentSpec(
+        data=ClassificationData(kind="folder", image_size=224, batch_size=64, eval_batch_size=128, workers=4),
+        augment=ClassificationAugment(
             scale=(0.35, 1.0),
             auto_augment="rand-m7-mstd0.5-inc1",
             random_erasing=0.1,

@@ -6,14 +6,21 @@ but the model. A further row of the paper is a further line of `ROWS`.
 App. C.1 names no rate of stochastic depth. The rates here are those of the backbones' own recipes
 (TopFormer, PVTv2, P2T, Shunted, ConvNeXt-T 0.1, Swin-T and CoaT Small 0.2, CoaT Tiny 0); ResNet-50
 takes DeiT's 0.1, whose pipeline it shares. TopFormer's dropout of 0.2 is its authors'. The
-paper says AutoAugment and cites DeiT, whose policy is the RandAugment string of `AugmentSpec`.
+paper says AutoAugment and cites DeiT, whose policy is the RandAugment string of `ClassificationAugment`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import (
+    ClassificationAugment,
+    ClassificationData,
+    ModelSpec,
+    OptimSpec,
+    Recipe,
+    RunSpec,
+)
 
 DEIT_OPTIM = OptimSpec(
     optimizer="adamw",
@@ -49,7 +56,7 @@ TOPFORMER_OPTIM = OptimSpec(
 )
 """TopFormer in App. C.1, which names no eps, decay rate or EMA decay: those are timm's MobileNetV3's."""
 
-TOPFORMER_AUGMENT = AugmentSpec(auto_augment="rand-m9-mstd0.5", random_erasing=0.2)
+TOPFORMER_AUGMENT = ClassificationAugment(auto_augment="rand-m9-mstd0.5", random_erasing=0.2)
 """App. C.1: as DeiT's "with some minor differences in numerical values"; these two are MobileNetV3's."""
 
 
@@ -71,7 +78,7 @@ class Row:
     """Dropout before the classifier."""
     optim: OptimSpec = DEIT_OPTIM
     """Optimiser and schedule."""
-    augment: AugmentSpec = AugmentSpec()
+    augment: ClassificationAugment = ClassificationAugment()
     """Augmentation."""
     epochs: int = 300
     """Passes over the training set."""
@@ -167,7 +174,9 @@ def _recipe(row: Row, *, with_mscsa: bool) -> Recipe:
             f"{row.epochs} epochs, batch {row.batch_size}; training time not measured here"
         ),
         model=ModelSpec(name=name, drop_path_rate=row.drop_path_rate, drop_rate=row.drop_rate),
-        data=DataSpec(kind="folder", image_size=224, batch_size=row.batch_size, workers=8, num_classes=1000),
+        data=ClassificationData(
+            kind="folder", image_size=224, batch_size=row.batch_size, workers=8, num_classes=1000
+        ),
         augment=row.augment,
         optim=row.optim,
         run=RunSpec(epochs=row.epochs, precision="bf16-mixed"),

@@ -6,7 +6,14 @@ leaves a map of 2x2 or 4x4 tokens, so MSCSA pools to 8x8 instead.
 
 from __future__ import annotations
 
-from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import (
+    ClassificationAugment,
+    ClassificationData,
+    ModelSpec,
+    OptimSpec,
+    Recipe,
+    RunSpec,
+)
 
 SCENES_EPOCHS = {
     "resnet10t": 3,
@@ -56,7 +63,7 @@ def scenes_recipe(model: str) -> Recipe:
         expected="not measured here",
         cost=f"64 px, {epochs} epochs of 3,000 scenes{_cost(spec)}",
         model=spec,
-        data=DataSpec(
+        data=ClassificationData(
             kind="scenes",
             image_size=64,
             batch_size=32,
@@ -66,7 +73,7 @@ def scenes_recipe(model: str) -> Recipe:
             num_val=2000,
             num_classes=10,
         ),
-        augment=AugmentSpec(
+        augment=ClassificationAugment(
             scale=(1.0, 1.0),
             hflip=0.0,
             color_jitter=None,
@@ -90,8 +97,8 @@ def _small(model: str) -> Recipe:
         expected="not measured here; six epochs from scratch are a smoke run, not a result",
         cost=f"128 px, 6 epochs{_cost(spec)}",
         model=spec,
-        data=DataSpec(kind="folder", image_size=128, batch_size=64, eval_batch_size=128, workers=2),
-        augment=AugmentSpec(
+        data=ClassificationData(kind="folder", image_size=128, batch_size=64, eval_batch_size=128, workers=2),
+        augment=ClassificationAugment(
             scale=(0.35, 1.0),
             auto_augment=None,
             color_jitter=0.2,

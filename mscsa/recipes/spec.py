@@ -9,6 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Task = Literal["classification", "segmentation", "detection"]
+"""What a model is for."""
+
+HEADS: dict[str, Task] = {
+    "semantic_fpn": "segmentation",
+    "topformer_head": "segmentation",
+    "mask_rcnn": "detection",
+    "cascade_mask_rcnn": "detection",
+    "retinanet": "detection",
+    "deformable_detr": "detection",
+}
+"""Heads on a backbone's pyramid, and the task of each."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -16,6 +29,10 @@ class ModelSpec:
 
     name: str
     """A timm model name, registered (`mscsa_pvt_v2_b1`) or plain (`pvt_v2_b1`)."""
+    head: str | None = None
+    """What stands on the backbone's pyramid (`semantic_fpn`, `mask_rcnn`, ...); null for a classifier."""
+    head_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the head."""
     mscsa: dict[str, Any] | None = None
     """`MSCSAConfig` fields; adds MSCSA to the backbone `name`. {} leaves the choice to `create_model`."""
     budget: float | None = None
@@ -23,7 +40,10 @@ class ModelSpec:
     pretrained: bool = False
     """Start the backbone from timm's published weights (needs network or a local cache)."""
     checkpoint: str | None = None
-    """Start the whole model from this file (.safetensors, or .pth/.ckpt read without running code)."""
+    """Start from this file (.safetensors, or .pth/.ckpt read without running code): the same model, or a
+    classifier's for the backbone and MSCSA under a dense task's head."""
+    baseline_checkpoint: str | None = None
+    """The same for the model without MSCSA (`mscsa compare`)."""
     drop_path_rate: float = 0.0
     """Stochastic depth of the backbone and of MSCSA."""
     drop_rate: float = 0.0
@@ -33,20 +53,33 @@ class ModelSpec:
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the backbone's own timm constructor."""
 
+    @property
+    def task(self) -> Task:
+        """What the model is for, by its head.
+
+        Raises:
+            ValueError: If the head is not one of `HEADS`.
+        """
+        if self.head is None:
+            return "classification"
+        if self.head not in HEADS:
+            raise ValueError(
+                f"model.head {self.head!r} is not known: give one of {', '.join(HEADS)}, or null"
+            )
+        return HEADS[self.head]
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Where the images come from and how they are batched."""
+    """Where the images come from and how they are batched, whatever the task."""
 
-    kind: Literal["scenes", "folder"]
-    """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg and ROOT/val/..."""
+    kind: str
+    """Form of the data set."""
     root: str | None = None
-    """Folder of the images (kind `folder`)."""
-    image_size: int = 224
-    """Side of the square input in pixels."""
-    batch_size: int = 1024
+    """Folder of the data set (all kinds but `scenes`)."""
+    batch_size: int = 16
     """Images per optimiser step over all processes."""
-    eval_batch_size: int = 256
+    eval_batch_size: int = 1
     """Images per evaluation step and process."""
     workers: int = 8
     """Loader processes per process; 0 loads in the training process."""
@@ -55,17 +88,118 @@ class DataSpec:
     num_val: int = 0
     """Number of validation scenes (kind `scenes`)."""
     num_classes: int | None = None
-    """Number of classes that the folder must hold; null takes what is there."""
+    """Number of classes that the data set must have; null takes what is there."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) in pixels at which the model's cost is counted and its budget holds."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationData(DataSpec):
+    """Images with one label each."""
+
+    kind: Literal["scenes", "folder"]
+    """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg and ROOT/val/..."""
+    image_size: int = 224
+    """Side of the square input in pixels."""
+    batch_size: int = 1024
+    """Images per optimiser step over all processes."""
+    eval_batch_size: int = 256
+    """Images per evaluation step and process."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The square input."""
+        return self.image_size, self.image_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationData(DataSpec):
+    """Images with a class for each pixel."""
+
+    kind: Literal["scenes", "masks", "ade20k"]
+    """`scenes`: rendered digits on background. `masks`: ROOT/images/SPLIT/*.jpg, ROOT/labels/SPLIT/*.png
+    (index of the class, 255 ignored), ROOT/classes.txt. `ade20k`: ROOT/images and ROOT/annotations as
+    ADE20K's ADEChallengeData2016, whose label 0 is ignored."""
+    image_size: int = 512
+    """Side of the square training crop in pixels."""
+    short_side: int = 512
+    """Shorter side to which images are resized before the random scale, and in evaluation, in pixels."""
+    long_side: int = 2048
+    """Limit of the longer side in that resizing, in pixels."""
+    max_digits: int = 6
+    """Most digits in a scene (kind `scenes`)."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The training crop."""
+        return self.image_size, self.image_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionData(DataSpec):
+    """Images with boxes, and masks where the detector wants them."""
+
+    kind: Literal["scenes", "coco"]
+    """`scenes`: rendered digits. `coco`: COCO json, ROOT/annotations/instances_SPLIT.json, and images."""
+    short_side: int = 800
+    """Shorter side to which images are resized, in pixels."""
+    long_side: int = 1333
+    """Limit of the longer side in that resizing, in pixels."""
+    keep_empty: bool = False
+    """Train on images without objects too."""
+    max_detections: int = 100
+    """Most detections per image that are counted."""
+    max_digits: int = 6
+    """Most digits in a scene (kind `scenes`)."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The size of the paper's Table 2 at 800 px: the shorter side, and 1.6 times it."""
+        return self.short_side, round(1.6 * self.short_side)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSpec:
-    """Training-time augmentation, in timm's terms (paper App. C.1 unless 0 or null)."""
+    """Training-time augmentation, whatever the task."""
+
+    hflip: float = 0.5
+    """Probability of a horizontal flip."""
+    repeats: int = 1
+    """Repeated augmentation: every image appears this often, differently augmented; 1 turns it off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationAugment(AugmentSpec):
+    """Augmentation of images with label maps (paper App. C.3; figures of TopFormer's public settings)."""
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Range of the random factor on the resized image."""
+    max_class_share: float = 0.75
+    """A crop in which one class has this share of the known pixels or more is drawn again, ten times in
+    all; 1 takes the first."""
+    photometric: bool = True
+    """Random brightness, contrast, saturation and hue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionAugment(AugmentSpec):
+    """Augmentation of images with boxes (paper App. C.2)."""
+
+    short_sides: tuple[int, ...] = ()
+    """Shorter sides to choose from in training, in pixels; empty takes `data.short_side`."""
+    crop: bool = False
+    """In half of the images, resize, crop and resize again, as DETR's training does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationAugment(AugmentSpec):
+    """Augmentation of images to classify, in timm's terms (paper App. C.1 unless 0 or null)."""
 
     scale: tuple[float, float] = (0.08, 1.0)
     """Area range of the random resized crop."""
-    hflip: float = 0.5
-    """Probability of a horizontal flip."""
     color_jitter: float | None = 0.4
     """Strength of colour jitter; timm ignores it where `auto_augment` is set."""
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"
@@ -88,6 +222,14 @@ class AugmentSpec:
     """Resampling of crops; null takes the model's own."""
 
 
+PARTS: dict[Task, tuple[type[DataSpec], type[AugmentSpec]]] = {
+    "classification": (ClassificationData, ClassificationAugment),
+    "segmentation": (SegmentationData, SegmentationAugment),
+    "detection": (DetectionData, DetectionAugment),
+}
+"""What describes data and augmentation of each task."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimSpec:
     """Optimiser and learning-rate schedule."""
@@ -104,18 +246,26 @@ class OptimSpec:
     """Epsilon of the optimiser; null takes its own default."""
     betas: tuple[float, float] | None = None
     """Betas of AdamW; null takes its own default."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "multistep", "poly", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
     warmup_epochs: float = 5.0
     """Length of the linear warm-up."""
+    warmup_steps: int | None = None
+    """Length of the warm-up in optimiser steps, in place of `warmup_epochs`."""
     warmup_lr: float = 1e-6
     """Learning rate at the first step of the warm-up."""
     min_lr: float = 1e-5
-    """Last learning rate of the cosine."""
+    """Last learning rate (schedules `cosine` and `poly`)."""
     decay_epochs: float = 2.4
     """Epochs between two steps (schedule `step`)."""
     decay_rate: float = 0.973
-    """Factor of each step (schedule `step`)."""
+    """Factor of each step (schedules `step` and `multistep`)."""
+    milestones: tuple[float, ...] = ()
+    """Epochs after which the rate is multiplied by `decay_rate` (schedule `multistep`)."""
+    power: float = 1.0
+    """Exponent of the falling line (schedule `poly`)."""
+    head_lr_factor: float = 1.0
+    """Learning rate of a dense task's head, relative to that of backbone and MSCSA, which is `lr`."""
     layer_decay: float | None = None
     """Learning-rate factor per layer group from the head down (fine-tuning); null is off."""
     clip_grad: float | None = None
@@ -130,8 +280,10 @@ class RunSpec:
 
     epochs: int = 300
     """Passes over the training set."""
+    steps: int | None = None
+    """Length in optimiser steps, in place of `epochs`; schedules span it."""
     max_steps: int | None = None
-    """Stop after this many optimiser steps, before the epochs are over."""
+    """Stop after this many optimiser steps, wherever the schedule then is."""
     seed: int = 0
     """Seed of initialisation, sample order, augmentation, mixing and dropout."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
@@ -143,7 +295,7 @@ class RunSpec:
     num_nodes: int = 1
     """Machines."""
     sync_batchnorm: bool = False
-    """Batch statistics over all processes (GPU only)."""
+    """Batch statistics over all processes, where there are several (GPU only)."""
     accumulate: int = 1
     """Batches per optimiser step; `batch_size` is their sum."""
     channels_last: bool = True
@@ -172,11 +324,13 @@ class Recipe:
     """Score to expect, and who measured it."""
     cost: str
     """What it takes: MACs of the model, epochs, batch."""
+    starts_from: str | None = None
+    """Recipe whose weights it starts from, given as `model.checkpoint`; null starts from scratch."""
     model: ModelSpec
     """Which model to build."""
     data: DataSpec
     """Which images, at which size, in which batches."""
-    augment: AugmentSpec = AugmentSpec()
+    augment: AugmentSpec
     """Training-time augmentation."""
     optim: OptimSpec = OptimSpec()
     """Optimiser and schedule."""
@@ -186,5 +340,6 @@ class Recipe:
     @property
     def command(self) -> str:
         """The command line that runs it."""
-        root = " --data.root PATH" if self.data.kind == "folder" else ""
-        return f"mscsa train {self.name}{root}"
+        root = "" if self.data.kind == "scenes" else " --data.root PATH"
+        start = "" if self.starts_from is None else " --model.checkpoint FILE"
+        return f"mscsa train {self.name}{root}{start}"

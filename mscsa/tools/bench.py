@@ -80,6 +80,8 @@ class BenchResult:
     model: str
     is_dense: bool
     """Whether both are in the pyramid form."""
+    head: str | None
+    """What stands on both pyramids; None for classifiers and bare pyramids."""
     input_size: tuple[int, int]
     """(H, W) in pixels."""
     comparisons: tuple[Comparison, ...]
@@ -133,6 +135,7 @@ def bench_model(
         baseline=pair.baseline_name,
         model=pair.name,
         is_dense=pair.is_dense,
+        head=pair.head,
         input_size=size,
         comparisons=tuple(comparisons),
         memory=tuple(memory),
@@ -242,7 +245,7 @@ def bench_tables(result: BenchResult) -> list[Table]:
     """Lay out a result, a table per mode."""
     peaks = {(peak.is_model, peak.mode, peak.batch_size): peak.mebibytes for peak in result.memory}
     height, width = result.input_size
-    form = ", pyramid form" if result.is_dense else ""
+    form = f" under {result.head}" if result.head else ", pyramid form" if result.is_dense else ""
     tables = []
     for mode in dict.fromkeys(comparison.mode for comparison in result.comparisons):
         chosen = [comparison for comparison in result.comparisons if comparison.mode == mode]

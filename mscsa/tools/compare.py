@@ -14,11 +14,13 @@ from typing import Any
 import torch
 import yaml  # type: ignore[import-untyped]
 
+from mscsa.checkpoints import write_text
 from mscsa.errors import UserError
-from mscsa.evaluation.weights_file import load_classifier
+from mscsa.evaluation.scores import SCORES, main_label
+from mscsa.evaluation.weights_file import load_trained
 from mscsa.macs import count_macs, count_parameters
 from mscsa.recipes import baseline_of
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.spec import Recipe, Task
 from mscsa.tools.bench import UNSTABLE_SPREAD, Comparison, compare_speed, describe_machine, machine_line
 from mscsa.tools.compare_picture import draw_comparison
 from mscsa.tools.compare_runs import Run, train_all
@@ -33,7 +35,11 @@ ARMS = ("baseline", "mscsa")
 T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Two-sided 95 % quantiles of Student's t for 2 to 10 seeds; more seeds take the last, which is wider."""
 
-_LATENCY_BATCHES = (1, 64)
+_LATENCY_BATCHES: dict[Task, tuple[int, int]] = {
+    "classification": (1, 64),
+    "segmentation": (1, 4),
+    "detection": (1, 2),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +48,10 @@ class ArmResult:
 
     model: str
     recipe: str
-    top1: tuple[float, ...]
-    """Last evaluation of each seed, in %."""
+    scores: tuple[float, ...]
+    """Main score of the last evaluation of each seed, in %."""
     curves: tuple[list[tuple[float, float]], ...]
-    """Evaluations of each seed: (epochs done, top-1 in %)."""
+    """Evaluations of each seed: (epochs done, main score in %)."""
     seconds: tuple[float, ...]
     """Training time of each seed."""
     parameters: int
@@ -54,13 +60,13 @@ class ArmResult:
 
     @property
     def mean(self) -> float:
-        """Mean top-1 over the seeds, in %."""
-        return mean(self.top1)
+        """Mean score over the seeds, in %."""
+        return mean(self.scores)
 
     @property
     def std(self) -> float | None:
         """Sample standard deviation over the seeds; None for one seed."""
-        return stdev(self.top1) if len(self.top1) > 1 else None
+        return stdev(self.scores) if len(self.scores) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +75,12 @@ class CompareResult:
 
     out: Path
     seeds: tuple[int, ...]
-    image_size: int
-    """Side of the images in pixels."""
+    metric: str
+    """Name of the task's main score."""
+    metric_label: str
+    """What people call it."""
+    input_size: tuple[int, int]
+    """(H, W) in pixels at which costs are counted and latency is measured."""
     baseline: ArmResult
     mscsa: ArmResult
     latency: tuple[Comparison, ...]
@@ -78,8 +88,8 @@ class CompareResult:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """Top-1 with MSCSA minus without, of each seed, in points."""
-        return tuple(b - a for a, b in zip(self.baseline.top1, self.mscsa.top1, strict=True))
+        """Score with MSCSA minus without, of each seed, in points."""
+        return tuple(b - a for a, b in zip(self.baseline.scores, self.mscsa.scores, strict=True))
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -166,16 +176,17 @@ def comparison_tables(result: CompareResult) -> list[Table]:
             f"x{1 / result.latency[1].ratio:.2f}",
         )
     )
-    size = result.image_size
+    (height, width), label = result.input_size, result.metric_label
     whole = Table(
-        title=f"{b.recipe} against {a.recipe}, {len(result.seeds)} seeds, images of {size}x{size} px",
+        title=f"{b.recipe} against {a.recipe}, {len(result.seeds)} seeds, images of {height}x{width} px",
         columns=(
-            *("model", "top-1 %", "parameters (M)", "GMACs"),
-            *("ms, batch 1", "images/s, batch 64"),
+            *("model", f"{label} %", "parameters (M)", "GMACs"),
+            f"ms, batch {result.latency[0].batch_size}",
+            f"images/s, batch {result.latency[1].batch_size}",
         ),
         rows=rows,
         notes=(
-            "Top-1: mean ± standard deviation over the seeds, after the last epoch; differences by seed.",
+            f"{label}: mean ± standard deviation over the seeds, after the last epoch; differences by seed.",
             verdict(result),
             *_latency_notes(result),
             f"Latency is interleaved inference on {machine_line(result.machine)}.",
@@ -188,7 +199,7 @@ def comparison_tables(result: CompareResult) -> list[Table]:
 def compare_json(result: CompareResult) -> dict[str, Any]:
     """Give a result as plain values."""
     arms = {
-        name: {**asdict(arm), "top1_mean": arm.mean, "top1_std": arm.std}
+        name: {**asdict(arm), "mean": arm.mean, "std": arm.std}
         for name, arm in (("baseline", result.baseline), ("mscsa", result.mscsa))
     }
     a, b = result.baseline, result.mscsa
@@ -198,13 +209,14 @@ def compare_json(result: CompareResult) -> dict[str, Any]:
     return {
         "command": ["mscsa", *sys.argv[1:]],
         "seeds": result.seeds,
-        "image_size": result.image_size,
+        "metric": result.metric,
+        "input_size": result.input_size,
         **arms,
         "difference": {
-            "top1_points": result.differences,
-            "top1_mean": mean(result.differences),
-            "top1_std": stdev(result.differences) if len(result.seeds) > 1 else None,
-            "top1_interval_95": result.interval,
+            "points": result.differences,
+            "mean": mean(result.differences),
+            "std": stdev(result.differences) if len(result.seeds) > 1 else None,
+            "interval_95": result.interval,
             "parameters_percent": 100 * (b.parameters / a.parameters - 1),
             "macs_percent": 100 * (b.macs / a.macs - 1),
             "verdict": verdict(result),
@@ -228,7 +240,7 @@ def _open_folder(out: Path, arms: dict[str, Recipe]) -> None:
         for arm, recipe in arms.items():
             path, text = out / f"{arm}.yaml", recipe_yaml(recipe)
             if is_new:
-                path.write_text(text)
+                write_text(path, text)
             elif not path.exists():
                 raise UserError(f"{out} holds something else than a comparison: give another --out")
             elif path.read_text() != text:
@@ -262,8 +274,10 @@ def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
         config=out / f"{arm}.yaml",
         folder=out / arm / f"seed{seed}",
         log=out / "logs" / f"{arm}-seed{seed}.log",
-        epochs=recipe.run.epochs,
-        max_steps=recipe.run.max_steps,
+        epochs=recipe.run.epochs if recipe.run.steps is None else None,
+        steps=min((n for n in (recipe.run.steps, recipe.run.max_steps) if n is not None), default=None),
+        metric=SCORES[recipe.model.task].MAIN,
+        metric_label=main_label(recipe.model.task),
     )
 
 
@@ -272,18 +286,18 @@ def _measure(
 ) -> CompareResult:
     """Gather the runs' results and measure the cost of both models."""
     recipe = arms["mscsa"]
-    size = (recipe.data.image_size, recipe.data.image_size)
+    size, task = recipe.data.input_size, recipe.model.task
     models: dict[str, torch.nn.Module] = {}
     results: dict[str, ArmResult] = {}
     for arm in ARMS:
         own = [run for run in runs if run.arm == arm]
-        models[arm], _ = load_classifier(own[0].folder / "last.safetensors")
+        models[arm], _ = load_trained(own[0].folder / "last.safetensors")
         finished = [run.result or {} for run in own]
         has_mscsa = "mscsa_" if arm == "mscsa" else ""
         results[arm] = ArmResult(
             model=has_mscsa + arms[arm].model.name.removeprefix("mscsa_"),
             recipe=arms[arm].name,
-            top1=tuple(result["top1"] for result in finished),
+            scores=tuple(result["scores"][result["metric"]] for result in finished),
             curves=tuple(run.curve() for run in own),
             seconds=tuple(result["seconds"] for result in finished),
             parameters=count_parameters(models[arm]),
@@ -295,23 +309,30 @@ def _measure(
         models["baseline"],
         models["mscsa"],
         size,
-        batch_sizes=_LATENCY_BATCHES,
+        batch_sizes=_LATENCY_BATCHES[task],
         modes=("inference",),
         options=options,
         rounds=15,
     )
     return CompareResult(
-        out=out, seeds=seeds, image_size=size[0], latency=tuple(latency), machine=machine, **results
+        out=out,
+        seeds=seeds,
+        metric=SCORES[task].MAIN,
+        metric_label=main_label(task),
+        input_size=size,
+        latency=tuple(latency),
+        machine=machine,
+        **results,
     )
 
 
 def _seeds_table(result: CompareResult) -> Table:
     rows = [
         (str(seed), f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}")
-        for seed, a, b in zip(result.seeds, result.baseline.top1, result.mscsa.top1, strict=True)
+        for seed, a, b in zip(result.seeds, result.baseline.scores, result.mscsa.scores, strict=True)
     ]
     return Table(
-        title="Top-1 % after the last epoch, by seed",
+        title=f"{result.metric_label} % after the last epoch, by seed",
         columns=("seed", result.baseline.model, result.mscsa.model, "difference"),
         rows=rows,
     )

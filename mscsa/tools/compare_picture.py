@@ -38,17 +38,17 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
     curves.set_title(f"Learning curves ({what})", fontsize=10)
     curves.xaxis.get_major_locator().set_params(integer=True)
-    curves.set(xlabel="epochs", ylabel="top-1 on the validation images (%)")
+    curves.set(xlabel="epochs", ylabel=f"{result.metric_label} on the validation images (%)")
     curves.legend(loc="best", framealpha=0.7)
-    _draw_bars(bars, arms)
+    _draw_bars(bars, arms, result.metric_label)
     for axes in (curves, bars):
         axes.grid(axis="y", color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    size, count = result.image_size, len(result.seeds)
+    (height, width), count = result.input_size, len(result.seeds)
     seeds = "1 seed" if is_single else f"{count} seeds"
     figure.suptitle(
-        f"{arms[1].recipe}: with and without MSCSA ({seeds}, {size}x{size} px, "
+        f"{arms[1].recipe}: with and without MSCSA ({seeds}, {height}x{width} px, "
         f"{100 * (arms[1].macs / arms[0].macs - 1):+.1f} % MACs)",
         fontweight="bold",
     )
@@ -66,7 +66,7 @@ def _draw_curves(axes: Any, arm: ArmResult, color: str) -> None:
     for curve in arm.curves if not is_single else ():
         axes.plot(*zip(*curve, strict=True), color=color, linewidth=0.7, alpha=0.5)
     epochs = [epoch for epoch, _ in arm.curves[0]]
-    values = [[top1 for _, top1 in point] for point in zip(*arm.curves, strict=True)]
+    values = [[score for _, score in point] for point in zip(*arm.curves, strict=True)]
     means = [mean(point) for point in values]
     axes.plot(epochs, means, color=color, linewidth=2, marker="o", markersize=4, label=arm.model)
     if not is_single:
@@ -76,14 +76,14 @@ def _draw_curves(axes: Any, arm: ArmResult, color: str) -> None:
         axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _draw_bars(axes: Any, arms: tuple[ArmResult, ArmResult]) -> None:
+def _draw_bars(axes: Any, arms: tuple[ArmResult, ArmResult], metric_label: str) -> None:
     """Draw the final means with their spread, and every seed as a dot, joined in pairs."""
     for place, (arm, color) in enumerate(zip(arms, COLORS, strict=True)):
         axes.bar(place, arm.mean, width=0.6, color=color, alpha=0.45, yerr=arm.std, capsize=6)
-    for pair in zip(arms[0].top1, arms[1].top1, strict=True):
+    for pair in zip(arms[0].scores, arms[1].scores, strict=True):
         axes.plot((0, 1), pair, color="black", linewidth=0.7, marker="o", markersize=4)
-    lowest = min(min(arm.top1) - (arm.std or 0.0) for arm in arms)
-    highest = max(max(arm.top1) + (arm.std or 0.0) for arm in arms)
+    lowest = min(min(arm.scores) - (arm.std or 0.0) for arm in arms)
+    highest = max(max(arm.scores) + (arm.std or 0.0) for arm in arms)
     axes.set_xticks((0, 1), [f"{arm.model}\n{_label(arm)}" for arm in arms])
     # Differences of some points are not seen on bars from 0; the axis says where it starts.
     bottom = max(0.0, lowest - 2 * max(highest - lowest, 1.0))
@@ -91,7 +91,7 @@ def _draw_bars(axes: Any, arms: tuple[ArmResult, ArmResult]) -> None:
     start = f"; axis starts at {bottom:.0f} %" if bottom else ""
     marks = "dot: the one seed" if arms[0].std is None else "bar: mean, whisker: ± 1 std, dots: seeds"
     axes.set_title(f"After the last epoch\n({marks})", fontsize=10)
-    axes.set_ylabel(f"top-1 (%){start}")
+    axes.set_ylabel(f"{metric_label} (%){start}")
 
 
 def _label(arm: ArmResult) -> str:

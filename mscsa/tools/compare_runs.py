@@ -46,10 +46,14 @@ class Run:
     """Where `mscsa train` writes."""
     log: Path
     """What it prints."""
-    epochs: float
-    """Length in passes over the data, for the progress."""
-    max_steps: int | None
-    """Length in optimiser steps, where it is shorter."""
+    epochs: int | None
+    """Length in passes over the data, for the progress; None where it is given in steps."""
+    steps: int | None
+    """Length in optimiser steps, where it is given or shorter."""
+    metric: str
+    """Main score of the task: a column of `metrics.csv` after `val_`."""
+    metric_label: str
+    """What messages call it."""
 
     @property
     def label(self) -> str:
@@ -72,16 +76,18 @@ class Run:
         return [row for row in rows if None not in row.values()]
 
     def curve(self) -> list[tuple[float, float]]:
-        """Evaluations so far: (epochs done, top-1 in %)."""
-        return [(float(row["epoch"]), float(row["val_top1"])) for row in self.metrics() if row["val_top1"]]
+        """Evaluations so far: (epochs done, main score in %)."""
+        column = f"val_{self.metric}"
+        return [(float(row["epoch"]), float(row[column])) for row in self.metrics() if row[column]]
 
     def progress(self) -> float:
         """Share that is done."""
         rows = self.metrics()
         if not rows:
             return 0.0
-        by_step = float(rows[-1]["step"]) / self.max_steps if self.max_steps else 0.0
-        return min(1.0, max(float(rows[-1]["epoch"]) / self.epochs, by_step))
+        by_step = float(rows[-1]["step"]) / self.steps if self.steps else 0.0
+        by_epoch = float(rows[-1]["epoch"]) / self.epochs if self.epochs else 0.0
+        return min(1.0, max(by_epoch, by_step))
 
 
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
@@ -189,7 +195,7 @@ class BarDisplay:
         if run not in self._tasks:
             self._tasks[run] = self._progress.add_task(run.label, total=1.0, note="")
         curve = run.curve()
-        note = f"top-1 {curve[-1][1]:5.2f} %" if curve else "starting"
+        note = f"{run.metric_label} {curve[-1][1]:5.2f} %" if curve else "starting"
         done = run.progress() if state == "running" else 1.0
         self._progress.update(self._tasks[run], completed=done, note=note)
 
@@ -215,6 +221,6 @@ class LineDisplay:
         if run not in self._shown:
             logger.info("%s: started", run.label)
             self._shown[run] = 0
-        for epoch, top1 in curve[self._shown[run] :]:
-            logger.info("%s: epoch %g of %g, top-1 %.2f %%", run.label, round(epoch, 2), run.epochs, top1)
+        for epoch, score in curve[self._shown[run] :]:
+            logger.info("%s: epoch %g, %s %.2f %%", run.label, round(epoch, 2), run.metric_label, score)
         self._shown[run] = len(curve)

@@ -50,6 +50,8 @@ class ModelInfo:
     name: str
     baseline_name: str
     is_dense: bool
+    head: str | None
+    """What stands on the pyramid; None for a classifier and a bare pyramid."""
     input_size: tuple[int, int]
     """(H, W) in pixels."""
     stages: tuple[Stage, ...]
@@ -62,13 +64,13 @@ class ModelInfo:
     mscsa_macs: Macs
     """MSCSA alone, by component (closed form)."""
     head_macs: int
-    """The model's classifier."""
+    """The model's classifier, or what stands on its pyramid."""
     parameters: int
     baseline_parameters: int
     mscsa_parameters: dict[str, int]
     """MSCSA alone, by the components of `Macs`, each with its norms."""
     head_parameters: int
-    """The model's classifier and its norm."""
+    """The same, with the classifier's norm."""
 
 
 def describe_model(
@@ -76,6 +78,7 @@ def describe_model(
     *,
     size: tuple[int, int] | None = None,
     dense: bool = False,
+    head: str | None = None,
     budget: float | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> ModelInfo:
@@ -85,13 +88,14 @@ def describe_model(
         name: timm name of a backbone, with `mscsa_` before it or not.
         size: (H, W) of the image; the model's default if None.
         dense: Take the pyramid form.
+        head: Take the pyramid form with this head for segmentation.
         budget: As `mscsa.create_model`; it holds at `size`.
         fields: `MSCSAConfig` fields by name.
     Raises:
         UserError: If there is no such model, or it does not take the size.
     """
     with torch.device("meta"):
-        pair = build_pair(name, dense=dense, budget=budget, size=size, fields=fields)
+        pair = build_pair(name, dense=dense, head=head, budget=budget, size=size, fields=fields)
     return describe_pair(pair, size or pair.input_size)
 
 
@@ -103,12 +107,12 @@ def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
     baseline_macs, _ = _count(pair.baseline, None, size)
     fusion = next((m for m in model.modules() if isinstance(m, PyramidFusion)), None)
     fused = _fused_levels(model)
-    head = [model.head, model.norm] if not pair.is_dense and hasattr(model, "norm") else []
-    classifier = None if pair.is_dense else model.get_classifier()
+    head_macs, head_parameters = _head_cost(pair, macs, size)
     return ModelInfo(
         name=pair.name,
         baseline_name=pair.baseline_name,
         is_dense=pair.is_dense,
+        head=pair.head,
         input_size=size,
         stages=tuple(
             Stage(stride=s, channels=c, size=hw, token_channels=t, is_fused=i in fused)
@@ -121,11 +125,11 @@ def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
         macs=macs,
         baseline_macs=baseline_macs,
         mscsa_macs=_closed_form(attention, sizes, fused),
-        head_macs=classifier.weight.numel() if isinstance(classifier, nn.Linear) else 0,
+        head_macs=head_macs,
         parameters=count_parameters(model),
         baseline_parameters=count_parameters(pair.baseline),
         mscsa_parameters=_parameters_by_part(attention, fusion),
-        head_parameters=sum(count_parameters(part) for part in head),
+        head_parameters=head_parameters,
     )
 
 
@@ -154,7 +158,7 @@ def cost_tables(info: ModelInfo) -> list[Table]:
             cost = (macs, info.mscsa_parameters.get(field.name, 0))
             rows.append(_cost_row(f"MSCSA: {PART_NAMES[field.name]}", cost, info))
     if info.head_macs:
-        rows.append(_cost_row("classifier", (info.head_macs, info.head_parameters), info))
+        rows.append(_cost_row(info.head or "classifier", (info.head_macs, info.head_parameters), info))
     rows.append(_cost_row("whole model", (info.macs, info.parameters), info))
     height, width = info.input_size
     parts = Table(
@@ -248,11 +252,29 @@ def _against_backbone(info: ModelInfo) -> Table:
 
 
 def _form(info: ModelInfo) -> str:
+    if info.head is not None:
+        return f" under {info.head}"
     return ", pyramid form" if info.is_dense else ""
 
 
+def _head_cost(pair: ModelPair, macs: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Count MACs and parameters of the classifier, or of what stands on the pyramid."""
+    model = pair.model
+    if pair.head is not None:
+        pyramid_macs, _ = _count(model.backbone, None, size)
+        return macs - pyramid_macs, count_parameters(model) - count_parameters(model.backbone)
+    if pair.is_dense:
+        return 0, 0
+    classifier = model.get_classifier()
+    parts = [model.head, model.norm] if hasattr(model, "norm") else []
+    return (
+        classifier.weight.numel() if isinstance(classifier, nn.Linear) else 0,
+        sum(count_parameters(part) for part in parts),
+    )
+
+
 def _rest(info: ModelInfo) -> tuple[int, int]:
-    """MACs and parameters of the model without MSCSA and classifier."""
+    """MACs and parameters of the model without MSCSA and classifier or head."""
     macs = info.macs - info.mscsa_macs.total - info.head_macs
     return macs, info.parameters - sum(info.mscsa_parameters.values()) - info.head_parameters
 

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import nn
 
 import mscsa
 from mscsa.backbones.presets import REGISTERED
-from mscsa.backbones.timm_pyramid import (
-    FINEST_STRIDE,
-    build_backbone,
-    check_model_name,
-    pyramid_levels,
-    read_pyramid,
-)
+from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
 from mscsa.errors import UserError
+from mscsa.pyramid import PREFIX, BackbonePyramid
+from mscsa.segmentation import build_segmenter
 
-PREFIX = "mscsa_"
+SEGMENTATION_CLASSES = 150
+"""Classes of ADE20K."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +32,8 @@ class ModelPair:
     """The same with MSCSA."""
     is_dense: bool
     """Whether both give a pyramid (dense tasks) instead of classes."""
+    head: str | None = None
+    """What stands on both pyramids; None for classifiers and bare pyramids."""
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -43,44 +42,46 @@ class ModelPair:
         return height, width
 
 
-class BackbonePyramid(nn.Module):
-    """The pyramid of a timm backbone: what the dense form of MSCSA fuses into, without MSCSA."""
-
-    def __init__(self, backbone: Any) -> None:
-        """Prune the classifier of a built backbone and keep its levels of stride >= 4."""
-        super().__init__()
-        levels = pyramid_levels(backbone)
-        self.indices = [level.index for level in levels if level.stride >= FINEST_STRIDE]
-        backbone.prune_intermediate_layers(indices=[level.index for level in levels], prune_norm=True)
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map images (B, 3, H, W) to one map (B, C_i, H_i, W_i) per level."""
-        return read_pyramid(self.backbone, x, self.indices)
-
-
 def build_pair(
     name: str,
     *,
     dense: bool = False,
+    head: str | None = None,
     budget: float | None = None,
     size: tuple[int, int] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> ModelPair:
-    """Build `name` with and without MSCSA, with random weights and 1000 classes.
+    """Build `name` with and without MSCSA, with random weights and the classes of ImageNet or ADE20K.
 
     Args:
         name: timm name of a backbone, with `mscsa_` before it or not; both give the same pair.
         dense: Build the pyramid forms.
+        head: Build the pyramid forms with this head for segmentation on them.
         budget: Share of the backbone's MACs that MSCSA may cost; as `mscsa.create_model`.
         size: (H, W) in pixels at which the budget holds.
         fields: `MSCSAConfig` fields by name.
     Raises:
-        UserError: If there is no such backbone, it has no pyramid, or nothing fits the budget.
+        UserError: If there is no such backbone, it has no pyramid, or nothing fits the budget; or if both
+            `dense` and `head` are given.
     """
     baseline_name = name.removeprefix(PREFIX)
     check_model_name(baseline_name)
     registered = f"{PREFIX}{baseline_name}"
+    if head is not None:
+        if dense:
+            raise UserError(
+                "both dense and head given: a head takes the pyramid form as it is; give one of them"
+            )
+        return ModelPair(
+            baseline_name=baseline_name,
+            baseline=build_segmenter(head, baseline_name, SEGMENTATION_CLASSES),
+            name=registered,
+            model=build_segmenter(
+                head, registered, SEGMENTATION_CLASSES, budget=budget, budget_size=size, fields=fields
+            ),
+            is_dense=True,
+            head=head,
+        )
     if timm.is_model(registered.split(".")[0]) and budget is None:
         model: Any = timm.create_model(registered, features_only=dense, **(fields or {}))
     else:

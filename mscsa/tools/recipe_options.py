@@ -15,22 +15,13 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES, get_recipe
-from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import Recipe
 
-SECTIONS: dict[str, type] = {
-    "model": ModelSpec,
-    "data": DataSpec,
-    "augment": AugmentSpec,
-    "optim": OptimSpec,
-    "run": RunSpec,
-}
-"""Parts of a recipe that can be overridden, and their types."""
+SECTIONS = ("model", "data", "augment", "optim", "run")
+"""Parts of a recipe that can be overridden; data and augmentation have a type for each task."""
 
 DESCRIPTIVE = tuple(field.name for field in fields(Recipe) if field.name not in SECTIONS)
 """Fields of a recipe that only describe it; a recipe file may hold them."""
-
-KEYS = tuple(f"{section}.{field.name}" for section, spec in SECTIONS.items() for field in fields(spec))
-"""All keys of a recipe file, dotted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +83,13 @@ def recipe_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-def read_recipe_file(path: str | Path) -> RecipeFile:
+def read_recipe_file(path: str | Path, recipe: Recipe) -> RecipeFile:
     """Read a YAML file in the form that `--print_config` prints, whole or in part.
 
     No tag of the file runs code.
 
+    Args:
+        recipe: What the file overrides; says which keys there are.
     Raises:
         UserError: If it cannot be read, is no YAML, or has an unknown key (names the nearest).
     """
@@ -125,7 +118,7 @@ def read_recipe_file(path: str | Path) -> RecipeFile:
             f"{path}:1: {type(content).__name__} given: give keys such as optim: and under it lr: 0.001"
         )
     lines = _key_lines(tree)
-    _check_keys(path, content, lines)
+    _check_keys(path, content, lines, recipe)
     return RecipeFile(
         path=path,
         overrides={section: content[section] for section in SECTIONS if section in content},
@@ -152,14 +145,14 @@ def _with_recipe_options(parser: ArgumentParser, recipe: Recipe) -> ArgumentPars
 
 def _with_sections(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    for section, spec in SECTIONS.items():
-        parser.add_argument(f"--{section}", type=spec)
+    for section in SECTIONS:
+        parser.add_argument(f"--{section}", type=type(getattr(recipe, section)))
     parser.set_defaults({section: asdict(getattr(recipe, section)) for section in SECTIONS})
     return parser
 
 
 def _apply_file(recipe: Recipe, path: str | Path, make_parser: Callable[[], ArgumentParser]) -> Recipe:
-    file = read_recipe_file(path)
+    file = read_recipe_file(path, recipe)
     if file.name is not None and file.name != recipe.name:
         raise UserError(
             f"{file.place('name')}: written for recipe {file.name}, not {recipe.name}: give that name, or "
@@ -179,22 +172,30 @@ def _recipe_of(parser: ArgumentParser, parsed: Namespace, base: Recipe) -> Recip
     return replace(base, **{section: built[section] for section in SECTIONS})
 
 
-def _check_keys(path: Path, content: Mapping[Any, Any], lines: Mapping[str, int]) -> None:
+def _keys(recipe: Recipe) -> tuple[str, ...]:
+    """List the keys of a recipe's file, dotted."""
+    return tuple(
+        f"{section}.{field.name}" for section in SECTIONS for field in fields(getattr(recipe, section))
+    )
+
+
+def _check_keys(path: Path, content: Mapping[Any, Any], lines: Mapping[str, int], recipe: Recipe) -> None:
+    keys = _keys(recipe)
     for section, values in content.items():
         if section in DESCRIPTIVE:
             continue
         if section not in SECTIONS:
-            _refuse(path, str(section), lines, (*SECTIONS, *KEYS))
+            _refuse(path, str(section), lines, (*SECTIONS, *keys))
         if not isinstance(values, dict):
             given = type(values).__name__
             raise UserError(
                 f"{path}:{lines[section]}: {section} is {given}: give its fields, such as "
-                f"{nearest(f'{section}.', KEYS)}"
+                f"{nearest(f'{section}.', keys)}"
             )
-        known = {field.name for field in fields(SECTIONS[section])}
+        known = {field.name for field in fields(getattr(recipe, section))}
         for field_name in values:
             if field_name not in known:
-                _refuse(path, f"{section}.{field_name}", lines, KEYS)
+                _refuse(path, f"{section}.{field_name}", lines, keys)
 
 
 def _refuse(path: Path, key: str, lines: Mapping[str, int], known: tuple[str, ...]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mscsa.checkpoints import replace_durably
-from mscsa.errors import UserError
+from mscsa.checkpoints import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +69,7 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
         UserError: If the folder cannot be written to.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(content, file, indent=2)
-                file.write("\n")
-            replace_durably(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; give a file that can be written") from error
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _drawn(table: Table) -> RichTable:

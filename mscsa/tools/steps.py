@@ -33,8 +33,8 @@ def build_step(
 ) -> Callable[[], None]:
     """Put `model` in place for `mode` and give a function that runs one step of it.
 
-    A training step is forward, loss, backward and AdamW (cross-entropy; the mean of the maps for a
-    pyramid). The model's dtype and mode change.
+    A training step is forward, loss, backward and AdamW (cross-entropy, for each pixel in a segmenter; the
+    mean of the maps for a pyramid). The model's dtype and mode change.
 
     Args:
         batch_size: Images per step.
@@ -83,5 +83,7 @@ def choose_device(device: str) -> str:
 
 def _loss(output: Any, labels: Tensor) -> Tensor:
     if isinstance(output, Tensor):
+        places = output.shape[2:]  # none, or a segmenter's pixels
+        labels = labels.reshape(-1, *[1 for _ in places]).expand(-1, *places)
         return F.cross_entropy(output.float(), labels)
     return torch.stack([x.float().mean() for x in output]).sum()

@@ -1,7 +1,7 @@
 """Training by Lightning: the only package that imports it.
 
-`run.train` is the way in; `classification` is the model's side of a step, `callbacks` and
-`checkpointing` are what makes a run resumable.
+`run.train` is the way in; `module` is the model's side of a step, `objectives` what it minimises,
+`callbacks` and `checkpointing` are what makes a run resumable.
 """
 
 from mscsa.errors import UserError
@@ -13,8 +13,8 @@ except ModuleNotFoundError as error:
         "training needs lightning, which is not installed; run: pip install mscsa[train]"
     ) from error
 
-from mscsa.training.classification import NonFiniteError
 from mscsa.training.interrupt import Interrupted
+from mscsa.training.module import NonFiniteError
 from mscsa.training.run import RunResult, train
 
 __all__ = ["Interrupted", "NonFiniteError", "RunResult", "train"]

@@ -16,11 +16,12 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mscsa.checkpoints import save_weights
-from mscsa.evaluation.top1 import Accuracy, measure_accuracy
-from mscsa.evaluation.weights_file import ClassifierInfo
+from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names
+from mscsa.evaluation.weights_file import ModelInfo
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast
-from mscsa.training.classification import ClassificationModule
+from mscsa.training.metrics_log import VAL
+from mscsa.training.module import TrainingModule
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +37,10 @@ class MovingAverage(WeightAveraging):
 
     @property
     def model(self) -> nn.Module:
-        """The averaged classifier."""
+        """The averaged model."""
         assert self._average_model is not None, "Lightning builds it when fit begins"
         averaged = self._average_model.module
-        assert isinstance(averaged, ClassificationModule)
+        assert isinstance(averaged, TrainingModule)
         return averaged.model
 
 
@@ -55,7 +56,7 @@ class Evaluate(pl.Callback):
         self,
         folder: Path,
         recipe: Recipe,
-        info: ClassifierInfo,
+        info: ModelInfo,
         *,
         total_steps: int,
         resumed_step: int,
@@ -81,10 +82,10 @@ class Evaluate(pl.Callback):
         self.save_last = save_last
         self.evaluated_step = 0
         """Optimiser step of the last finished evaluation."""
-        self.latest: dict[str, float] = {}
-        """Its result, as `Accuracy`."""
+        self.latest: dict[str, Any] = {}
+        """Its result, the fields of the task's scores."""
         self.best: dict[str, float] = {}
-        """`epoch`, `step` and `top1` of the best evaluation; the earliest among equals."""
+        """`epoch`, `step` and `score` of the best evaluation; the earliest among equals."""
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
@@ -119,7 +120,7 @@ class Evaluate(pl.Callback):
 
         Not later: where the last step is done, Lightning leaves the fit without a further hook.
         """
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TrainingModule)
         step = self.resumed_step
         if step > self.evaluated_step and self.is_due(step, pl_module.steps_per_epoch):
             self._evaluate(trainer, pl_module, step)
@@ -130,14 +131,14 @@ class Evaluate(pl.Callback):
         Raises:
             Interrupted: If a signal arrived meanwhile; the evaluation is then still to be done.
         """
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TrainingModule)
         step = trainer.global_step
         if not self.is_due(step, pl_module.steps_per_epoch):
             return
         if not self._evaluate(trainer, pl_module, step):
             self.save_last.save_and_leave(trainer, pl_module.stop.signum)
 
-    def _evaluate(self, trainer: pl.Trainer, module: ClassificationModule, step: int) -> bool:
+    def _evaluate(self, trainer: pl.Trainer, module: TrainingModule, step: int) -> bool:
         """Evaluate, log and export; False if a signal cut it short."""
         model = module.model if self.average is None else self.average.model
         if trainer.world_size > 1:
@@ -145,50 +146,38 @@ class Evaluate(pl.Callback):
             # evaluated, is the first one's.
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
-        accuracy = measure_accuracy(
+        scores = measure(
+            self.recipe.model.task,
             model,
             trainer.datamodule.val_loader(),  # type: ignore[attr-defined]
             device=module.device,
             precision=self.recipe.run.precision,
             stop=lambda: module.stop.signum != 0,
         )
-        if accuracy is None:
+        if scores is None:
             return False
         epoch = step / module.steps_per_epoch
-        self._log(trainer, accuracy, epoch, step)
-        self._export(trainer, model, accuracy, epoch, step)
+        self._log(trainer, scores, epoch, step)
+        self._export(trainer, model, scores, epoch, step)
         self.evaluated_step = step
-        self.latest = asdict(accuracy)
+        self.latest = asdict(scores)
         return True
 
-    def _log(self, trainer: pl.Trainer, accuracy: Accuracy, epoch: float, step: int) -> None:
-        values = {
-            "epoch": epoch,
-            "val_loss": accuracy.loss,
-            "val_top1": accuracy.top1,
-            "val_top5": accuracy.top5,
-        }
+    def _log(self, trainer: pl.Trainer, scores: Scores, epoch: float, step: int) -> None:
+        values = {VAL + name: getattr(scores, name) for name in score_names(type(scores))}
         for each in trainer.loggers:
-            each.log_metrics(values, step)
+            each.log_metrics({"epoch": epoch, **values}, step)
         if trainer.is_global_zero:
-            logger.info(
-                "epoch %g: top-1 %.2f %%, top-5 %.2f %%, loss %.4f on %d images",
-                round(epoch, 2),
-                accuracy.top1,
-                accuracy.top5,
-                accuracy.loss,
-                accuracy.num_samples,
-            )
+            logger.info("epoch %g: %s", round(epoch, 2), describe_scores(scores))
 
-    def _export(
-        self, trainer: pl.Trainer, model: nn.Module, accuracy: Accuracy, epoch: float, step: int
-    ) -> None:
-        is_best = not self.best or accuracy.top1 > self.best["top1"]
+    def _export(self, trainer: pl.Trainer, model: nn.Module, scores: Scores, epoch: float, step: int) -> None:
+        score = getattr(scores, scores.MAIN)
+        is_best = not self.best or score > self.best["score"]
         if is_best:
-            self.best = {"epoch": epoch, "step": step, "top1": accuracy.top1}
+            self.best = {"epoch": epoch, "step": step, "score": score}
         if not trainer.is_global_zero:
             return
-        result = {"epoch": epoch, "step": step, **asdict(accuracy)}
+        result = {"epoch": epoch, "step": step, **asdict(scores)}
         info = replace(self.info, provenance={**self.info.provenance, "result": result})
         for name in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
             save_weights(model, self.folder / name, info.to_metadata())
@@ -207,16 +196,18 @@ class ProgressBar(RichProgressBar):
 class LogSteps(pl.Callback):
     """Log loss, learning rate and throughput every so many steps; a plain line too where asked for."""
 
-    def __init__(self, every_steps: int, batch_size: int, *, lines: bool) -> None:
+    def __init__(self, every_steps: int, batch_size: int, total_steps: int, *, lines: bool) -> None:
         """Keep what to log.
 
         Args:
             every_steps: Optimiser steps between two entries.
             batch_size: Images per optimiser step.
+            total_steps: Optimiser steps of the whole run.
             lines: Also write lines, for where there is no progress bar.
         """
         self.every_steps = every_steps
         self.batch_size = batch_size
+        self.total_steps = total_steps
         self.lines = lines
         self._losses: list[float] = []
         self._step = 0
@@ -243,7 +234,7 @@ class LogSteps(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log, if it is time."""
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TrainingModule)
         self._losses.append(pl_module.loss_value)
         pl_module.log("loss", pl_module.loss_value, prog_bar=True, logger=False, batch_size=self.batch_size)
         if trainer.global_step == self._step:
@@ -261,19 +252,19 @@ class LogSteps(pl.Callback):
         for each in trainer.loggers:
             each.log_metrics(values, self._step)
         if self.lines and trainer.is_global_zero:
-            self._write_line(values, pl_module)
+            self._write_line(values)
         self._losses.clear()
         self._restart_clock(trainer)
 
     def _restart_clock(self, trainer: pl.Trainer) -> None:
         self._since = (trainer.global_step, time.monotonic())
 
-    def _write_line(self, values: Mapping[str, float], module: ClassificationModule) -> None:
+    def _write_line(self, values: Mapping[str, float]) -> None:
         logger.info(
-            "epoch %.2f of %d, step %d: loss %.4f, lr %.2e, %.0f images/s",
+            "epoch %.2f, step %d of %d: loss %.4f, lr %.2e, %.1f images/s",
             values["epoch"],
-            module.recipe.run.epochs,
             self._step,
+            self.total_steps,
             values["train_loss"],
             values["lr"],
             values["images_per_s"],

@@ -16,8 +16,8 @@ from torch import nn
 from mscsa.checkpoints import replace_durably
 from mscsa.errors import UserError
 from mscsa.recipes.spec import OptimSpec
-from mscsa.training.classification import ClassificationModule
 from mscsa.training.interrupt import Interrupted
+from mscsa.training.module import TrainingModule
 
 LAST = "last.ckpt"
 
@@ -110,7 +110,7 @@ class SaveLast(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over; here, because Lightning registers its own handlers just before."""
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TrainingModule)
         pl_module.stop.install()
         self._step = trainer.global_step
 
@@ -121,7 +121,7 @@ class SaveLast(pl.Callback):
         if trainer.global_step == self._step:  # between accumulated batches
             return
         self._step = trainer.global_step
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TrainingModule)
         if pl_module.agreed_stop:
             self.save_and_leave(trainer, pl_module.agreed_stop)
         if self._step % self.every_steps == 0:
@@ -147,7 +147,7 @@ class SaveLast(pl.Callback):
     ) -> None:
         """Add the run's identity, and say where in the run this is."""
         checkpoint["mscsa"] = self.identity
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, TrainingModule)
         epoch, step = divmod(trainer.global_step, pl_module.steps_per_epoch)
         set_position(
             checkpoint["loops"]["fit_loop"],

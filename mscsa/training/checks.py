@@ -6,7 +6,9 @@ import torch
 
 from mscsa.data.scenes import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.spec import PARTS, ClassificationAugment, Recipe
+
+_SIZES = ("image_size", "short_side", "long_side", "max_detections", "max_digits")
 
 
 def check_recipe(recipe: Recipe, device: torch.device) -> None:
@@ -16,11 +18,18 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
         UserError: At the first one; says which, and what is allowed.
     """
     run, data = recipe.run, recipe.data
+    expected = PARTS[recipe.model.task]
+    if (type(data), type(recipe.augment)) != expected:
+        raise UserError(
+            f"model.head {recipe.model.head} makes a model for {recipe.model.task}, but recipe "
+            f"{recipe.name} is for another task: take a recipe of that task (`mscsa list --recipes`)"
+        )
     counts = {
-        "data.image_size": data.image_size,
+        **{f"data.{name}": getattr(data, name) for name in _SIZES if hasattr(data, name)},
         "data.batch_size": data.batch_size,
         "data.eval_batch_size": data.eval_batch_size,
         "run.epochs": run.epochs,
+        "run.steps": 1 if run.steps is None else run.steps,
         "run.max_steps": 1 if run.max_steps is None else run.max_steps,
         "run.devices": run.devices,
         "run.num_nodes": run.num_nodes,
@@ -35,9 +44,9 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
             raise UserError(f"{name} {count} is not possible; give 1 or more")
     if data.workers < 0:
         raise UserError(f"data.workers {data.workers} is not possible; give 0 or more")
-    if data.kind == "scenes" and data.image_size < SMALLEST_SCENE:
+    if data.kind == "scenes" and min(data.input_size) < SMALLEST_SCENE:
         raise UserError(
-            f"data.image_size {data.image_size} is too small for scenes; give {SMALLEST_SCENE} or more"
+            f"scenes of {min(data.input_size)} px are too small; give {SMALLEST_SCENE} px or more"
         )
     _check_device(recipe, device)
     _check_batch(recipe)
@@ -51,14 +60,16 @@ def _check_device(recipe: Recipe, device: torch.device) -> None:
                 f"run.devices {run.devices}: torch sees {torch.cuda.device_count()} GPU(s); give at most that"
             )
         return
-    if run.sync_batchnorm:
-        raise UserError("run.sync_batchnorm works on GPUs only; leave it off on the CPU")
+    if run.sync_batchnorm and run.devices * run.num_nodes > 1:
+        raise UserError("run.sync_batchnorm works on GPUs only; turn it off for several CPU processes")
     if run.precision == "16-mixed":
         raise UserError("run.precision 16-mixed needs a GPU; give bf16-mixed or 32-true on the CPU")
 
 
 def _check_batch(recipe: Recipe) -> None:
     augment, run = recipe.augment, recipe.run
+    if not isinstance(augment, ClassificationAugment):
+        return
     shares = run.devices * run.num_nodes * run.accumulate
     batch = recipe.data.batch_size // shares
     is_mixing = augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import lightning.pytorch as pl
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from mscsa.data import ClassificationDataset, ImageLoader, build_eval_loader, build_train_loader
+from mscsa.data import ImageLoader, TaskDataset, build_eval_loader, build_train_loader
 from mscsa.recipes.spec import Recipe
 from mscsa.training.interrupt import leave_signals_to_parent
 
 
-class ClassificationData(pl.LightningDataModule):
+class RunData(pl.LightningDataModule):
     """Training and validation set of a run."""
 
-    def __init__(self, recipe: Recipe, train: ClassificationDataset, val: ClassificationDataset) -> None:
+    def __init__(self, recipe: Recipe, train: TaskDataset, val: TaskDataset) -> None:
         super().__init__()
         self.recipe = recipe
         self.train_dataset = train
@@ -39,7 +39,7 @@ class ClassificationData(pl.LightningDataModule):
         self._train_loader = build_train_loader(
             self.train_dataset,
             self.recipe.data,
-            self.recipe.augment,
+            repeats=self.recipe.augment.repeats,
             seed=self.recipe.run.seed,
             rank=trainer.global_rank,
             world_size=trainer.world_size,

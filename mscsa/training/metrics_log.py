@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mscsa.errors import UserError
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "lr",
-    "train_loss",
-    "images_per_s",
-    "val_loss",
-    "val_top1",
-    "val_top5",
-)
-"""`step` counts optimiser steps, `epoch` passes over the data; loss and accuracy as `Accuracy`."""
+TRAIN_COLUMNS = ("step", "epoch", "lr", "train_loss", "images_per_s")
+"""`step` counts optimiser steps, `epoch` passes over the data."""
+
+VAL = "val_"
+"""Before the name of a score, in its column."""
 
 
 class MetricsCsv(Logger):
@@ -32,17 +26,19 @@ class MetricsCsv(Logger):
     Lightning's CSVLogger deletes the previous rows when a run is resumed.
     """
 
-    def __init__(self, path: Path, *, keep_train: int = 0, keep_val: int = 0) -> None:
+    def __init__(self, path: Path, scores: Sequence[str], *, keep_train: int = 0, keep_val: int = 0) -> None:
         """Continue a file.
 
         Args:
             path: The file; made with its first row.
+            scores: Names of the scores of an evaluation; each has a column, `val_` before it.
             keep_train: Rows of training steps after this one are dropped: they will come again.
             keep_val: The same for evaluations.
         """
         super().__init__()
         self.path = path
-        self._keep = {"train_loss": keep_train, "val_loss": keep_val}
+        self.columns = (*TRAIN_COLUMNS, *(VAL + score for score in scores))
+        self._keep = {"train_loss": keep_train, self.columns[len(TRAIN_COLUMNS)]: keep_val}
 
     @property
     def name(self) -> str:
@@ -79,7 +75,7 @@ class MetricsCsv(Logger):
     def _append(self, row: Mapping[str, float | None]) -> None:
         is_new = not self.path.exists()
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, self.columns)
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
@@ -91,7 +87,7 @@ class MetricsCsv(Logger):
             return
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
         os.replace(temporary, self.path)

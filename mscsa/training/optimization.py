@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import Optimizer
 
 from mscsa.errors import UserError
-from mscsa.recipes.spec import OptimSpec
+from mscsa.recipes.spec import OptimSpec, RunSpec
 
 
 def build_optimizer(model: nn.Module, spec: OptimSpec) -> Optimizer:
     """Build the optimiser over the parameters that have a gradient.
 
     Biases, norms and what the model names in `no_weight_decay` get no weight decay. With
-    `layer_decay`, groups carry an `lr_scale` by the model's own `group_matcher`.
+    `layer_decay`, groups carry an `lr_scale` by the model's own `group_matcher`; with
+    `head_lr_factor`, those of the model's `head_prefixes` carry that factor.
 
     Raises:
-        UserError: If nothing is left to train.
+        UserError: If nothing is left to train, or the model has no head on a pyramid to set apart.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("model.freeze leaves no parameter to train; give fewer prefixes")
@@ -31,7 +32,7 @@ def build_optimizer(model: nn.Module, spec: OptimSpec) -> Optimizer:
     if spec.betas is not None and spec.optimizer == "adamw":
         options["betas"] = tuple(spec.betas)
     return create_optimizer_v2(
-        model,
+        model if spec.head_lr_factor == 1 else _head_groups(model, spec),
         opt=spec.optimizer,
         lr=spec.lr,
         weight_decay=spec.weight_decay,
@@ -41,27 +42,60 @@ def build_optimizer(model: nn.Module, spec: OptimSpec) -> Optimizer:
     )
 
 
-def build_scheduler(optimizer: Optimizer, spec: OptimSpec, epochs: int, steps_per_epoch: int) -> Scheduler:
-    """Build the schedule, counted in optimiser steps; the warm-up is part of the `epochs`.
+def build_scheduler(optimizer: Optimizer, spec: OptimSpec, run: RunSpec, steps_per_epoch: int) -> Scheduler:
+    """Build the schedule, counted in optimiser steps; the warm-up is part of it.
 
     Raises:
-        UserError: If the warm-up would last the whole run.
+        UserError: If the warm-up would last the whole run, or `multistep` has no milestones.
     """
-    if spec.warmup_epochs >= epochs:
+    length = run_length(run, steps_per_epoch)
+    warmup = spec.warmup_epochs * steps_per_epoch if spec.warmup_steps is None else spec.warmup_steps
+    if warmup >= length:
+        name = "warmup_epochs" if spec.warmup_steps is None else "warmup_steps"
         raise UserError(
-            f"optim.warmup_epochs {spec.warmup_epochs:g} is not shorter than run.epochs {epochs}: "
-            "the learning rate would never be reached; lower it, or raise run.epochs"
+            f"optim.{name} {getattr(spec, name):g} is not shorter than the run of "
+            f"{length / steps_per_epoch:g} epochs ({length} steps): the learning rate would never be "
+            "reached; lower it, or raise run.epochs or run.steps"
         )
+    if spec.schedule == "multistep" and not spec.milestones:
+        raise UserError("optim.schedule multistep needs optim.milestones, such as '[8, 11]'")
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched=spec.schedule,
-        num_epochs=epochs,
-        decay_epochs=spec.decay_epochs,
-        decay_rate=spec.decay_rate,
+        num_epochs=length,
+        decay_epochs=spec.decay_epochs * steps_per_epoch,
+        # timm applies a milestone one update early.
+        decay_milestones=[round(epoch * steps_per_epoch) + 1 for epoch in spec.milestones],
+        # timm's name for the power of its polynomial.
+        decay_rate=spec.power if spec.schedule == "poly" else spec.decay_rate,
         min_lr=spec.min_lr,
         warmup_lr=spec.warmup_lr,
-        warmup_epochs=spec.warmup_epochs,  # type: ignore[arg-type] # a share of an epoch works
+        warmup_epochs=warmup,  # type: ignore[arg-type] # a share of an epoch works
         step_on_epochs=False,
-        updates_per_epoch=steps_per_epoch,
+        updates_per_epoch=1,
     )
     return scheduler
+
+
+def run_length(run: RunSpec, steps_per_epoch: int) -> int:
+    """Count the optimiser steps that the schedule spans."""
+    return run.epochs * steps_per_epoch if run.steps is None else run.steps
+
+
+def _head_groups(model: nn.Module, spec: OptimSpec) -> list[dict[str, Any]]:
+    """Split timm's groups for weight decay into the head's, with a learning rate of its own, and the rest."""
+    prefixes = getattr(model, "head_prefixes", None)
+    if prefixes is None or spec.layer_decay is not None:
+        raise UserError(
+            f"optim.head_lr_factor {spec.head_lr_factor:g} needs a model with a head on a pyramid, without "
+            "optim.layer_decay; leave it at 1"
+        )
+    spared: Any = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # type: ignore[operator]
+    in_head = {id(p) for name, p in model.named_parameters() if name.startswith(tuple(prefixes))}
+    groups = []
+    for group in param_groups_weight_decay(model, spec.weight_decay, spared):
+        for is_head, factor in ((True, spec.head_lr_factor), (False, 1.0)):
+            chosen = [p for p in group["params"] if (id(p) in in_head) is is_head]
+            if chosen:
+                groups.append({**group, "params": chosen, "lr_scale": factor})
+    return groups

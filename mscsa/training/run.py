@@ -18,14 +18,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from mscsa.data import build_datasets, derive_seed
-from mscsa.data.image_folder import class_folders, split_folder
-from mscsa.data.scenes import CLASS_NAMES
+from mscsa.checkpoints import write_text
+from mscsa.data import build_datasets, class_names_of, derive_seed
 from mscsa.errors import UserError
-from mscsa.evaluation.classifier import choose_device
-from mscsa.evaluation.models import build_model, check_image_size, resolved_spec
-from mscsa.evaluation.weights_file import INPUT_FIELDS, ClassifierInfo
-from mscsa.recipes.spec import DataSpec, Recipe
+from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.models import build_model, check_input_size, resolved_spec
+from mscsa.evaluation.scores import SCORES, score_names
+from mscsa.evaluation.weights_file import INPUT_FIELDS, ModelInfo
+from mscsa.recipes.spec import Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
 from mscsa.training.checkpointing import (
@@ -37,10 +37,14 @@ from mscsa.training.checkpointing import (
     remove_leftovers,
 )
 from mscsa.training.checks import check_recipe
-from mscsa.training.classification import ClassificationModule, seed_generators
-from mscsa.training.data_module import ClassificationData
+from mscsa.training.data_module import RunData
 from mscsa.training.metrics_log import MetricsCsv
+from mscsa.training.module import TrainingModule, seed_generators
+from mscsa.training.objectives import build_objective
+from mscsa.training.optimization import run_length
 from mscsa.training.resuming import check_same_run, run_identity
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +54,12 @@ class RunResult:
     recipe: str
     """Name of the recipe."""
     seed: int
-    top1: float
-    """Last evaluation on the validation set, in %."""
-    top5: float
-    loss: float
-    """Cross-entropy there, in nats."""
-    best_top1: float
-    """Best evaluation; `best.safetensors` holds its weights."""
+    metric: str
+    """Name of the main score: `top1`, `miou` or `box_ap`."""
+    scores: dict[str, Any]
+    """Last evaluation on the validation set, the fields of the task's scores."""
+    best_score: float
+    """Main score of the best evaluation; `best.safetensors` holds its weights."""
     best_epoch: float
     steps: int
     """Optimiser steps."""
@@ -110,7 +113,7 @@ def _train(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult:
     result = _result(recipe, session)
     if trainer.is_global_zero:
         text = json.dumps(asdict(result), indent=2) + "\n"
-        run_folder.write_text(folder / run_folder.RESULT, text)
+        write_text(folder / run_folder.RESULT, text)
     return result
 
 
@@ -118,8 +121,8 @@ def _train(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult:
 class _Session:
     """The parts of a run that work together."""
 
-    module: ClassificationModule
-    data: ClassificationData
+    module: TrainingModule
+    data: RunData
     trainer: pl.Trainer
     evaluate: Evaluate
 
@@ -129,23 +132,22 @@ def _build_session(
 ) -> _Session:
     """Build model, data and trainer, and check that they may go on from `saved`."""
     seed_generators(derive_seed("model", recipe.run.seed))
-    num_classes = _count_classes(recipe.data)
+    num_classes = len(class_names_of(recipe.data))
     model = _build_model(recipe, num_classes, is_resumed=saved is not None)
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     sets = build_datasets(recipe.data, recipe.augment, model_cfg, recipe.run.seed)
-    data = ClassificationData(recipe, *sets)
+    data = RunData(recipe, *sets)
     if data.steps_per_epoch == 0:
         raise UserError(
             f"the training set has {len(sets[0])} images, fewer than data.batch_size "
             f"{recipe.data.batch_size}; lower it to at most that"
         )
     info = _describe(recipe, model, model_cfg, sets[0].class_names)
-    module = ClassificationModule(
-        model, recipe, num_classes=num_classes, steps_per_epoch=data.steps_per_epoch
-    )
+    objective = build_objective(recipe, num_classes)
+    module = TrainingModule(model, recipe, objective, steps_per_epoch=data.steps_per_epoch)
     world_size = recipe.run.devices * recipe.run.num_nodes
     identity = run_identity(recipe, world_size, *sets)
-    total_steps = recipe.run.epochs * data.steps_per_epoch
+    total_steps = run_length(recipe.run, data.steps_per_epoch)
     if recipe.run.max_steps is not None:
         total_steps = min(total_steps, recipe.run.max_steps)
     if saved is not None:
@@ -162,12 +164,12 @@ def _build_session(
         save_last=save_last,
     )
     is_terminal = sys.stdout.isatty()
-    log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, lines=not is_terminal)
+    log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, total_steps, lines=not is_terminal)
     callbacks: list[Callback] = [ProgressBar(leave=True)] if is_terminal else []
     callbacks += [] if average is None else [average]
     # The order matters: what `SaveLast` keeps must be done before it.
     callbacks += [log_steps, evaluate, save_last]
-    trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, _loggers(folder, saved))
+    trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, _loggers(recipe, folder, saved))
     return _Session(module, data, trainer, evaluate)
 
 
@@ -186,8 +188,8 @@ def _build_trainer(
         num_nodes=run.num_nodes,
         strategy="ddp" if run.devices * run.num_nodes > 1 else "auto",
         precision=run.precision,
-        sync_batchnorm=run.sync_batchnorm,
-        max_epochs=run.epochs,
+        sync_batchnorm=run.sync_batchnorm and run.devices * run.num_nodes > 1,
+        max_epochs=-1,  # `max_steps` says it all
         max_steps=total_steps,
         accumulate_grad_batches=run.accumulate,
         use_distributed_sampler=False,  # ours know the processes
@@ -201,28 +203,26 @@ def _build_trainer(
     )
 
 
-def _count_classes(data: DataSpec) -> int:
-    """Count the classes before the data sets are built, which need the model's preprocessing."""
-    if data.kind == "scenes":
-        return len(CLASS_NAMES)
-    if data.root is None:
-        raise UserError("data.root is missing: give --data.root PATH, the folder that holds train/ and val/")
-    return len(class_folders(split_folder(data.root, "train")))
-
-
 def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Module:
-    spec, image_size = recipe.model, recipe.data.image_size
+    spec = recipe.model
     if is_resumed:  # the checkpoint holds all weights
         spec = replace(spec, pretrained=False, checkpoint=None)
-    model = build_model(spec, num_classes, image_size=image_size)
-    check_image_size(model, spec.name, image_size)
+    elif recipe.starts_from and spec.checkpoint is None and not spec.pretrained:
+        logger.warning(
+            "%s starts from random weights: give --model.checkpoint FILE, the best.safetensors of %s, or "
+            "--model.pretrained true for timm's weights of the backbone",
+            recipe.name,
+            recipe.starts_from,
+        )
+    model = build_model(spec, num_classes, input_size=recipe.data.input_size)
+    check_input_size(model, spec, recipe.data.input_size)
     return model
 
 
 def _describe(
     recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], class_names: list[str]
-) -> ClassifierInfo:
-    return ClassifierInfo(
+) -> ModelInfo:
+    return ModelInfo(
         model=resolved_spec(recipe.model, model),
         data=recipe.data,
         class_names=tuple(class_names),
@@ -240,15 +240,20 @@ def _check_saved(saved: dict[str, Any], identity: dict[str, Any], path: Path, to
     if saved["global_step"] > total_steps:
         raise UserError(
             f"{path} is at step {saved['global_step']}, beyond the end of this run at {total_steps}: "
-            "raise run.max_steps or run.epochs"
+            "raise run.max_steps, run.epochs or run.steps"
         )
 
 
-def _loggers(folder: Path, saved: dict[str, Any] | None) -> list[Logger]:
+def _loggers(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> list[Logger]:
     step = saved["global_step"] if saved else 0
     evaluated = saved["callbacks"][Evaluate.__qualname__]["evaluated_step"] if saved else 0
     return [
-        MetricsCsv(folder / run_folder.METRICS, keep_train=step, keep_val=evaluated),
+        MetricsCsv(
+            folder / run_folder.METRICS,
+            score_names(SCORES[recipe.model.task]),
+            keep_train=step,
+            keep_val=evaluated,
+        ),
         TensorBoardLogger(
             folder,
             name="",
@@ -265,10 +270,9 @@ def _result(recipe: Recipe, session: _Session) -> RunResult:
     return RunResult(
         recipe=recipe.name,
         seed=recipe.run.seed,
-        top1=evaluate.latest["top1"],
-        top5=evaluate.latest["top5"],
-        loss=evaluate.latest["loss"],
-        best_top1=evaluate.best["top1"],
+        metric=SCORES[recipe.model.task].MAIN,
+        scores=evaluate.latest,
+        best_score=evaluate.best["score"],
         best_epoch=evaluate.best["epoch"],
         steps=evaluate.evaluated_step,
         num_parameters=sum(p.numel() for p in session.module.model.parameters()),

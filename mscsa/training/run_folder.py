@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml  # type: ignore[import-untyped]
 
-from mscsa.checkpoints import replace_durably
+from mscsa.checkpoints import write_text
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
 
@@ -92,22 +92,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changed else "")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        replace_durably(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
-        ) from error
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -7,8 +7,8 @@ import timm
 import torch
 
 from mscsa.backbones.coat import accept_any_size, first_key
-from mscsa.backbones.official import load_official
 from mscsa.errors import UserError
+from mscsa.official import load_official
 from tests.backbones.golden import SIZES, compare, golden_input, load_golden
 from tests.backbones.recording import count_macs, count_parameters, explicit_attention, record
 

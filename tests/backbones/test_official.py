@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from mscsa.attention import MSCSA, MSCSAConfig
-from mscsa.backbones.official import load_official
 from mscsa.backbones.topformer import SIZES, build_dense_topformer
 from mscsa.backbones.topformer_parts import STRIDES
 from mscsa.errors import UserError
+from mscsa.official import load_official
 from tests.backbones.golden import fill, load_golden
 
 

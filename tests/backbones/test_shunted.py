@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from mscsa.backbones.official import load_official
 from mscsa.errors import UserError
+from mscsa.official import load_official
 from tests.backbones.golden import SIZES, compare, golden_input, load_golden
 from tests.backbones.recording import count_macs, count_parameters, explicit_attention, record
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, MSCSAConfig
-from mscsa.backbones.official import load_official
 from mscsa.backbones.topformer import SIZES, DenseTopFormer, build_dense_topformer
 from mscsa.backbones.topformer_parts import (
     STRIDES,
@@ -15,6 +14,7 @@ from mscsa.backbones.topformer_parts import (
     TransformerBlock,
 )
 from mscsa.macs import count_macs, count_parameters
+from mscsa.official import load_official
 from tests.backbones.golden import SIZES as IMAGE_SIZES
 from tests.backbones.golden import compare, fill, golden_input, load_golden
 

@@ -13,16 +13,16 @@ from mscsa.data import (
     build_train_loader,
 )
 from mscsa.errors import UserError
-from mscsa.recipes.spec import AugmentSpec, DataSpec
+from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
-SCENES = DataSpec(
+SCENES = ClassificationData(
     kind="scenes", image_size=32, batch_size=8, eval_batch_size=6, workers=0, num_train=44, num_val=15
 )
-AUGMENT = AugmentSpec(repeats=2)  # everything else on: crop, flip, RandAugment, erasing
+AUGMENT = ClassificationAugment(repeats=2)  # everything else on: crop, flip, RandAugment, erasing
 
 
 def folder_spec(folder, **changes):
-    spec = DataSpec(kind="folder", root=str(folder), image_size=32, batch_size=4, workers=0)
+    spec = ClassificationData(kind="folder", root=str(folder), image_size=32, batch_size=4, workers=0)
     return replace(spec, eval_batch_size=4, **changes)
 
 
@@ -93,7 +93,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_position():
 
 def test_evaluation_images_depend_neither_on_the_seed_nor_on_the_augmentation():
     first = build_dataset("val", SCENES, AUGMENT, {}, seed=0)
-    second = build_dataset("val", SCENES, AugmentSpec(repeats=1, scale=(0.5, 0.6)), {}, seed=1)
+    second = build_dataset("val", SCENES, ClassificationAugment(repeats=1, scale=(0.5, 0.6)), {}, seed=1)
     for index in range(len(first)):
         assert torch.equal(first[index][0], second[index][0])
 

@@ -10,32 +10,34 @@ from timm.data import create_transform
 
 from mscsa.data import build_transforms, seeded
 from mscsa.errors import UserError
-from mscsa.recipes.spec import AugmentSpec, DataSpec
+from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
-FOLDER = DataSpec(kind="folder", root="unused", image_size=64)
-SCENES = DataSpec(kind="scenes", image_size=64, num_train=1, num_val=1)
-PLAIN = AugmentSpec(scale=(1.0, 1.0), hflip=0.0, color_jitter=None, auto_augment=None, random_erasing=0.0)
+FOLDER = ClassificationData(kind="folder", root="unused", image_size=64)
+SCENES = ClassificationData(kind="scenes", image_size=64, num_train=1, num_val=1)
+PLAIN = ClassificationAugment(
+    scale=(1.0, 1.0), hflip=0.0, color_jitter=None, auto_augment=None, random_erasing=0.0
+)
 CFG = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3), "crop_pct": 0.8, "interpolation": "bilinear"}
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 90, 3), dtype=np.uint8))
 
 
 def test_evaluation_is_timms_for_the_models_own_configuration():
-    _, evaluation = build_transforms(FOLDER, AugmentSpec(), CFG)
+    _, evaluation = build_transforms(FOLDER, ClassificationAugment(), CFG)
     expected = create_transform(64, **CFG)
     assert torch.equal(evaluation(NOISE), expected(NOISE))
     for change in ({"mean": (0, 0, 0)}, {"std": (1, 1, 1)}, {"crop_pct": 1.0}):
-        _, other = build_transforms(FOLDER, AugmentSpec(), CFG | change)
+        _, other = build_transforms(FOLDER, ClassificationAugment(), CFG | change)
         assert not torch.equal(evaluation(NOISE), other(NOISE)), change
 
 
 def test_what_the_model_leaves_out_takes_timms_defaults():
-    _, evaluation = build_transforms(FOLDER, AugmentSpec(), {})
+    _, evaluation = build_transforms(FOLDER, ClassificationAugment(), {})
     expected = create_transform(64, interpolation="bicubic")
     assert torch.equal(evaluation(NOISE), expected(NOISE))
 
 
 def test_scenes_are_evaluated_whole_at_native_size():
-    _, evaluation = build_transforms(SCENES, AugmentSpec(), CFG)
+    _, evaluation = build_transforms(SCENES, ClassificationAugment(), CFG)
     scene = NOISE.crop((0, 0, 64, 64))
     restored = evaluation(scene) * torch.tensor(CFG["std"]).view(3, 1, 1)
     restored = (restored + torch.tensor(CFG["mean"]).view(3, 1, 1)) * 255

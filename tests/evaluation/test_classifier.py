@@ -18,10 +18,10 @@ from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.data import render_scene
 from mscsa.errors import UserError
 from mscsa.evaluation import evaluate, predict
-from mscsa.evaluation.classifier import choose_device
+from mscsa.evaluation.classify import choose_device
 from mscsa.evaluation.models import build_model, resolved_spec
-from mscsa.evaluation.weights_file import INPUT_FIELDS, ClassifierInfo, load_classifier
-from mscsa.recipes.spec import DataSpec, ModelSpec
+from mscsa.evaluation.weights_file import INPUT_FIELDS, ModelInfo, load_trained
+from mscsa.recipes.spec import ClassificationData, ModelSpec
 
 SPEC = ModelSpec(name="test_resnet", mscsa={"pool_stride": 8}, budget=0.5)
 
@@ -32,9 +32,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = build_model(SPEC, 10)
     model.head.weight.data.mul_(30)  # type: ignore[union-attr, operator]
-    info = ClassifierInfo(
+    info = ModelInfo(
         model=resolved_spec(SPEC, model),
-        data=DataSpec(kind="scenes", image_size=32, num_train=8, num_val=9, eval_batch_size=4, workers=0),
+        data=ClassificationData(
+            kind="scenes", image_size=32, num_train=8, num_val=9, eval_batch_size=4, workers=0
+        ),
         class_names=tuple("0123456789"),
         input={key: model.pretrained_cfg[key] for key in INPUT_FIELDS if key in model.pretrained_cfg},  # type: ignore[index, operator]
         provenance={"recipe": {"name": "test"}},
@@ -56,7 +58,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_the_file_says_all_about_itself(checkpoint: Path) -> None:
-    model, info = load_classifier(checkpoint)
+    model, info = load_trained(checkpoint)
     assert not model.training
     assert info.class_names == tuple("0123456789")
     assert info.provenance == {"recipe": {"name": "test"}}
@@ -78,7 +80,7 @@ def test_evaluate_takes_other_data_of_the_same_classes(checkpoint: Path) -> None
 def test_predictions_are_the_models_own(checkpoint: Path, images: list[Path]) -> None:
     found = list(predict(checkpoint, images, top_k=3, batch_size=2))
     assert [each.path for each in found] == [str(path) for path in images]
-    model, info = load_classifier(checkpoint)
+    model, info = load_trained(checkpoint)
     mean, std = (torch.tensor(info.input[key])[:, None, None] for key in ("mean", "std"))
     for path, prediction in zip(images, found, strict=True):
         image = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255  # scenes are not cropped
@@ -149,7 +151,7 @@ def test_files_that_cannot_be_used_are_one_line(checkpoint: Path, tmp_path: Path
         cases.append((rewritten(checkpoint, tmp_path / f"{i}.safetensors", change), message))
     for path, message in cases:
         with pytest.raises(UserError, match=message) as caught:
-            load_classifier(path)
+            load_trained(path)
         assert "\n" not in str(caught.value)
 
 

@@ -12,7 +12,7 @@ from mscsa.checkpoints import save_weights
 from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
 from mscsa.evaluation import build_model
-from mscsa.evaluation.models import check_image_size, resolved_spec
+from mscsa.evaluation.models import check_input_size, resolved_spec
 from mscsa.recipes.spec import ModelSpec
 
 
@@ -106,9 +106,9 @@ def test_a_resolved_spec_rebuilds_the_same_structure(spec: ModelSpec) -> None:
 def test_an_image_size_is_tried_before_the_run() -> None:
     model = build_model(ModelSpec(name="test_resnet"), 5).train()
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    check_image_size(model, "test_resnet", 33)
+    check_input_size(model, "test_resnet", 33)
     assert model.training
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     vit = build_model(ModelSpec(name="test_vit"), 5)
     with pytest.raises(UserError, match="test_vit does not take images of 33x33: "):
-        check_image_size(vit, "test_vit", 33)
+        check_input_size(vit, "test_vit", 33)

@@ -13,9 +13,16 @@ from typing import Any
 import torch
 
 from mscsa.data import SceneClassification
-from mscsa.recipes.spec import AugmentSpec, DataSpec, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import (
+    ClassificationAugment,
+    ClassificationData,
+    ModelSpec,
+    OptimSpec,
+    Recipe,
+    RunSpec,
+)
 from mscsa.training import train
-from mscsa.training.classification import ClassificationModule
+from mscsa.training.module import TrainingModule
 
 torch.set_num_threads(1)
 
@@ -36,7 +43,7 @@ def small_recipe(**run: Any) -> Recipe:
             drop_path_rate=0.2,
             drop_rate=0.2,
         ),
-        data=DataSpec(
+        data=ClassificationData(
             kind="scenes",
             image_size=32,
             batch_size=8,
@@ -45,7 +52,7 @@ def small_recipe(**run: Any) -> Recipe:
             num_train=8 * STEPS_PER_EPOCH + 3,
             num_val=11,
         ),
-        augment=AugmentSpec(scale=(0.5, 1.0), auto_augment="rand-m5-mstd0.5", repeats=2),
+        augment=ClassificationAugment(scale=(0.5, 1.0), auto_augment="rand-m5-mstd0.5", repeats=2),
         optim=OptimSpec(lr=1e-3, warmup_epochs=1.0, ema_decay=0.8, clip_grad=5.0),
         run=replace(RunSpec(epochs=3, seed=3, accelerator="cpu", checkpoint_every=2, log_every=2), **run),
     )
@@ -57,7 +64,7 @@ def plain_recipe(**run: Any) -> Recipe:
     return replace(
         recipe,
         model=ModelSpec(name="test_resnet"),
-        augment=AugmentSpec(
+        augment=ClassificationAugment(
             scale=(0.9, 1.0),
             color_jitter=None,
             auto_augment=None,
@@ -104,7 +111,7 @@ def train_interrupted_in_evaluation(recipe: Recipe, folder: Path, evaluation: in
 def log_samples(path: Path) -> None:
     """Append a line (epoch, batch, indices) to a file for each training batch of this process."""
 
-    def note(module: ClassificationModule, batch: Any, batch_idx: int) -> None:
+    def note(module: TrainingModule, batch: Any, batch_idx: int) -> None:
         with path.open("a") as file:
             entry = [module.trainer.current_epoch, batch_idx, batch[2].tolist()]
             file.write(json.dumps(entry) + "\n")
@@ -117,14 +124,14 @@ def before_step(action: Callable[[int], object]) -> None:
     _wrap_training_step(lambda module, batch, batch_idx: action(module.trainer.global_step + 1))
 
 
-def _wrap_training_step(action: Callable[[ClassificationModule, Any, int], object]) -> None:
-    step = ClassificationModule.training_step
+def _wrap_training_step(action: Callable[[TrainingModule, Any, int], object]) -> None:
+    step = TrainingModule.training_step
 
-    def wrapped(self: ClassificationModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def wrapped(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
         action(self, batch, batch_idx)
         return step(self, batch, batch_idx)
 
-    ClassificationModule.training_step = wrapped  # type: ignore[method-assign]
+    TrainingModule.training_step = wrapped  # type: ignore[method-assign]
 
 
 def read_samples(folder: Path) -> list[tuple[int, int, tuple[int, ...]]]:

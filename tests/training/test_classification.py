@@ -17,12 +17,12 @@ from torch import nn
 from mscsa.checkpoints import read_state_dict
 from mscsa.data import SceneClassification
 from mscsa.errors import UserError
-from mscsa.recipes.spec import AugmentSpec, OptimSpec
+from mscsa.recipes.spec import ClassificationAugment, OptimSpec
 from mscsa.training import NonFiniteError, train
 from mscsa.training.callbacks import MovingAverage
 from mscsa.training.checkpointing import LAST, read_checkpoint
-from mscsa.training.classification import (
-    ClassificationModule,
+from mscsa.training.module import (
+    TrainingModule,
     build_criterion,
     build_mixup,
     seed_generators,
@@ -61,14 +61,14 @@ class RootAtZero(nn.Module):
 def test_a_non_finite_gradient_stops_before_the_weights_take_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = ClassificationModule.training_step
+    step = TrainingModule.training_step
 
-    def from_step_3(self: ClassificationModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def from_step_3(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
         if self.trainer.global_step == 2:
             self.criterion = RootAtZero()
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(ClassificationModule, "training_step", from_step_3)
+    monkeypatch.setattr(TrainingModule, "training_step", from_step_3)
     folder = tmp_path / "run"
     with pytest.raises(NonFiniteError, match="gradient is not finite at step 3 .*samples: scene"):
         train(plain_recipe(checkpoint_every=1), folder)
@@ -78,13 +78,13 @@ def test_a_non_finite_gradient_stops_before_the_weights_take_it(
 
 
 def test_the_loss_is_what_the_augmentation_implies() -> None:
-    off = AugmentSpec(mixup=0.0, cutmix=0.0, label_smoothing=0.0)
-    assert isinstance(build_criterion(AugmentSpec()), SoftTargetCrossEntropy)
+    off = ClassificationAugment(mixup=0.0, cutmix=0.0, label_smoothing=0.0)
+    assert isinstance(build_criterion(ClassificationAugment()), SoftTargetCrossEntropy)
     assert isinstance(build_criterion(off), nn.CrossEntropyLoss)
     smoothed = build_criterion(replace(off, label_smoothing=0.2))
     assert isinstance(smoothed, LabelSmoothingCrossEntropy)
     assert smoothed.smoothing == pytest.approx(0.2)
-    never = AugmentSpec(mix_prob=0.0, label_smoothing=0.0)
+    never = ClassificationAugment(mix_prob=0.0, label_smoothing=0.0)
     assert build_mixup(off, 10) is None
     assert build_mixup(never, 10) is None
     assert isinstance(build_criterion(never), nn.CrossEntropyLoss)
@@ -93,7 +93,7 @@ def test_the_loss_is_what_the_augmentation_implies() -> None:
 
 def test_mixing_gives_distributions_and_mixes_pairs() -> None:
     seed_generators(0)
-    mixup = build_mixup(AugmentSpec(cutmix=0.0, label_smoothing=0.1), 4)
+    mixup = build_mixup(ClassificationAugment(cutmix=0.0, label_smoothing=0.1), 4)
     assert mixup is not None
     images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 2, 2).clone()
     mixed, targets = mixup(images.clone(), torch.arange(4))
@@ -174,14 +174,14 @@ def test_moving_average_is_the_recursion(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_gradients_are_clipped_over_the_whole_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
-    clip = ClassificationModule.configure_gradient_clipping
+    clip = TrainingModule.configure_gradient_clipping
 
-    def note(self: ClassificationModule, *arguments: Any, **options: Any) -> None:
+    def note(self: TrainingModule, *arguments: Any, **options: Any) -> None:
         clip(self, *arguments, **options)
         squares = [p.grad.square().sum() for p in self.model.parameters() if p.grad is not None]
         norms.append(torch.stack(squares).sum().sqrt().item())
 
-    monkeypatch.setattr(ClassificationModule, "configure_gradient_clipping", note)
+    monkeypatch.setattr(TrainingModule, "configure_gradient_clipping", note)
     recipe = plain_recipe(max_steps=3)
     train(replace(recipe, optim=replace(recipe.optim, clip_grad=0.05)), tmp_path / "run")
     assert norms == pytest.approx([0.05] * 3, rel=1e-3)
@@ -191,4 +191,4 @@ def test_checkpointed_gradients_are_refused_where_there_are_none(tmp_path: Path)
     recipe = plain_recipe(grad_checkpointing=True)
     model = nn.Linear(2, 2)
     with pytest.raises(UserError, match="has no gradient checkpointing"):
-        ClassificationModule(model, recipe, num_classes=2, steps_per_epoch=5)
+        TrainingModule(model, recipe, num_classes=2, steps_per_epoch=5)

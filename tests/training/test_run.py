@@ -20,13 +20,13 @@ from PIL import Image
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation import Accuracy, evaluate
-from mscsa.evaluation.weights_file import load_classifier
+from mscsa.evaluation.weights_file import load_trained
 from mscsa.recipes.spec import Recipe
 from mscsa.training import RunResult, train
 from mscsa.training.checkpointing import LAST, read_checkpoint
-from mscsa.training.classification import ClassificationModule
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
+from mscsa.training.module import TrainingModule
 from tests.training.processes import run
 from tests.training.runs import before_step, plain_recipe, small_recipe
 
@@ -77,7 +77,7 @@ def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Pat
     assert last == Accuracy(top1=result.top1, top5=result.top5, loss=last.loss, num_samples=11)
     assert last.loss == pytest.approx(result.loss, rel=1e-5)
     assert evaluate(folder / "best.safetensors").top1 == result.best_top1
-    model, info = load_classifier(folder / "best.safetensors")
+    model, info = load_trained(folder / "best.safetensors")
     assert info.class_names == tuple("0123456789")
     assert info.data.image_size == 32
     assert info.provenance["recipe"] == json.loads(json.dumps(asdict(small_recipe())))
@@ -106,13 +106,13 @@ def test_a_place_that_cannot_hold_a_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_a_folder_that_vanishes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
-    before = ClassificationModule.training_step
+    before = TrainingModule.training_step
 
-    def remove_folder(self: ClassificationModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def remove_folder(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
         shutil.rmtree(folder, ignore_errors=True)
         return before(self, batch, batch_idx)
 
-    monkeypatch.setattr(ClassificationModule, "training_step", remove_folder)
+    monkeypatch.setattr(TrainingModule, "training_step", remove_folder)
     with pytest.raises(UserError, match="cannot write .*No such file") as caught:
         train(plain_recipe(), folder)
     assert "\n" not in str(caught.value)

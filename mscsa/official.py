@@ -1,4 +1,4 @@
-"""Loading the authors' checkpoints of a backbone, in the authors' key layout."""
+"""Loading the authors' checkpoints, in the authors' key layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mscsa.checkpoints import WRAPPERS, read_state_dict
 from mscsa.errors import UserError
 
-from . import coat, p2t, shunted, topformer
+from .backbones import coat, p2t, shunted, topformer
+from .segmentation import Segmenter, topformer_head
 
 KeyMap = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
@@ -29,6 +30,7 @@ def pvt_v2_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict
 OFFICIAL_KEY_MAPS: dict[type[nn.Module], KeyMap] = {
     topformer.TopFormer: topformer.checkpoint_filter_fn,
     topformer.DenseTopFormer: topformer.checkpoint_filter_fn,
+    Segmenter: topformer_head.checkpoint_filter_fn,
     p2t.P2T: p2t.checkpoint_filter_fn,
     shunted.Shunted: shunted.checkpoint_filter_fn,
     coat.SerialCoaT: coat.checkpoint_filter_fn,
@@ -48,8 +50,8 @@ def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -
 
     Args:
         model: A backbone of a class in `OFFICIAL_KEY_MAPS`, as a classifier or, where timm wraps
-            the whole model, with `features_only=True`; or a model that has one as its `backbone`,
-            as those with MSCSA do, whose other parts stay as they are.
+            the whole model, with `features_only=True`; a segmenter of TopFormer; or a model that has
+            such a backbone as its `backbone`, as those with MSCSA do, whose other parts stay as they are.
         source: Checkpoint, bare or under one of `mscsa.checkpoints.WRAPPERS` (`state_dict_ema`, ...,
             `model`); or its path (see `read_state_dict`).
     Raises:

@@ -1,4 +1,4 @@
-"""One training step of a classifier, as a LightningModule."""
+"""One training step of a model, whatever its task, as a LightningModule."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.distributed as dist
-from timm.data import Mixup
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -19,9 +17,10 @@ from torch.optim import Optimizer
 
 from mscsa.data import derive_seed
 from mscsa.errors import UserError
-from mscsa.recipes.spec import AugmentSpec, Recipe
+from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.interrupt import StopRequest
+from mscsa.training.objectives import Images, Objective, Outcome
 from mscsa.training.optimization import build_optimizer, build_scheduler
 
 _NAMED = 8
@@ -32,8 +31,8 @@ class NonFiniteError(ArithmeticError):
     """The loss or a gradient became NaN or infinite; nothing of that step was kept."""
 
 
-class ClassificationModule(pl.LightningModule):
-    """Loss, mixing, optimiser and schedule around a classifier.
+class TrainingModule(pl.LightningModule):
+    """Loss, optimiser and schedule around a model.
 
     All that is random in a step (mixing, dropout, stochastic depth) is drawn from generators seeded
     by (seed, epoch, batch, rank), so that a resumed run draws what the uninterrupted one would have.
@@ -43,14 +42,15 @@ class ClassificationModule(pl.LightningModule):
         self,
         model: nn.Module,
         recipe: Recipe,
+        objective: Objective,
         *,
-        num_classes: int,
         steps_per_epoch: int,
     ) -> None:
         """Take over the model: freeze, dtype and memory layout are set as the recipe says.
 
         Args:
-            model: Images (B, 3, H, W) to logits (B, num_classes).
+            model: What is trained.
+            objective: From a batch to its loss.
             steps_per_epoch: Optimiser steps of an epoch.
         Raises:
             UserError: If `model.freeze` names nothing, or the model has no gradient checkpointing.
@@ -71,20 +71,21 @@ class ClassificationModule(pl.LightningModule):
         """Signal that all processes stop for after this step; 0 for none."""
         self.loss_value = math.nan
         """Loss of the last batch, of this process."""
-        self.mixup = build_mixup(recipe.augment, num_classes)
-        self.criterion = build_criterion(recipe.augment)
+        self.objective = objective
         self._indices: list[Tensor] = []
         self.train()
 
-    def train(self, mode: bool = True) -> ClassificationModule:
+    def train(self, mode: bool = True) -> TrainingModule:
         """Set the mode of all but the frozen modules, which stay in eval mode."""
         super().train(mode)
         hold_in_eval(self.model, self._held)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Classify: (B, 3, H, W) to (B, num_classes)."""
-        return self.model(images.to(dtype=self._input_dtype, memory_format=self._layout))
+    def forward(self, images: Images, *arguments: Any) -> Any:
+        """Run the model on images in its dtype and memory layout."""
+        if isinstance(images, Tensor):
+            return self.model(images.to(dtype=self._input_dtype, memory_format=self._layout), *arguments)
+        return self.model([image.to(dtype=self._input_dtype) for image in images], *arguments)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed every generator from the position in the run."""
@@ -93,26 +94,22 @@ class ClassificationModule(pl.LightningModule):
         )
         seed_generators(seed)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of one batch of (images, labels, indices).
+    def training_step(self, batch: tuple[Images, Any, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of one batch of (images, targets, indices).
 
         Raises:
             NonFiniteError: On all processes, if it is not finite on any.
         """
-        images, labels, indices = batch
+        images, targets, indices = batch
         self._indices.append(indices)
-        targets = labels
-        if self.mixup is not None:
-            images, targets = self.mixup(images, labels)
-        logits = self(images)
-        loss: Tensor = self.criterion(logits, targets)
-        self.loss_value = loss.item()
+        outcome = self.objective(self, images, targets)
+        self.loss_value = outcome.loss.item()
         is_bad = not math.isfinite(self.loss_value)
         is_bad_anywhere, self.agreed_stop = self._agree(is_bad, self.stop.signum)
         if is_bad_anywhere:
-            suspects = _suspects(images, logits, indices) if is_bad else indices[:0]
+            suspects = _suspects(outcome, indices) if is_bad else indices[:0]
             self._raise_non_finite("loss is not finite", suspects)
-        return loss
+        return outcome.loss
 
     def configure_gradient_clipping(
         self,
@@ -137,9 +134,7 @@ class ClassificationModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Build optimiser and schedule; Lightning steps the schedule after each update."""
         optimizer = build_optimizer(self.model, self.recipe.optim)
-        scheduler = build_scheduler(
-            optimizer, self.recipe.optim, self.recipe.run.epochs, self.steps_per_epoch
-        )
+        scheduler = build_scheduler(optimizer, self.recipe.optim, self.recipe.run, self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Scheduler, metric: Any | None) -> None:  # type: ignore[override]
@@ -169,15 +164,17 @@ class ClassificationModule(pl.LightningModule):
         )
 
 
-def _suspects(images: Tensor, logits: Tensor, indices: Tensor) -> Tensor:
+def _suspects(outcome: Outcome, indices: Tensor) -> Tensor:
     """Narrow a batch down to the samples that may have made its loss non-finite.
 
-    Batch norm spreads one bad image over all logits, so the images are looked at first.
+    Batch norm spreads one bad image over all outputs, so the images are looked at first.
     """
-    for values in (images, logits):
-        bad = ~values.detach().isfinite().flatten(1).all(dim=1)
+    for values in (outcome.images, outcome.outputs):
+        if values is None:
+            continue
+        bad = torch.tensor([not bool(value.detach().isfinite().all()) for value in values])
         if bad.any():
-            return indices[bad]
+            return indices[bad.to(indices.device)]
     return indices
 
 
@@ -186,29 +183,6 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
     np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
     torch.manual_seed(seed)
-
-
-def build_mixup(augment: AugmentSpec, num_classes: int) -> Mixup | None:
-    """Build timm's Mixup / CutMix, which also smooths the labels; None where both are off."""
-    if augment.mix_prob == 0 or (augment.mixup == 0 and augment.cutmix == 0):
-        return None
-    return Mixup(
-        mixup_alpha=augment.mixup,
-        cutmix_alpha=augment.cutmix,
-        prob=augment.mix_prob,
-        switch_prob=augment.mix_switch_prob,
-        label_smoothing=augment.label_smoothing,
-        num_classes=num_classes,
-    )
-
-
-def build_criterion(augment: AugmentSpec) -> nn.Module:
-    """Build the loss: soft targets after mixing, else cross-entropy with or without smoothing."""
-    if augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0):
-        return SoftTargetCrossEntropy()
-    if augment.label_smoothing > 0:
-        return LabelSmoothingCrossEntropy(augment.label_smoothing)
-    return nn.CrossEntropyLoss()
 
 
 def _checkpoint_gradients(model: nn.Module, name: str) -> None:

@@ -1,0 +1,87 @@
+"""Evaluate a trained model on a data set, whatever its task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from mscsa.data.loading import build_dataset, build_eval_loader
+from mscsa.errors import UserError
+from mscsa.evaluation.models import check_input_size
+from mscsa.evaluation.scores import Scores, measure
+from mscsa.evaluation.weights_file import load_trained
+from mscsa.recipes.spec import PARTS, DataSpec, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a trained model came to on a data set."""
+
+    task: Task
+    class_names: tuple[str, ...]
+    """Of the model's outputs, for scores by class."""
+    scores: Scores
+
+
+def evaluate(
+    checkpoint: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    accelerator: str = "auto",
+    **options: Any,
+) -> Evaluation:
+    """Measure a trained model on its validation set, or on another one of the same classes.
+
+    In an initialised process group each process evaluates its share; all get the same result.
+
+    Args:
+        checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        overrides: Fields of the task's data spec by name that differ from training (`root`,
+            `eval_batch_size`, `workers`, ...).
+        accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+        **options: The task's own (`inference` for a segmenter).
+    Raises:
+        UserError: If the file, a field or the data is not usable.
+    """
+    device = choose_device(accelerator)
+    model, info = load_trained(checkpoint)
+    data = _override(info.data, overrides or {})
+    task = info.model.task
+    check_input_size(model, info.model, data.input_size)
+    dataset = build_dataset("val", data, PARTS[task][1](), info.input, 0, info.class_names)
+    in_group = dist.is_available() and dist.is_initialized()
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if in_group else (0, 1)
+    loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
+    # As in training, so that the result is the one that the run reported.
+    precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
+    scores = measure(task, model.to(device), loader, device=device, precision=precision, **options)
+    assert scores is not None, "nothing was there to stop it"
+    return Evaluation(task=task, class_names=info.class_names, scores=scores)
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Turn `auto`, `cpu` or `gpu` into a device.
+
+    Raises:
+        UserError: If a GPU is asked for and there is none, or the word is another.
+    """
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise UserError(f"accelerator {accelerator!r} is not known; give auto, cpu or gpu")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("accelerator gpu was asked for, but torch sees none; give cpu or auto")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _override(data: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
+    known = [field.name for field in fields(data)]
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise UserError(f"data has no field {name!r}: did you mean {near}?")
+    return replace(data, **overrides)

@@ -1,0 +1,175 @@
+"""Mean intersection over union, each pixel counted once for any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mscsa.data.segmentation_transforms import IGNORED
+from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.evaluation.top1 import autocast
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationScores:
+    """Scores over all pixels of a data set that have a class."""
+
+    MAIN: ClassVar[str] = "miou"
+    LABELS: ClassVar[dict[str, tuple[str, str]]] = {
+        "miou": ("mIoU", "%"),
+        "mean_accuracy": ("mean accuracy", "%"),
+        "pixel_accuracy": ("pixel accuracy", "%"),
+        "loss": ("loss", "nats"),
+    }
+
+    miou: float
+    """Mean over the classes of intersection / union of predicted and true pixels, in %; classes that are
+    neither in the labels nor predicted are left out."""
+    mean_accuracy: float
+    """Mean over the classes in the labels of the share of their pixels that is predicted right, in %."""
+    pixel_accuracy: float
+    """Share of all pixels that is predicted right, in %."""
+    loss: float
+    """Mean cross-entropy of a pixel, in nats."""
+    num_samples: int
+    """Images, over all processes."""
+    class_iou: tuple[float | None, ...]
+    """Intersection / union by class in %; None where the class is neither in the labels nor predicted."""
+    class_accuracy: tuple[float | None, ...]
+    """Share of a class's pixels that is predicted right, in %; None where there are none."""
+
+
+def measure_segmentation(
+    model: nn.Module,
+    loader: Iterable[tuple[Sequence[Tensor], Sequence[Tensor], Tensor]],
+    *,
+    num_classes: int,
+    device: torch.device,
+    precision: str = "32-true",
+    stop: Callable[[], bool] | None = None,
+    inference: SegmentationInference | None = None,
+) -> SegmentationScores | None:
+    """Run a segmenter over a loader in eval mode and count pixels at the labels' own size.
+
+    One matrix of integers (label x prediction) holds all that is counted. In a process group each
+    process gives its own share of the data (`EvalSampler`), of any length; the matrices are summed once at
+    the end. The modules' training modes are as before afterwards.
+
+    Args:
+        loader: Batches of images (3, h, w), labels (H, W) of any sizes, and indices (B,).
+        num_classes: K; labels are 0..K-1, or 255 for pixels that do not count.
+        precision: Lightning's name of the arithmetic.
+        stop: Asked after each batch; once it answers True in any process, the result is None.
+        inference: How an image is asked about; whole, once, if None.
+    Raises:
+        ValueError: If no process has a sample, or no pixel has a class.
+    """
+    inference = inference or SegmentationInference()
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    dtype = next(model.parameters()).dtype
+    # The last column takes pixels whose logits are not finite: right for no class.
+    matrix = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+    sums = torch.zeros(3, dtype=torch.float64)  # loss, images, processes stopped
+    try:
+        with torch.inference_mode():
+            for images, labels, _ in loader:
+                for stacked, targets in _equal_sizes(images, labels):
+                    size = (targets.shape[-2], targets.shape[-1])
+                    with autocast(precision, device):
+                        prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
+                    counts, loss = count_pixels(prediction.cpu(), targets, num_classes)
+                    matrix += counts
+                    sums[:2] += torch.tensor([loss, len(targets)], dtype=torch.float64)
+                if stop is not None and stop():
+                    sums[2] = 1
+                    break
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if dist.is_available() and dist.is_initialized():
+        matrix, sums = matrix.to(device), sums.to(device)
+        dist.all_reduce(matrix)
+        dist.all_reduce(sums)
+    loss, num_samples, stopped = sums.tolist()
+    return None if stopped else scores_of(matrix.cpu(), loss, round(num_samples))
+
+
+def count_pixels(log_probabilities: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, float]:
+    """Count the pixels of one batch.
+
+    Args:
+        log_probabilities: (B, K, H, W).
+        labels: (B, H, W), int64.
+        num_classes: K.
+    Returns:
+        Pixels by label and prediction, (K, K + 1), whose last column is for predictions that are not
+        finite; and the sum of their cross-entropies in nats.
+    """
+    is_usable = log_probabilities.isnan().any(dim=1).logical_not()
+    predicted = log_probabilities.argmax(dim=1).where(is_usable, num_classes)
+    counted = labels != IGNORED
+    places = labels[counted] * (num_classes + 1) + predicted[counted]
+    matrix = torch.bincount(places, minlength=num_classes * (num_classes + 1))
+    loss = F.nll_loss(log_probabilities.double(), labels, ignore_index=IGNORED, reduction="sum")
+    return matrix.reshape(num_classes, num_classes + 1), loss.item()
+
+
+def scores_of(matrix: Tensor, loss: float, num_samples: int) -> SegmentationScores:
+    """Turn counts into scores.
+
+    Args:
+        matrix: Pixels by label and prediction, (K, K + 1), as `count_pixels`.
+        loss: Sum over the pixels, in nats.
+        num_samples: Images.
+    Raises:
+        ValueError: If there are no images, or none of their pixels has a class.
+    """
+    total = int(matrix.sum())
+    if num_samples == 0:
+        raise ValueError("no samples to evaluate: the validation set is empty")
+    if total == 0:
+        raise ValueError("no pixel of the validation set has a class: all are ignored")
+    hits = matrix.diagonal().tolist()
+    labelled = matrix.sum(dim=1).tolist()
+    predicted = matrix.sum(dim=0).tolist()
+    ious: list[float | None] = []
+    accuracies: list[float | None] = []
+    for hit, in_labels, in_predictions in zip(hits, labelled, predicted, strict=False):
+        union = in_labels + in_predictions - hit
+        ious.append(100 * hit / union if union else None)
+        accuracies.append(100 * hit / in_labels if in_labels else None)
+    return SegmentationScores(
+        miou=_mean(ious),
+        mean_accuracy=_mean(accuracies),
+        pixel_accuracy=100 * sum(hits) / total,
+        loss=loss / total,
+        num_samples=num_samples,
+        class_iou=tuple(ious),
+        class_accuracy=tuple(accuracies),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
+
+
+def _equal_sizes(images: Sequence[Tensor], labels: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Stack what lies side by side and has one size."""
+    start = 0
+    for end in range(1, len(images) + 1):
+        is_same = (
+            end < len(images)
+            and images[end].shape == images[start].shape
+            and labels[end].shape == labels[start].shape
+        )
+        if not is_same:
+            yield torch.stack(list(images[start:end])), torch.stack(list(labels[start:end]))
+            start = end

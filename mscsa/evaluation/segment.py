@@ -1,0 +1,69 @@
+"""Segment single images with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from mscsa.data.images import load_image
+from mscsa.data.segmentation_transforms import build_segmentation_transforms
+from mscsa.errors import UserError
+from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.weights_file import load_trained
+from mscsa.recipes.spec import SegmentationAugment, SegmentationData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """What a segmenter says about one file."""
+
+    path: str
+    image: Image.Image | None = None
+    """What was read, RGB; None if the file is unreadable."""
+    labels: NDArray[np.uint8] | None = None
+    """Class of each pixel of the image, (H, W)."""
+    class_names: tuple[str, ...] = ()
+    """Name of each class."""
+    error: str | None = None
+    """Why there is none, in one line."""
+
+
+def segment(
+    checkpoint: str | Path, images: Iterable[str | Path], *, accelerator: str = "auto"
+) -> Iterator[Segmentation]:
+    """Segment image files, in their order; an unreadable one gets an `error` and stops nothing.
+
+    Each image is resized as in evaluation, and the logits back to its own size.
+
+    Args:
+        checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+    Raises:
+        UserError: If the checkpoint is not usable, or not a segmenter's.
+    """
+    device = choose_device(accelerator)
+    model, info = load_trained(checkpoint, "segmentation")
+    assert isinstance(info.data, SegmentationData)
+    _, transform = build_segmentation_transforms(info.data, SegmentationAugment(), info.input)
+    model.to(device)
+    dtype = next(model.parameters()).dtype
+    for path in images:
+        try:
+            image = load_image(path)
+            blank = Image.new("L", image.size)
+            resized, _ = transform(image, blank)
+            with torch.inference_mode():
+                logits = model(resized[None].to(device=device, dtype=dtype)).float()
+                logits = F.interpolate(logits, (image.height, image.width), mode="bilinear")
+            labels = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        except UserError as error:
+            yield Segmentation(path=str(path), error=str(error))
+            continue
+        yield Segmentation(path=str(path), image=image, labels=labels, class_names=info.class_names)

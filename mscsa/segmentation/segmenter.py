@@ -1,0 +1,77 @@
+"""A pyramid and a head that gives each pixel a class: any image size in, logits of that size out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mscsa.errors import UserError
+
+
+class Segmenter(nn.Module):
+    """Backbone and decode head; children are named as in the official segmentation checkpoints."""
+
+    head_prefixes = ("decode_head.",)
+    """Where the parameters of the head are, which may learn at another rate."""
+
+    def __init__(
+        self, backbone: nn.Module, decode_head: nn.Module, *, size_divisor: int, cfg: dict[str, Any]
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            backbone: Images (B, 3, H, W) to a list of maps.
+            decode_head: These maps to logits (B, K, h, w) at a lower resolution, with a `classifier`.
+            size_divisor: Images are padded to multiples of it, the deepest stride.
+            cfg: timm's description of the backbone's input (mean, std, ...).
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.decode_head = decode_head
+        self.size_divisor = size_divisor
+        self.pretrained_cfg = cfg
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Segment images of any size.
+
+        They are padded with 0, the mean colour of normalised images, on the right and below, and the
+        padding is cut off the logits again.
+
+        Args:
+            images: (B, 3, H, W).
+        Returns:
+            Logits (B, K, H, W).
+        Raises:
+            UserError: If a single image leaves a batch norm nothing to average over in training.
+        """
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (0, -width % self.size_divisor, 0, -height % self.size_divisor))
+        try:
+            logits = self.decode_head(self.backbone(padded))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"one image of {height}x{width} px gives a map of 1x1, which batch norm cannot train on: "
+                "give larger images or more per batch"
+            ) from error
+        logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)
+        return logits[..., :height, :width]
+
+    def get_classifier(self) -> nn.Module:
+        """Give the convolution that ends in the classes."""
+        classifier = self.decode_head.classifier
+        assert isinstance(classifier, nn.Module)
+        return classifier
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that the backbone spares from weight decay."""
+        inner: Any = self.backbone
+        spared = inner.no_weight_decay() if hasattr(inner, "no_weight_decay") else ()
+        return {f"backbone.{name}" for name in spared}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the backbone's activations, MSCSA's included, in the backward pass."""
+        self.backbone.set_grad_checkpointing(enable)  # type: ignore[operator]

@@ -1,0 +1,93 @@
+"""What a training step minimises, per task: from a batch to its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch.nn.functional as F
+from timm.data import Mixup
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from torch import Tensor, nn
+
+from mscsa.data.segmentation_transforms import IGNORED
+from mscsa.recipes.spec import ClassificationAugment, Recipe
+
+Images = Tensor | Sequence[Tensor]
+"""(B, 3, H, W), or one (3, H, W) each where sizes differ."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A step up to its loss, and what to look through if that is not finite."""
+
+    loss: Tensor
+    images: Images
+    """What the model saw."""
+    outputs: Tensor | None = None
+    """What it gave, (B, ...); None where its outputs are not apart by image."""
+
+
+class Objective(Protocol):
+    """The loss of one batch of (images, targets, indices)."""
+
+    def __call__(self, forward: Callable[..., Any], images: Images, targets: Any) -> Outcome:
+        """Run the model by `forward` and compute the loss."""
+
+
+class ClassificationObjective:
+    """Mixup or CutMix, then cross-entropy with smoothed labels."""
+
+    def __init__(self, augment: ClassificationAugment, num_classes: int) -> None:
+        self.mixup = build_mixup(augment, num_classes)
+        self.criterion = build_criterion(augment)
+
+    def __call__(self, forward: Callable[..., Any], images: Images, targets: Any) -> Outcome:
+        """Classify images (B, 3, H, W) with labels (B,)."""
+        if self.mixup is not None:
+            images, targets = self.mixup(images, targets)
+        logits = forward(images)
+        return Outcome(self.criterion(logits, targets), images, logits)
+
+
+class SegmentationObjective:
+    """Mean cross-entropy over the pixels that have a class."""
+
+    def __call__(self, forward: Callable[..., Any], images: Images, targets: Any) -> Outcome:
+        """Segment images (B, 3, H, W) with labels (B, H, W)."""
+        logits = forward(images)
+        # A sum over a count of at least 1: a batch of ignored pixels alone has loss 0, not NaN.
+        total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+        counted = (targets != IGNORED).sum().clamp(min=1)
+        return Outcome(total / counted, images, logits)
+
+
+def build_objective(recipe: Recipe, num_classes: int) -> Objective:
+    """Build what the recipe's task minimises."""
+    if isinstance(recipe.augment, ClassificationAugment):
+        return ClassificationObjective(recipe.augment, num_classes)
+    return SegmentationObjective()
+
+
+def build_mixup(augment: ClassificationAugment, num_classes: int) -> Mixup | None:
+    """Build timm's Mixup / CutMix, which also smooths the labels; None where both are off."""
+    if augment.mix_prob == 0 or (augment.mixup == 0 and augment.cutmix == 0):
+        return None
+    return Mixup(
+        mixup_alpha=augment.mixup,
+        cutmix_alpha=augment.cutmix,
+        prob=augment.mix_prob,
+        switch_prob=augment.mix_switch_prob,
+        label_smoothing=augment.label_smoothing,
+        num_classes=num_classes,
+    )
+
+
+def build_criterion(augment: ClassificationAugment) -> nn.Module:
+    """Build the loss: soft targets after mixing, else cross-entropy with or without smoothing."""
+    if augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0):
+        return SoftTargetCrossEntropy()
+    if augment.label_smoothing > 0:
+        return LabelSmoothingCrossEntropy(augment.label_smoothing)
+    return nn.CrossEntropyLoss()

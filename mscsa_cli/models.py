@@ -1,0 +1,176 @@
+"""Commands about models as such: what there is, what it is made of, what it costs, where it looks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mscsa_cli.parsing import Device, fail
+
+Head = Literal["semantic_fpn", "topformer_head"]
+
+
+def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = False) -> None:
+    """List models with MSCSA, recipes, or the backbones that MSCSA can be added to.
+
+    Example:
+        mscsa list --backbones 'convnextv2_*'
+
+    Args:
+        pattern: Show only names that fit, such as '*resnet*'.
+        recipes: List the recipes of `mscsa train` and `mscsa compare`.
+        backbones: List timm's backbones with a usable pyramid; each is built, without weights.
+    """
+    from mscsa.tools.listing import backbones_table, models_table, recipes_table
+    from mscsa.tools.report import show
+
+    if recipes:
+        show(recipes_table(pattern))
+    elif backbones:
+        show(backbones_table(pattern))
+    else:
+        show(models_table(pattern))
+
+
+def info(
+    model: str,
+    *,
+    size: str | None = None,
+    dense: bool = False,
+    head: Head | None = None,
+    budget: float | None = None,
+    mscsa: dict[str, Any] | None = None,
+    json: str | None = None,
+) -> None:
+    """Show what a model is made of: stages, token map, configuration, parameters and MACs by part.
+
+    Example:
+        mscsa info mscsa_pvt_v2_b1
+
+    Args:
+        model: timm name of a backbone, with or without `mscsa_` before it.
+        size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
+        dense: Take the pyramid form, for detection and segmentation.
+        head: Take the pyramid form with this head for segmentation on it, and 150 classes.
+        budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
+        mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
+        json: Write the result to this file, too.
+    """
+    from mscsa.tools.model_info import describe_model, info_json, info_tables
+    from mscsa.tools.model_pair import parse_size
+    from mscsa.tools.report import show, write_json
+
+    hw = parse_size(size) if size else None
+    result = describe_model(model, size=hw, dense=dense, head=head, budget=budget, fields=mscsa)
+    if json:
+        write_json(json, info_json(result))
+    show(*info_tables(result))
+
+
+def macs(
+    model: str | None = None,
+    *,
+    table: str | None = None,
+    size: str | None = None,
+    dense: bool = False,
+    head: Head | None = None,
+    budget: float | None = None,
+    mscsa: dict[str, Any] | None = None,
+    json: str | None = None,
+) -> int:
+    """Count the multiply-adds of a model by part, or set the paper's cost tables beside ours.
+
+    Example:
+        mscsa macs mscsa_pvt_v2_b1 --size 800x1280 --dense
+
+    Args:
+        model: timm name of a backbone, with or without `mscsa_` before it.
+        table: Show this table of the paper (1, 3, 4, 5, 6 or 7) instead of a model.
+        size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
+        dense: Take the pyramid form, for detection and segmentation.
+        head: Take the pyramid form with this head for segmentation on it, and 150 classes.
+        budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
+        mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
+        json: Write the result to this file, too.
+    """
+    from mscsa.tools.macs_tables import paper_table
+    from mscsa.tools.model_info import cost_tables, describe_model, info_json
+    from mscsa.tools.model_pair import parse_size
+    from mscsa.tools.report import show, write_json
+
+    if (model is None) == (table is None):
+        return fail("give either a model or --table NUMBER, such as `mscsa macs --table 6`")
+    content: Any
+    if table is not None:
+        if size or dense or head or budget is not None or mscsa:
+            return fail("--table takes no --size, --dense, --head, --budget or --mscsa: the paper fixes them")
+        paper = paper_table(table)
+        content, tables = {"table": table, "rows": paper.rows}, [paper.table]
+    elif model is not None:
+        hw = parse_size(size) if size else None
+        result = describe_model(model, size=hw, dense=dense, head=head, budget=budget, fields=mscsa)
+        content, tables = info_json(result), cost_tables(result)
+    if json:
+        write_json(json, content)
+    show(*tables)
+    return 0
+
+
+def bench(
+    model: str,
+    *,
+    size: str | None = None,
+    batch_size: list[int] = [1, 16, 64],  # noqa: B006 (never changed; it is what --help shows)
+    mode: Literal["inference", "training", "both"] = "both",
+    dense: bool = False,
+    head: Head | None = None,
+    budget: float | None = None,
+    mscsa: dict[str, Any] | None = None,
+    device: Device = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    layout: Literal["contiguous", "channels_last"] = "contiguous",
+    rounds: int = 7,
+    threads: int | None = None,
+    no_memory: bool = False,
+    json: str | None = None,
+) -> None:
+    """Time a model against its backbone, interleaved in one process: inference and training steps.
+
+    Example:
+        mscsa bench mscsa_pvt_v2_b0 --batch-size 1 16 --mode inference
+
+    Args:
+        model: timm name of a backbone, with or without `mscsa_` before it.
+        size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
+        batch_size: Images per call; one or more numbers.
+        mode: What to time.
+        dense: Take the pyramid form, for detection and segmentation.
+        head: Take the pyramid form with this head for segmentation on it, and 150 classes.
+        budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
+        mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
+        device: Where to run; auto takes the GPU if there is one.
+        dtype: Arithmetic; a training step autocasts to it.
+        layout: Memory layout of images and convolutions.
+        rounds: Rounds of both models, 5 or more.
+        threads: CPU threads; torch's choice if not given.
+        no_memory: Leave out the peak memory, which needs a process per model.
+        json: Write the result to this file, too.
+    """
+    from mscsa.tools.bench import bench_json, bench_model, bench_tables
+    from mscsa.tools.model_pair import parse_size
+    from mscsa.tools.report import show, write_json
+    from mscsa.tools.steps import StepOptions, choose_device
+
+    options = StepOptions(device=choose_device(device), dtype=dtype, channels_last=layout == "channels_last")
+    result = bench_model(
+        {"name": model, "dense": dense, "head": head, "budget": budget, "fields": mscsa},
+        parse_size(size) if size else None,
+        batch_sizes=batch_size,
+        modes=("inference", "training") if mode == "both" else (mode,),
+        options=options,
+        rounds=rounds,
+        threads=threads,
+        with_memory=not no_memory,
+    )
+    if json:
+        write_json(json, bench_json(result))
+    show(*bench_tables(result))

@@ -1,0 +1,197 @@
+"""Commands that train, measure and use models, and look through data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mscsa_cli.parsing import Device, fail
+
+if TYPE_CHECKING:
+    from mscsa.recipes.spec import Recipe
+
+
+def compare(recipe: Recipe, *, out: str, seeds: int = 3, jobs: int | None = None) -> None:
+    """Train a recipe with and without MSCSA from the same seeds, and report the difference.
+
+    Example:
+        mscsa compare scenes/mscsa_resnet10t --out runs/quickstart
+
+    Args:
+        recipe: Name of a recipe with MSCSA (`mscsa list --recipes`); its baseline is derived.
+        out: Folder of the comparison; the same command again goes on where it stopped.
+        seeds: Number of seeds, from run.seed on.
+        jobs: Runs at a time; one per CPU core, or one on a GPU, if not given.
+    """
+    from mscsa.tools.compare import compare_recipe, comparison_tables
+    from mscsa.tools.report import show
+
+    show(*comparison_tables(compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs)))
+
+
+def train(recipe: Recipe, *, out: str | None = None, resume: bool = False) -> int:
+    """Train, evaluate and save one model as a recipe says.
+
+    Example:
+        mscsa train scenes/resnet10t --run.epochs 2 --out runs/first
+
+    Args:
+        recipe: Name of a recipe (`mscsa list --recipes`).
+        out: Folder of the run; runs/RECIPE if not given.
+        resume: Go on with the run in that folder, with the settings it was started with.
+    """
+    from mscsa.evaluation.scores import main_label
+    from mscsa.training import Interrupted, NonFiniteError
+    from mscsa.training import train as run_training
+
+    folder = run_folder(recipe.name, out)
+    try:
+        result = run_training(recipe, folder, resume=resume)
+    except Interrupted as error:
+        print(f"{error}; go on with --resume", file=sys.stderr)
+        raise
+    except NonFiniteError as error:
+        return fail(str(error), 1)
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:  # one line for all processes
+        score = f"{main_label(recipe.model.task)} {result.scores[result.metric]:.2f} %"
+        print(f"{score}, {result.steps} steps; results in {folder}")
+    return 0
+
+
+def evaluate(
+    checkpoint: str,
+    *,
+    root: str | None = None,
+    size: int | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    window: Literal["whole", "slide"] = "whole",
+    crop: int | None = None,
+    stride: int | None = None,
+    scales: list[float] = [1.0],  # noqa: B006 (never changed; it is what --help shows)
+    flip: bool = False,
+    device: Device = "auto",
+    json: str | None = None,
+) -> None:
+    """Measure a trained model on its validation set, or on other images of the same classes.
+
+    Example:
+        mscsa eval runs/first/best.safetensors
+
+    Args:
+        checkpoint: best.safetensors or last.safetensors of a run.
+        root: Folder of another data set of the same layout; the one it was trained on if not given.
+        size: Side of the square input of a classifier, shorter side for other tasks, in pixels; as in
+            training if not given.
+        batch_size: Images per step; as in training if not given.
+        workers: Loader processes; as in training if not given.
+        window: Segmentation: the whole image at once, or a window that slides over it.
+        crop: Segmentation: side of the sliding window in pixels; the training crop if not given.
+        stride: Segmentation: pixels between two windows; two thirds of the window if not given.
+        scales: Segmentation: average over these scales of the image.
+        flip: Segmentation: average over the image and its mirror image.
+        device: Where to run; auto takes the GPU if there is one.
+        json: Write the result to this file, too.
+    """
+    from mscsa.evaluation import evaluate as measure
+    from mscsa.evaluation import read_info
+    from mscsa.tools.report import show, write_json
+    from mscsa.tools.result_tables import class_table, inference_options, scores_table
+
+    info = read_info(checkpoint)
+    options = inference_options(info, window=window, crop=crop, stride=stride, scales=scales, flip=flip)
+    overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
+    result = measure(checkpoint, overrides, accelerator=device, **options)
+    if json:
+        write_json(json, {"checkpoint": checkpoint, **asdict(result.scores)})
+    show(scores_table(checkpoint, result), *class_table(result))
+
+
+def predict(
+    images: list[str],
+    *,
+    checkpoint: str,
+    out: str | None = None,
+    top_k: int = 5,
+    batch_size: int = 32,
+    device: Device = "auto",
+    json: str | None = None,
+) -> int:
+    """Predict image files with a trained model: classes, or for each pixel a class.
+
+    Example:
+        mscsa predict cat.jpg dog.png --checkpoint runs/first/best.safetensors
+
+    Args:
+        images: Image files.
+        checkpoint: best.safetensors or last.safetensors of a run.
+        out: Folder for the label map (NAME.png) and the overlay (NAME_overlay.png) of each image; needed
+            by segmenters.
+        top_k: Classifier: number of classes to name per image.
+        batch_size: Classifier: images per step.
+        device: Where to run; auto takes the GPU if there is one.
+        json: Write the result to this file, too.
+    """
+    from mscsa.evaluation import classify, read_info, segment
+    from mscsa.tools.report import show, write_json
+    from mscsa.tools.result_tables import predictions_table, segmentations_table
+    from mscsa.tools.segmentation_picture import write_segmentations
+
+    if read_info(checkpoint).model.task == "segmentation":
+        if out is None:
+            return fail("a segmenter's result is a picture: give --out DIR, the folder for it")
+        segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), Path(out)))
+        content: list[Any] = [asdict(each) for each in segmented]
+        errors = [each.error for each in segmented if each.error]
+        table = segmentations_table(segmented)
+    else:
+        classified = list(
+            classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
+        )
+        content = [asdict(each) for each in classified]
+        errors = [each.error for each in classified if each.error]
+        table = predictions_table(classified)
+    if json:
+        write_json(json, content)
+    show(table)
+    for error in errors:
+        fail(error)
+    return 2 if errors else 0
+
+
+def check_data(
+    root: str,
+    *,
+    kind: Literal["auto", "folder", "masks", "ade20k"] = "auto",
+    json: str | None = None,
+) -> int:
+    """Look through a data set before training: unreadable files, wrong labels, shared images.
+
+    Example:
+        mscsa check-data data/imagenette
+
+    Args:
+        root: Folder of the data set.
+        kind: Its layout: class folders, images with label maps, or ADE20K's; auto looks which it is.
+        json: Write the result to this file, too.
+    """
+    from mscsa.data import check_dataset
+    from mscsa.tools.report import show, write_json
+    from mscsa.tools.result_tables import problems_table
+
+    problems = check_dataset(root, kind)
+    if json:
+        write_json(json, [asdict(problem) for problem in problems])
+    if not problems:
+        print(f"{root}: no problems found")
+        return 0
+    show(problems_table(root, problems))
+    return 2
+
+
+def run_folder(recipe_name: str, out: str | None) -> Path:
+    """Choose the folder of a training run."""
+    return Path(out) if out is not None else Path("runs") / recipe_name
