@@ -13,6 +13,7 @@ from mscsa.attention import MSCSAConfig
 from mscsa.backbones.presets import REGISTERED
 from mscsa.backbones.timm_pyramid import (
     FINEST_STRIDE,
+    attended_levels,
     build_backbone,
     check_model_name,
     pyramid_levels,
@@ -102,6 +103,7 @@ def build_pyramid(
         backbone = build_backbone(
             bare, pretrained=pretrained, drop_path_rate=drop_path_rate, **(backbone_kwargs or {})
         )
+        attended_levels(pyramid_levels(backbone), bare)  # refuses what has one stride, as with MSCSA
         return BackbonePyramid(backbone, _out_indices(strides, backbone, bare))
     backbone_name = REGISTERED.get(name, bare)
     out_indices = None

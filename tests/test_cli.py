@@ -242,7 +242,7 @@ def test_train_eval_predict(
     code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
     assert code == 0 and weights in out
     top1 = yaml.safe_load(Path("eval.json").read_text())["top1"]
-    trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["top1"]
+    trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["scores"]["top1"]
     assert top1 == trained
 
     Image.new("RGB", (40, 50), "red").save("red.png")

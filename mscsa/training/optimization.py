@@ -93,7 +93,7 @@ def _head_groups(model: nn.Module, spec: OptimSpec) -> list[dict[str, Any]]:
     spared: Any = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # type: ignore[operator]
     in_head = {id(p) for name, p in model.named_parameters() if name.startswith(tuple(prefixes))}
     groups = []
-    for group in param_groups_weight_decay(model, spec.weight_decay, spared):
+    for group in param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=spared):
         for is_head, factor in ((True, spec.head_lr_factor), (False, 1.0)):
             chosen = [p for p in group["params"] if (id(p) in in_head) is is_head]
             if chosen:

@@ -28,7 +28,7 @@ def folder_spec(folder, **changes):
 
 def train_epochs(count, data=SCENES, *, seed=0, **options):
     dataset = build_dataset("train", data, AUGMENT, {}, seed)
-    loader = build_train_loader(dataset, data, AUGMENT, seed=seed, **options)
+    loader = build_train_loader(dataset, data, repeats=AUGMENT.repeats, seed=seed, **options)
     return [list(loader) for _ in range(count)]
 
 
@@ -115,7 +115,7 @@ def test_evaluation_sees_each_sample_once(world_size, workers):
 def test_a_persistent_loader_can_be_left_in_mid_epoch():
     data = replace(SCENES, workers=2)
     dataset = build_dataset("train", data, AUGMENT, {}, 0)
-    loader = build_train_loader(dataset, data, AUGMENT, seed=0)
+    loader = build_train_loader(dataset, data, repeats=AUGMENT.repeats, seed=0)
     next(iter(loader))
     (_, expected) = train_epochs(2)
     assert_equal(list(loader), expected)
@@ -127,7 +127,7 @@ def test_a_damaged_file_stays_one_line_through_a_worker(folder, workers):
     path.write_bytes(path.read_bytes()[:200])
     data = folder_spec(folder, workers=workers)
     dataset = build_dataset("train", data, AUGMENT, {}, 0)
-    loader = build_train_loader(dataset, data, replace(AUGMENT, repeats=1), seed=0)
+    loader = build_train_loader(dataset, data, seed=0)
     with pytest.raises(UserError) as caught:
         list(loader)
     line = str(caught.value)
@@ -139,7 +139,7 @@ def test_workers_and_pinning():
     dataset = build_dataset("val", SCENES, AUGMENT, {}, 0)
     for workers in (0, 2):
         data = replace(SCENES, workers=workers)
-        train = build_train_loader(dataset, data, AUGMENT, seed=0)
+        train = build_train_loader(dataset, data, repeats=AUGMENT.repeats, seed=0)
         for loader in (train, build_eval_loader(dataset, data)):
             assert loader.num_workers == workers
             assert loader.persistent_workers == (workers > 0)
@@ -192,6 +192,6 @@ def test_a_batch_that_does_not_fit_is_one_line(change, options, line):
     data = replace(SCENES, **change)
     dataset = build_dataset("train", data, AUGMENT, {}, 0)
     with pytest.raises(UserError, match=line):
-        build_train_loader(dataset, data, AUGMENT, seed=0, **options)
+        build_train_loader(dataset, data, repeats=AUGMENT.repeats, seed=0, **options)
     with pytest.raises(UserError, match="eval_batch_size 0"):
         build_eval_loader(dataset, replace(data, eval_batch_size=0))

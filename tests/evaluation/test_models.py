@@ -33,7 +33,7 @@ def test_a_registered_name_is_the_row_of_the_paper() -> None:
 
 def test_fields_and_budget_add_mscsa_to_a_plain_name() -> None:
     spec = ModelSpec(name="test_resnet", mscsa={"pool_stride": 8, "depth": 1}, budget=0.5, drop_rate=0.2)
-    model = build_model(spec, 7, image_size=64)
+    model = build_model(spec, 7, input_size=(64, 64))
     assert isinstance(model, MSCSAModel)
     assert (model.mscsa.config.pool_stride, model.mscsa.config.depth) == (8, 1)
     assert model.head_drop.p == 0.2
@@ -42,7 +42,7 @@ def test_fields_and_budget_add_mscsa_to_a_plain_name() -> None:
 def test_the_budget_holds_at_the_image_size() -> None:
     """At 64 px the map at stride 8 has 64 tokens and attention costs less than at 160 px."""
     spec = ModelSpec(name="test_resnet", mscsa={"pool_stride": 8}, budget=0.5)
-    small, default = (build_model(spec, 7, image_size=size) for size in (64, None))
+    small, default = (build_model(spec, 7, input_size=size) for size in ((64, 64), None))
     assert isinstance(small, MSCSAModel) and isinstance(default, MSCSAModel)
     assert small.mscsa.config != default.mscsa.config
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_built_is_one_line(spec: ModelSpec, message: str) -> None
     ids=["budget", "registered", "plain"],
 )
 def test_a_resolved_spec_rebuilds_the_same_structure(spec: ModelSpec) -> None:
-    model = build_model(spec, 5, image_size=64)
+    model = build_model(spec, 5, input_size=(64, 64))
     resolved = resolved_spec(spec, model)
     assert (resolved.budget, resolved.checkpoint, resolved.pretrained) == (None, None, False)
     again = build_model(resolved, 5)
@@ -104,11 +104,12 @@ def test_a_resolved_spec_rebuilds_the_same_structure(spec: ModelSpec) -> None:
 
 
 def test_an_image_size_is_tried_before_the_run() -> None:
-    model = build_model(ModelSpec(name="test_resnet"), 5).train()
+    spec, vit_spec = ModelSpec(name="test_resnet"), ModelSpec(name="test_vit")
+    model = build_model(spec, 5).train()
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    check_input_size(model, "test_resnet", 33)
+    check_input_size(model, spec, (33, 33))
     assert model.training
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    vit = build_model(ModelSpec(name="test_vit"), 5)
+    vit = build_model(vit_spec, 5)
     with pytest.raises(UserError, match="test_vit does not take images of 33x33: "):
-        check_input_size(vit, "test_vit", 33)
+        check_input_size(vit, vit_spec, (33, 33))

@@ -33,7 +33,7 @@ def arm(model: str, *top1: float, macs: int = 100) -> ArmResult:
     return ArmResult(
         model=model,
         recipe=f"scenes/{model}",
-        top1=top1,
+        scores=top1,
         curves=tuple([(1.0, value / 2), (2.0, value)] for value in top1),
         seconds=(1.0,) * len(top1),
         parameters=1_000_000,
@@ -64,7 +64,9 @@ def result(baseline: tuple[float, ...], mscsa: tuple[float, ...]) -> CompareResu
     return CompareResult(
         out=Path("out"),
         seeds=tuple(range(len(baseline))),
-        image_size=64,
+        metric="top1",
+        metric_label="top-1",
+        input_size=(64, 64),
         baseline=arm("net", *baseline),
         mscsa=arm("mscsa_net", *mscsa, macs=124),
         latency=latency,
@@ -151,7 +153,9 @@ def run_in(folder: Path) -> Run:
         folder=folder / "mscsa" / "seed1",
         log=folder / "logs" / "mscsa-seed1.log",
         epochs=4,
-        max_steps=None,
+        steps=None,
+        metric="top1",
+        metric_label="top-1",
     )
 
 
@@ -165,7 +169,9 @@ class Finished:
         self.started.append(command)
         folder = Path(command[command.index("--out") + 1])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps({"top1": 50.0, "seconds": 1.0}))
+        (folder / "result.json").write_text(
+            json.dumps({"scores": {"top1": 50.0}, "metric": "top1", "seconds": 1.0})
+        )
 
     def poll(self) -> int:
         return 0
@@ -226,14 +232,14 @@ def test_progress_and_curve_are_read_while_the_file_grows(tmp_path: Path) -> Non
     assert run.progress() == 0.0
     run.folder.mkdir(parents=True)
     (run.folder / "metrics.csv").write_text(
-        "step,epoch,lr,train_loss,images_per_s,val_loss,val_top1,val_top5\n"
+        "step,epoch,lr,train_loss,images_per_s,val_top1,val_top5,val_loss\n"
         "5,1.0,0.1,2.0,100,,,\n"
-        "5,1.0,,,,2.1,40.5,80\n"
+        "5,1.0,,,,40.5,80,2.1\n"
         "10,2.0,0.1,1."
     )
     assert run.progress() == 0.25
     assert run.curve() == [(1.0, 40.5)]
-    assert replace(run, max_steps=10).progress() == 0.5
+    assert replace(run, steps=10).progress() == 0.5
 
 
 def test_whole_comparison_and_more_seeds_later(
@@ -256,10 +262,12 @@ def test_whole_comparison_and_more_seeds_later(
 
     content = json.loads((out / "compare.json").read_text())
     assert content == json.loads(json.dumps(compare_json(compared)))
-    trained = [json.loads((out / f"mscsa/seed{seed}/result.json").read_text())["top1"] for seed in (0, 1)]
-    assert content["mscsa"]["top1"] == trained
-    assert content["difference"]["top1_points"] == [
-        b - a for a, b in zip(content["baseline"]["top1"], trained, strict=True)
+    trained = [
+        json.loads((out / f"mscsa/seed{seed}/result.json").read_text())["scores"]["top1"] for seed in (0, 1)
+    ]
+    assert content["mscsa"]["scores"] == trained
+    assert content["difference"]["points"] == [
+        b - a for a, b in zip(content["baseline"]["scores"], trained, strict=True)
     ]
     with Image.open(out / "compare.png") as image:
         assert image.width >= 1000

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.training.metrics_log import COLUMNS, MetricsCsv, read_metrics
+from mscsa.training.metrics_log import TRAIN_COLUMNS, MetricsCsv, read_metrics
+
+SCORES = ("top1", "top5", "loss")
 
 
 def steps(path: Path) -> list[tuple[str, str]]:
@@ -12,7 +14,7 @@ def steps(path: Path) -> list[tuple[str, str]]:
 
 
 def write(path: Path, **keep: int) -> None:
-    log = MetricsCsv(path, **keep)
+    log = MetricsCsv(path, SCORES, **keep)
     for step in (2, 4):
         log.log_metrics({"epoch": step / 5, "lr": 0.1, "train_loss": 2.0, "images_per_s": 9.0}, step)
     log.log_metrics({"epoch": 1.0, "val_loss": 1.5, "val_top1": 50.0, "val_top5": 90.0}, 5)
@@ -22,7 +24,7 @@ def write(path: Path, **keep: int) -> None:
 def test_a_new_file_has_a_header_and_all_rows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     write(path)
-    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert path.read_text().splitlines()[0] == ",".join((*TRAIN_COLUMNS, "val_top1", "val_top5", "val_loss"))
     assert steps(path) == [("2", "train"), ("4", "train"), ("5", "val"), ("6", "train")]
     assert read_metrics(path)[2]["val_top1"] == "50.0"
 
@@ -30,7 +32,7 @@ def test_a_new_file_has_a_header_and_all_rows(tmp_path: Path) -> None:
 def test_a_resumed_run_drops_the_rows_that_come_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     write(path)
-    log = MetricsCsv(path, keep_train=5, keep_val=0)
+    log = MetricsCsv(path, SCORES, keep_train=5, keep_val=0)
     assert len(steps(path)) == 4  # nothing happens before the first row
     log.log_metrics({"epoch": 1.0, "val_loss": 1.5, "val_top1": 50.0, "val_top5": 90.0}, 5)
     assert steps(path) == [("2", "train"), ("4", "train"), ("5", "val")]
@@ -42,7 +44,7 @@ def test_a_row_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
     text = path.read_text()
     for cut in range(1, len(text.splitlines()[-1])):
         path.write_text(text[:-cut])
-        log = MetricsCsv(path, keep_train=6, keep_val=6)
+        log = MetricsCsv(path, SCORES, keep_train=6, keep_val=6)
         log.log_metrics({"epoch": 1.6, "train_loss": 1.0}, 8)
         assert steps(path)[:3] == [("2", "train"), ("4", "train"), ("5", "val")]
         assert steps(path)[-1] == ("8", "train")

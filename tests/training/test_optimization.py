@@ -13,18 +13,19 @@ from torch import nn
 import mscsa
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
-from mscsa.recipes.spec import OptimSpec
+from mscsa.recipes.spec import OptimSpec, RunSpec
+from mscsa.segmentation import build_segmenter
 from mscsa.training.optimization import build_optimizer, build_scheduler
 
 STEPS = 100
 """Per epoch."""
 
 
-def rates(spec: OptimSpec, epochs: int, steps: list[int]) -> list[float]:
-    optimizer = build_optimizer(nn.Linear(2, 2), spec)
-    scheduler = build_scheduler(optimizer, spec, epochs, STEPS)
+def rates(spec: OptimSpec, epochs: int, at: list[int], steps: int | None = None) -> list[float]:
+    optimizer = build_optimizer(nn.Linear(2, 2), replace(spec, head_lr_factor=1.0))
+    scheduler = build_scheduler(optimizer, spec, RunSpec(epochs=epochs, steps=steps), STEPS)
     result = []
-    for step in steps:
+    for step in at:
         if step:
             scheduler.step_update(step)
         result.append(optimizer.param_groups[0]["lr"])
@@ -68,8 +69,10 @@ def test_constant_after_a_warm_up_of_half_an_epoch() -> None:
 
 def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
     optimizer = build_optimizer(nn.Linear(2, 2), OptimSpec())
-    with pytest.raises(UserError, match=r"optim.warmup_epochs 5 is not shorter than run.epochs 5"):
-        build_scheduler(optimizer, OptimSpec(), 5, STEPS)
+    with pytest.raises(
+        UserError, match=r"optim.warmup_epochs 5 is not shorter than the run of 5 epochs \(500 steps\)"
+    ):
+        build_scheduler(optimizer, OptimSpec(), RunSpec(epochs=5), STEPS)
 
 
 def test_no_decay_for_biases_norms_and_what_the_model_names() -> None:
@@ -98,7 +101,8 @@ def test_layer_decay_falls_from_the_head_to_the_stem() -> None:
     )
     assert stem < layers[0] < layers[1] < layers[2] < layers[3] < 1.0
     assert all(math.log(value, 0.75) == pytest.approx(round(math.log(value, 0.75))) for value in layers)
-    scheduler = build_scheduler(optimizer, replace(spec, warmup_epochs=0.0), 10, STEPS)
+    run = RunSpec(epochs=10)
+    scheduler = build_scheduler(optimizer, replace(spec, warmup_epochs=0.0), run, STEPS)
     scheduler.step_update(0)
     for group in optimizer.param_groups:
         assert group["lr"] == pytest.approx(1e-3 * group["lr_scale"])
@@ -125,3 +129,33 @@ def test_fixed_parameters_are_left_out_and_something_must_remain() -> None:
     model.requires_grad_(False)
     with pytest.raises(UserError, match="leaves no parameter to train"):
         build_optimizer(model, OptimSpec())
+
+
+def test_poly_and_multistep_as_in_appendix_c2_and_c3() -> None:
+    """At the steps where they change: (1 - t/T)^0.9, and a tenth exactly after epochs 8 and 11."""
+    spec = RECIPES["ade20k/mscsa_pvt_v2_b1"].optim
+    expected = [2e-4 * (1 - step / 40_000) ** 0.9 for step in (0, 100, 39_999)]
+    assert rates(spec, 0, [0, 100, 39_999], steps=40_000) == pytest.approx(expected)
+    topformer = RECIPES["ade20k/topformer_tiny"].optim
+    at = rates(topformer, 0, [0, 750, 1500, 80_000], steps=160_000)
+    assert at == pytest.approx([3e-10, 1.5e-4, 3e-4 * (1 - 1500 / 160_000), 1.5e-4], rel=1e-5)
+    multistep = OptimSpec(schedule="multistep", milestones=(8, 11), decay_rate=0.1, warmup_steps=50)
+    at = rates(multistep, 12, [50, 799, 800, 1099, 1100])
+    assert at == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+    with pytest.raises(UserError, match="multistep needs optim.milestones"):
+        rates(OptimSpec(schedule="multistep"), 12, [0])
+
+
+def test_a_head_learns_at_its_own_rate() -> None:
+    model = build_segmenter("topformer_head", "mscsa_topformer_tiny", 3)
+    spec = OptimSpec(lr=1e-3, weight_decay=0.05, head_lr_factor=10.0, warmup_epochs=0.0)
+    optimizer = build_optimizer(model, spec)
+    build_scheduler(optimizer, spec, RunSpec(epochs=1), STEPS)
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(rate) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        assert rate[id(parameter)] == pytest.approx(1e-2 if name.startswith("decode_head.") else 1e-3), name
+        assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 else 0.0), name
+    with pytest.raises(UserError, match="head_lr_factor 10 needs a model with a head on a pyramid"):
+        build_optimizer(nn.Linear(2, 2), spec)

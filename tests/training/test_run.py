@@ -66,22 +66,22 @@ def test_metrics_and_result_agree(finished: tuple[Path, RunResult]) -> None:
     evaluations = [row for row in rows if row["val_top1"]]
     assert [int(row["step"]) for row in evaluations] == [5, 10, 15]
     assert [int(row["step"]) for row in rows if row["train_loss"]] == [2, 4, 6, 8, 10, 12, 14]
-    assert float(evaluations[-1]["val_top1"]) == result.top1
+    assert float(evaluations[-1]["val_top1"]) == result.scores["top1"]
     best = max(evaluations, key=lambda row: float(row["val_top1"]))
-    assert (float(best["val_top1"]), float(best["epoch"])) == (result.best_top1, result.best_epoch)
+    assert (float(best["val_top1"]), float(best["epoch"])) == (result.best_score, result.best_epoch)
 
 
 def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Path, RunResult]) -> None:
     folder, result = finished
-    last = evaluate(folder / "last.safetensors")
-    assert last == Accuracy(top1=result.top1, top5=result.top5, loss=last.loss, num_samples=11)
-    assert last.loss == pytest.approx(result.loss, rel=1e-5)
-    assert evaluate(folder / "best.safetensors").top1 == result.best_top1
+    last = evaluate(folder / "last.safetensors").scores
+    assert isinstance(last, Accuracy)
+    assert asdict(last) == {**result.scores, "loss": pytest.approx(result.scores["loss"], rel=1e-5)}
+    assert evaluate(folder / "best.safetensors").scores.top1 == result.best_score
     model, info = load_trained(folder / "best.safetensors")
     assert info.class_names == tuple("0123456789")
     assert info.data.image_size == 32
     assert info.provenance["recipe"] == json.loads(json.dumps(asdict(small_recipe())))
-    assert info.provenance["result"]["top1"] == result.best_top1
+    assert info.provenance["result"]["top1"] == result.best_score
     assert sum(p.numel() for p in model.parameters()) == result.num_parameters
     averaged = read_checkpoint(folder / LAST)["state_dict"]  # Lightning keeps the average there
     exported, _ = read_state_dict(folder / "last.safetensors")
@@ -146,10 +146,10 @@ def test_evaluations_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
         ("run", {"epochs": 0}, "run.epochs 0 is not possible"),
         ("run", {"eval_every": 0}, "run.eval_every 0"),
         ("run", {"accumulate": 3}, "batch_size 8 does not divide"),
-        ("run", {"sync_batchnorm": True}, "sync_batchnorm works on GPUs only"),
+        ("run", {"sync_batchnorm": True, "devices": 2}, "sync_batchnorm works on GPUs only"),
         ("run", {"precision": "16-mixed"}, "16-mixed needs a GPU"),
         ("data", {"batch_size": 100}, "43 images, fewer than data.batch_size 100"),
-        ("data", {"kind": "folder"}, "data.root is missing"),
+        ("data", {"kind": "folder"}, "needs data.root"),
         ("data", {"kind": "folder", "root": "/nowhere/at/all"}, "no such folder"),
         ("data", {"num_classes": 12}, "10 classes, but data.num_classes is 12"),
         ("model", {"name": "resnet10tt"}, "no model is called 'resnet10tt': did you mean"),

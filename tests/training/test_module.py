@@ -21,12 +21,8 @@ from mscsa.recipes.spec import ClassificationAugment, OptimSpec
 from mscsa.training import NonFiniteError, train
 from mscsa.training.callbacks import MovingAverage
 from mscsa.training.checkpointing import LAST, read_checkpoint
-from mscsa.training.module import (
-    TrainingModule,
-    build_criterion,
-    build_mixup,
-    seed_generators,
-)
+from mscsa.training.module import TrainingModule, seed_generators
+from mscsa.training.objectives import ClassificationObjective, build_criterion, build_mixup, build_objective
 from tests.training.runs import plain_recipe, small_recipe, spoil_sample
 
 
@@ -65,7 +61,8 @@ def test_a_non_finite_gradient_stops_before_the_weights_take_it(
 
     def from_step_3(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
         if self.trainer.global_step == 2:
-            self.criterion = RootAtZero()
+            assert isinstance(self.objective, ClassificationObjective)
+            self.objective.criterion = RootAtZero()
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(TrainingModule, "training_step", from_step_3)
@@ -191,4 +188,4 @@ def test_checkpointed_gradients_are_refused_where_there_are_none(tmp_path: Path)
     recipe = plain_recipe(grad_checkpointing=True)
     model = nn.Linear(2, 2)
     with pytest.raises(UserError, match="has no gradient checkpointing"):
-        TrainingModule(model, recipe, num_classes=2, steps_per_epoch=5)
+        TrainingModule(model, recipe, build_objective(recipe, 2), steps_per_epoch=5)

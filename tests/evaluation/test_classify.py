@@ -17,8 +17,8 @@ import mscsa
 from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.data import render_scene
 from mscsa.errors import UserError
-from mscsa.evaluation import evaluate, predict
-from mscsa.evaluation.classify import choose_device
+from mscsa.evaluation import classify, evaluate
+from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.models import build_model, resolved_spec
 from mscsa.evaluation.weights_file import INPUT_FIELDS, ModelInfo, load_trained
 from mscsa.recipes.spec import ClassificationData, ModelSpec
@@ -68,9 +68,9 @@ def test_the_file_says_all_about_itself(checkpoint: Path) -> None:
 
 
 def test_evaluate_takes_other_data_of_the_same_classes(checkpoint: Path) -> None:
-    assert evaluate(checkpoint).num_samples == 9
+    assert evaluate(checkpoint).scores.num_samples == 9
     more = evaluate(checkpoint, {"num_val": 13, "eval_batch_size": 5})
-    assert more.num_samples == 13
+    assert more.scores.num_samples == 13
     with pytest.raises(UserError, match="no field 'rot': did you mean root"):
         evaluate(checkpoint, {"rot": "x"})
     with pytest.raises(UserError, match="no such folder"):
@@ -78,7 +78,7 @@ def test_evaluate_takes_other_data_of_the_same_classes(checkpoint: Path) -> None
 
 
 def test_predictions_are_the_models_own(checkpoint: Path, images: list[Path]) -> None:
-    found = list(predict(checkpoint, images, top_k=3, batch_size=2))
+    found = list(classify(checkpoint, images, top_k=3, batch_size=2))
     assert [each.path for each in found] == [str(path) for path in images]
     model, info = load_trained(checkpoint)
     mean, std = (torch.tensor(info.input[key])[:, None, None] for key in ("mean", "std"))
@@ -96,23 +96,23 @@ def test_an_unreadable_image_stops_nothing(checkpoint: Path, images: list[Path],
     empty.write_bytes(b"")
     text.write_text("no image")
     mixed = [empty, images[0], tmp_path / "missing.png", images[1], text]
-    found = list(predict(checkpoint, mixed, batch_size=2))
+    found = list(classify(checkpoint, mixed, batch_size=2))
     assert [each.error is None for each in found] == [False, True, False, True, False]
     assert [len(each.classes) for each in found] == [0, 5, 0, 5, 0]
     for path, each in zip(mixed, found, strict=True):
         if each.error is not None:
             assert str(path) in each.error and "\n" not in each.error
-    alone = list(predict(checkpoint, images[:2]))
+    alone = list(classify(checkpoint, images[:2]))
     for ours, expected in zip((found[1], found[3]), alone, strict=True):
         assert dict(ours.classes) == pytest.approx(dict(expected.classes), rel=1e-4)
 
 
 def test_more_classes_asked_for_than_there_are(checkpoint: Path, images: list[Path]) -> None:
-    (found,) = predict(checkpoint, images[:1], top_k=50)
+    (found,) = classify(checkpoint, images[:1], top_k=50)
     assert len(found.classes) == 10
     assert sum(p for _, p in found.classes) == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="give 1 or more"):
-        list(predict(checkpoint, images, top_k=0))
+        list(classify(checkpoint, images, top_k=0))
 
 
 def rewritten(checkpoint: Path, path: Path, change: Any) -> Path:
