@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from mscsa_cli.models import bench, info, list_models, macs
+from mscsa_cli.models import bench, info, list_models, macs, saliency
 from mscsa_cli.parsing import Command, build_parser, fail
 from mscsa_cli.runs import check_data, compare, evaluate, predict, run_folder, train
 
@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "train": train,
     "eval": evaluate,
     "predict": predict,
+    "saliency": saliency,
     "check-data": check_data,
 }
 

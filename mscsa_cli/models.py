@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, Literal
 
 from mscsa_cli.parsing import Device, fail
@@ -174,3 +176,47 @@ def bench(
     if json:
         write_json(json, bench_json(result))
     show(*bench_tables(result))
+
+
+def saliency(
+    images: list[str],
+    *,
+    out: str,
+    model: str | None = None,
+    checkpoint: str | None = None,
+    pretrained: bool = False,
+    size: str | None = None,
+    query: list[str] = [],  # noqa: B006 (never changed; it is what --help shows)
+) -> int:
+    """Draw where cross-scale attention looks in images: each CSA layer, each scale (paper Fig. 1b).
+
+    Example:
+        mscsa saliency cat.jpg --checkpoint runs/first/best.safetensors --out saliency
+
+    Args:
+        images: Image files; resized to the model's size without a crop.
+        out: Folder for NAME_attention.png, NAME_energy.png, NAME_query1.png, ... and NAME.json.
+        model: Model with MSCSA, by name; its MSCSA is untrained.
+        checkpoint: best.safetensors or last.safetensors of a run of any task, in place of --model.
+        pretrained: With --model, load timm's weights into the backbone.
+        size: Image size in pixels, 224 or HEIGHTxWIDTH; as in training, or the model's default.
+        query: Pixels Y,X of the resized image whose attention to draw.
+    """
+    from mscsa.tools.model_pair import parse_size
+    from mscsa.tools.report import show
+    from mscsa.tools.result_tables import saliency_table
+    from mscsa.tools.saliency import load_saliency_model
+    from mscsa.tools.saliency_picture import parse_pixel, write_saliency
+
+    queries = [parse_pixel(text) for text in query]
+    hw = parse_size(size) if size else None
+    loaded = load_saliency_model(model, checkpoint, pretrained=pretrained, size=hw)
+    if not loaded.is_trained:
+        print(f"{loaded.name}: MSCSA has random weights, and shows nothing learnt", file=sys.stderr)
+    written = list(write_saliency(loaded, images, Path(out), queries))
+    errors = [each.error for each in written if each.error]
+    if len(errors) < len(written):
+        show(saliency_table(written))
+    for error in errors:
+        fail(error)
+    return 2 if errors else 0

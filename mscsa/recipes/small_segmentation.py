@@ -36,7 +36,7 @@ def _scenes(head: str, model: str) -> Recipe:
         name=f"scenes_{head}/{model}",
         paper="not in the paper: handwritten digits of all sizes on textures, a class for each pixel",
         expected="not measured here",
-        cost="64 px, 6 epochs of 1,500 scenes",
+        cost="64 px, 12 epochs of 2,000 scenes",
         model=_model(head, model, pool_stride=8),
         data=SegmentationData(
             kind="scenes",
@@ -46,14 +46,14 @@ def _scenes(head: str, model: str) -> Recipe:
             batch_size=16,
             eval_batch_size=16,
             workers=0,
-            num_train=1500,
+            num_train=2000,
             num_val=300,
             num_classes=11,
             max_digits=4,
         ),
         augment=SegmentationAugment(scale=(1.0, 1.0), max_class_share=1.0, photometric=False, hflip=0.0),
         optim=OptimSpec(lr=2e-3, weight_decay=0.05, warmup_epochs=0.5, min_lr=1e-5),
-        run=RunSpec(epochs=6, checkpoint_every=200, log_every=10),
+        run=RunSpec(epochs=12, eval_every=2, checkpoint_every=200, log_every=10),
     )
 
 

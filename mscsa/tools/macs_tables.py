@@ -6,7 +6,6 @@ A row appears as soon as timm knows its model (`mscsa_` + its backbone).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,9 +17,11 @@ from mscsa.errors import UserError
 from mscsa.macs import count_macs
 from mscsa.recipes.ablation import BACKBONE as ABLATION_BACKBONE
 from mscsa.recipes.ablation import VARIANTS, Variant
+from mscsa.tools.dense_tables import segmenter_table
 from mscsa.tools.model_info import count_mscsa, describe_model
 from mscsa.tools.model_pair import PREFIX
 from mscsa.tools.paper_figures import LESS_THAN, TABLE_1, TABLE_6, TABLE_7, Configuration, Pair
+from mscsa.tools.paper_table import MACS_NOTE, PaperTable, Rows
 from mscsa.tools.report import Table
 
 CLASSIFIER_SIZE = (224, 224)
@@ -28,23 +29,10 @@ CLASSIFIER_SIZE = (224, 224)
 DENSE_SIZE = (800, 1280)
 """Image size of the paper's detection tables, (H, W) in pixels."""
 
-MACS_NOTE = "1 MAC = 2 FLOPs; what the paper prints as FLOPs are MACs."
-
 REPLACING_NOTE = (
     "In TopFormer and CoaT, MSCSA replaces a part of the same cost. The paper's TopFormer figures count "
     "norms and more, so only their differences compare."
 )
-
-Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperTable:
-    """One of the paper's tables beside ours."""
-
-    table: Table
-    rows: Rows
-    """The same as plain values."""
 
 
 def paper_table(number: str) -> PaperTable:
@@ -239,6 +227,7 @@ def _count_variant(variant: Variant) -> dict[str, Any]:
 
 TABLES: dict[str, Callable[[], PaperTable]] = {
     "1": _table_1,
+    "3": segmenter_table,
     "4": partial(_ablation_table, 4),
     "5": partial(_ablation_table, 5),
     "6": _table_6,

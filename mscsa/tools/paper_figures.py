@@ -35,6 +35,19 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmenterPair:
+    """Two rows of Table 3: a segmenter without and with MSCSA, ADE20K, 512x512."""
+
+    printed: str
+    """Name as printed."""
+    head: str
+    backbone: str
+    """timm's name; with MSCSA it is `mscsa_` + this name."""
+    gmacs: tuple[float, float]
+    """Without and with MSCSA."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Configuration:
     """One row of Table 7."""
 
@@ -68,6 +81,17 @@ TABLE_6 = (
     Pair(printed="Shunted-T", backbone="shunted_tiny", gmacs=(2.1, 2.3)),
     Pair(printed="Swin-T", backbone="swin_tiny_patch4_window7_224", gmacs=(4.4, 5.0)),
     Pair(printed="ConvNeXt-T", backbone="convnext_tiny", gmacs=(4.5, 5.1)),
+)
+
+
+TABLE_3 = (
+    SegmenterPair(
+        printed="TopFormer-T", head="topformer_head", backbone="topformer_tiny", gmacs=(0.55, 0.55)
+    ),
+    SegmenterPair(printed="TopFormer-B", head="topformer_head", backbone="topformer_base", gmacs=(1.8, 1.8)),
+    SegmenterPair(printed="PVTv2-B0", head="semantic_fpn", backbone="pvt_v2_b0", gmacs=(25, 26)),
+    SegmenterPair(printed="PVTv2-B1", head="semantic_fpn", backbone="pvt_v2_b1", gmacs=(34, 36)),
+    SegmenterPair(printed="PVTv2-B2", head="semantic_fpn", backbone="pvt_v2_b2", gmacs=(46, 49)),
 )
 
 

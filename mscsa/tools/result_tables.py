@@ -14,6 +14,7 @@ from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.evaluation.weights_file import ModelInfo
 from mscsa.recipes.spec import SegmentationData
 from mscsa.tools.report import Table
+from mscsa.tools.saliency_picture import WrittenSaliency
 from mscsa.tools.segmentation_picture import WrittenSegmentation
 
 
@@ -99,6 +100,23 @@ def segmentations_table(segmentations: Sequence[WrittenSegmentation]) -> Table:
             if each.error is None
         ],
         num_text_columns=4,
+    )
+
+
+def saliency_table(written: Sequence[WrittenSaliency]) -> Table:
+    """Lay out how each layer's attention is shared out over the scales, by image."""
+    drawn = [each for each in written if each.error is None]
+    num_scales = len(drawn[0].shares[0][1])
+    return Table(
+        title="Share of the attention that falls on the keys of each scale (%)",
+        columns=("image", "layer", *(f"X_{j}" for j in range(num_scales))),
+        rows=[
+            (each.path if i == 0 else "", layer, *(f"{100 * share:.1f}" for share in shares))
+            for each in drawn
+            for i, (layer, shares) in enumerate(each.shares)
+        ],
+        num_text_columns=2,
+        notes=(f"Written: {', '.join(file for each in drawn for file in each.files)}",),
     )
 
 

@@ -44,7 +44,53 @@ def test_imagenet_recipes_are_the_rows_of_table_6(line: dict[str, str]) -> None:
 def test_table_6_is_complete() -> None:
     in_paper = {OUR_NAME.get(line["model"], line["model"]) for line in TABLE_6}
     assert {row.backbone for row in ROWS} == in_paper
-    assert sum(name.startswith("imagenet/") for name in RECIPES) == len(TABLE_6)
+    beyond = {"imagenet/pvt_v2_b2", "imagenet/mscsa_pvt_v2_b2"}  # where Tables 2 and 3 start from
+    assert sum(name.startswith("imagenet/") for name in RECIPES.keys() - beyond) == len(TABLE_6)
+
+
+TABLE_3 = list(
+    csv.DictReader(
+        line
+        for line in Path(__file__).with_name("table3_ade20k.csv").read_text().splitlines()
+        if not line.startswith("#")
+    )
+)
+
+
+@pytest.mark.parametrize("line", TABLE_3, ids=[f"{r['backbone']}-{r['mscsa']}" for r in TABLE_3])
+def test_ade20k_recipes_are_the_rows_of_table_3(line: dict[str, str]) -> None:
+    backbone = OUR_NAME.get(line["backbone"], line["backbone"])
+    name = f"mscsa_{backbone}" if line["mscsa"] == "1" else backbone
+    recipe = RECIPES[f"ade20k/{name}"]
+    assert (recipe.model.name, recipe.model.head) == (name, line["head"])
+    assert recipe.expected.startswith(f"{line['miou']} % mIoU on ADE20K (paper, Table 3")
+    assert recipe.cost.startswith(f"{line['gmacs']} GMACs")
+    assert ("re-trained" in recipe.expected) == (line["mark"] == "r")
+    assert recipe.starts_from == f"imagenet/{name}"
+    assert recipe.starts_from in RECIPES
+    is_topformer = line["head"] == "topformer_head"
+    settings = (recipe.run.steps, recipe.data.batch_size, recipe.optim.power, recipe.optim.weight_decay)
+    assert settings == ((160_000, 16, 1.0, 0.01) if is_topformer else (40_000, 32, 0.9, 1e-4))
+    assert (recipe.optim.warmup_steps, recipe.optim.head_lr_factor) == (
+        (1500, 10) if is_topformer else (0, 1)
+    )
+    rates = {"topformer_tiny": 3e-4, "topformer_base": 1.2e-4}
+    assert recipe.optim.lr == rates.get(backbone, 2e-4)
+
+
+def test_table_3_is_complete() -> None:
+    assert sum(name.startswith("ade20k/") for name in RECIPES) == len(TABLE_3) == 10
+
+
+def test_a_dense_baseline_takes_its_own_checkpoint() -> None:
+    recipe = RECIPES["ade20k/mscsa_pvt_v2_b0"]
+    started = replace(recipe, model=replace(recipe.model, checkpoint="a", baseline_checkpoint="b"))
+    baseline = baseline_of(started)
+    assert (baseline.model.checkpoint, baseline.model.baseline_checkpoint) == ("b", None)
+    assert (baseline.name, baseline.starts_from) == ("ade20k/pvt_v2_b0", "imagenet/pvt_v2_b0")
+    frozen = ("backbone.backbone.patch_embed", "backbone.mscsa")
+    held = replace(recipe, model=replace(recipe.model, freeze=frozen))
+    assert baseline_of(held).model.freeze == ("backbone.backbone.patch_embed",)
 
 
 @pytest.mark.parametrize(
