@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscsa.data.segmentation_transforms import IGNORED
@@ -84,7 +83,7 @@ def measure_segmentation(
                     size = (targets.shape[-2], targets.shape[-1])
                     with autocast(precision, device):
                         prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
-                    counts, loss = count_pixels(prediction.cpu(), targets, num_classes)
+                    counts, loss = count_pixels(prediction, targets.to(device), num_classes)
                     matrix += counts
                     sums[:2] += torch.tensor([loss, len(targets)], dtype=torch.float64)
                 if stop is not None and stop():
@@ -117,8 +116,10 @@ def count_pixels(log_probabilities: Tensor, labels: Tensor, num_classes: int) ->
     counted = labels != IGNORED
     places = labels[counted] * (num_classes + 1) + predicted[counted]
     matrix = torch.bincount(places, minlength=num_classes * (num_classes + 1))
-    loss = F.nll_loss(log_probabilities.double(), labels, ignore_index=IGNORED, reduction="sum")
-    return matrix.reshape(num_classes, num_classes + 1), loss.item()
+    # Picked before it becomes float64: all classes of a large image in float64 are gigabytes.
+    of_label = log_probabilities.gather(1, labels.clamp(max=num_classes - 1)[:, None])[:, 0]
+    loss = -of_label[counted].cpu().double().sum().item()
+    return matrix.reshape(num_classes, num_classes + 1).cpu(), loss
 
 
 def scores_of(matrix: Tensor, loss: float, num_samples: int) -> SegmentationScores:

@@ -114,7 +114,8 @@ def load_saliency_model(
     model: Any
     if checkpoint is not None:
         model, info = load_trained(checkpoint)
-        name, cfg, default = info.model.name, info.input, info.data.input_size
+        name = PREFIX + info.model.name.removeprefix(PREFIX)
+        cfg, default = info.input, info.data.input_size
     else:
         assert name is not None
         check_model_name(name.removeprefix(PREFIX))
@@ -127,7 +128,7 @@ def load_saliency_model(
         cfg = dict(model.pretrained_cfg)
         default = tuple(cfg["input_size"][-2:])
     if not any(isinstance(module, MSCSA) for module in model.modules()):
-        raise UserError(f"{checkpoint} holds {name} without MSCSA: give a model with it")
+        raise UserError(f"{checkpoint} holds {name.removeprefix(PREFIX)} without MSCSA: give a model with it")
     config = resolve_data_config({}, pretrained_cfg=cfg)
     return SaliencyModel(
         name=name,

@@ -96,7 +96,6 @@ def _write_all(
     def file(what: str) -> Path:
         return stem.with_name(f"{stem.name}{what}")
 
-    unit = "times what uniform attention would give a key"
     write_json(file(".json"), {"model": model, "queries": list(queries), **saliency_json(saliency)})
     draw_maps(
         file("_attention.png"),
@@ -104,16 +103,14 @@ def _write_all(
         saliency.layers,
         lambda scale: scale.attention,
         title=f"{model}: where attention falls (mean over queries and heads)",
-        unit=unit,
     )
     draw_maps(
         file("_energy.png"),
         picture,
         saliency.layers,
-        lambda scale: scale.energy / scale.energy.mean(),
-        title=f"{model}: energy of the embeddings X_0, X_1, X_2 that attention reads",
-        unit="L2 norm over channels, relative to the mean of the map",
-        with_shares=False,
+        lambda scale: scale.energy,
+        title=f"{model}: energy (L2 norm over channels) of the embeddings X_0, X_1, X_2 that attention reads",
+        is_attention=False,
     )
     files = [file(".json"), file("_attention.png"), file("_energy.png")]
     for i, (y, x) in enumerate(queries):
@@ -124,9 +121,7 @@ def _write_all(
             saliency.layers,
             lambda scale, i=i: scale.queries[i],  # type: ignore[misc]
             title=f"{model}: where the token of pixel x={x}, y={y} (cross) looks",
-            unit=unit,
             mark=(y, x),
-            with_shares=False,
         )
     return tuple(str(each) for each in files)
 
@@ -138,11 +133,13 @@ def draw_maps(
     map_of: Callable[[ScaleSaliency], Map],
     *,
     title: str,
-    unit: str,
     mark: tuple[int, int] | None = None,
-    with_shares: bool = True,
+    is_attention: bool = True,
 ) -> None:
-    """Draw a row for each layer: the image, and a map for each scale laid over it, in one colour scale.
+    """Draw a row for each layer: the image, and a map for each scale laid over it.
+
+    Colours are relative to a map's own mean: a scale that gets little attention would else be dark all over,
+    and how much it gets stands above it.
 
     Args:
         path: PNG to write.
@@ -150,9 +147,8 @@ def draw_maps(
         layers: Rows.
         map_of: What to show of a scale.
         title: Heading.
-        unit: Of the colours.
         mark: Pixel (y, x) to mark with a cross.
-        with_shares: Say how much of the attention each scale gets.
+        is_attention: Say how much of the attention each scale gets.
     Raises:
         UserError: If matplotlib is missing or the file cannot be written.
     """
@@ -170,7 +166,8 @@ def draw_maps(
     )
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(len(layers), num_columns, squeeze=False)
-    values = np.concatenate([map_of(scale).ravel() for layer in layers for scale in layer.scales])
+    relative = [map_of(scale) / map_of(scale).mean() for layer in layers for scale in layer.scales]
+    values = np.concatenate([each.ravel() for each in relative])
     top = max(float(np.percentile(values, _TOP_PERCENT)), _LEAST_TOP)
     grey = np.asarray(picture.convert("L"))
     heat: Any = None
@@ -180,20 +177,23 @@ def draw_maps(
             axes.set_yticks([])
         row[0].imshow(picture)
         row[0].set_title("image", fontsize=9)
-        row[0].set_ylabel(f"{layer.name}\n({layer.perplexity:.0f} keys per query*)", fontsize=9)
+        effective = f"\n({layer.perplexity:.0f} keys per query*)" if is_attention else ""
+        row[0].set_ylabel(f"{layer.name}{effective}", fontsize=9)
+        num_keys = sum(scale.attention.size for scale in layer.scales)
         for j, (axes, scale) in enumerate(zip(row[1:], layer.scales, strict=True)):
-            shown = _upsample(map_of(scale), grey.shape)
+            shown = _upsample(map_of(scale) / map_of(scale).mean(), grey.shape)
             axes.imshow(grey, cmap="gray")
             heat = axes.imshow(shown, cmap="inferno", vmin=0.0, vmax=top, alpha=0.65)
-            axes.set_title(_scale_title(j, scale, with_shares=with_shares), fontsize=9)
+            axes.set_title(_scale_title(j, map_of(scale), num_keys if is_attention else None), fontsize=9)
         if mark is not None:
             for axes in row:
                 axes.plot(mark[1], mark[0], marker="+", color="cyan", markersize=14, markeredgewidth=2)
     figure.suptitle(title, fontweight="bold", fontsize=11)
-    figure.colorbar(heat, ax=grid.ravel().tolist(), label=unit, shrink=0.8)
-    figure.supxlabel(
-        "* effective number of keys: exp of the mean entropy of a query's attention", fontsize=7, x=0.25
-    )
+    figure.colorbar(heat, ax=grid.ravel().tolist(), label="relative to the mean of the map", shrink=0.8)
+    if is_attention:
+        figure.supxlabel(
+            "* effective number of keys: exp of the mean entropy of a query's attention", fontsize=7, x=0.25
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
@@ -203,12 +203,13 @@ def draw_maps(
         ) from error
 
 
-def _scale_title(j: int, scale: ScaleSaliency, *, with_shares: bool) -> str:
-    height, width = scale.attention.shape
+def _scale_title(j: int, values: Map, num_keys: int | None) -> str:
+    """Name a scale, and its share of the attention where `values` are that: multiples of uniform."""
+    height, width = values.shape
     first = f"scale X_{j}, {_SCALE_NAMES[j]}: {height}x{width} keys"
-    if not with_shares:
+    if num_keys is None:
         return first
-    return f"{first}\n{100 * scale.share:.0f} % of attention, x{scale.relative_share:.2f} of uniform"
+    return f"{first}\n{100 * values.sum() / num_keys:.0f} % of attention, x{values.mean():.2f} of uniform"
 
 
 def _upsample(values: Map, size: tuple[int, ...]) -> Map:
