@@ -26,12 +26,12 @@ from mscsa.tools.steps import StepOptions
 from mscsa.training.objectives import SegmentationObjective
 
 VARIANTS = (
-    ("semantic_fpn", "resnet10t", 192, 900),
-    ("semantic_fpn", "mscsa_resnet10t", 192, 900),
-    ("topformer_head", "topformer_tiny", 384, 600),
-    ("topformer_head", "mscsa_topformer_tiny", 384, 600),
+    ("semantic_fpn", "resnet10t", 192, 900, 3e-3),
+    ("semantic_fpn", "mscsa_resnet10t", 192, 900, 3e-3),
+    ("topformer_head", "topformer_tiny", 384, 600, 3e-3),
+    ("topformer_head", "mscsa_topformer_tiny", 384, 900, 4e-3),
 )
-"""Head, backbone, side of the scenes in pixels, steps.
+"""Head, backbone, side of the scenes in pixels, steps, highest learning rate.
 
 Logits at 1/4 (Semantic FPN) or 1/8 (TopFormer's head) cannot draw strokes of a pixel or two: the labels
 themselves, averaged to that resolution and back, have mIoU 96 % at these sizes.
@@ -50,6 +50,7 @@ class Overfit:
     """On the scenes it was trained on, in %."""
     steps: int
     batch_size: int
+    lr: float
     size: int
     """Side of the scenes in pixels."""
     seconds: float
@@ -112,6 +113,7 @@ def overfit(
         miou=scores.miou,
         steps=steps,
         batch_size=batch_size,
+        lr=lr,
         size=size,
         seconds=seconds,
     )
@@ -122,8 +124,8 @@ def _build(head: str, backbone: str) -> Segmenter:
     if head == "semantic_fpn":
         options |= {"fpn_channels": 64, "head_channels": 64}
     if backbone.startswith("mscsa_"):
-        # Scenes are small: at the paper's stride of 32 they would be a few tokens.
-        options["fields"] = {"pool_stride": 16}
+        # Scenes are small: at the paper's strides of 32 and 64 they would be a few tokens.
+        options["fields"] = {"pool_stride": 16 if head == "semantic_fpn" else 32}
     return build_segmenter(head, backbone, 11, **options)
 
 
@@ -135,8 +137,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         futures = [
-            pool.submit(overfit, head, backbone, size=size, steps=steps)
-            for head, backbone, size, steps in VARIANTS
+            pool.submit(overfit, head, backbone, size=size, steps=steps, lr=lr)
+            for head, backbone, size, steps, lr in VARIANTS
         ]
         for future in as_completed(futures):
             done = future.result()

@@ -166,28 +166,16 @@ def draw_maps(
     )
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(len(layers), num_columns, squeeze=False)
-    relative = [map_of(scale) / map_of(scale).mean() for layer in layers for scale in layer.scales]
-    values = np.concatenate([each.ravel() for each in relative])
+    rows = [[map_of(scale) for scale in layer.scales] for layer in layers]
+    values = np.concatenate([_relative(each).ravel() for maps in rows for each in maps])
     top = max(float(np.percentile(values, _TOP_PERCENT)), _LEAST_TOP)
-    grey = np.asarray(picture.convert("L"))
-    heat: Any = None
-    for row, layer in zip(grid, layers, strict=True):
-        for axes in row:
-            axes.set_xticks([])
-            axes.set_yticks([])
-        row[0].imshow(picture)
-        row[0].set_title("image", fontsize=9)
-        effective = f"\n({layer.perplexity:.0f} keys per query*)" if is_attention else ""
-        row[0].set_ylabel(f"{layer.name}{effective}", fontsize=9)
-        num_keys = sum(scale.attention.size for scale in layer.scales)
-        for j, (axes, scale) in enumerate(zip(row[1:], layer.scales, strict=True)):
-            shown = _upsample(map_of(scale) / map_of(scale).mean(), grey.shape)
-            axes.imshow(grey, cmap="gray")
-            heat = axes.imshow(shown, cmap="inferno", vmin=0.0, vmax=top, alpha=0.65)
-            axes.set_title(_scale_title(j, map_of(scale), num_keys if is_attention else None), fontsize=9)
+    for axes, layer, maps in zip(grid, layers, rows, strict=True):
+        heat = _draw_row(axes, picture, layer, maps, top, is_attention=is_attention)
+    for axes in grid.ravel():
+        axes.set_xticks([])
+        axes.set_yticks([])
         if mark is not None:
-            for axes in row:
-                axes.plot(mark[1], mark[0], marker="+", color="cyan", markersize=14, markeredgewidth=2)
+            axes.plot(mark[1], mark[0], marker="+", color="cyan", markersize=14, markeredgewidth=2)
     figure.suptitle(title, fontweight="bold", fontsize=11)
     figure.colorbar(heat, ax=grid.ravel().tolist(), label="relative to the mean of the map", shrink=0.8)
     if is_attention:
@@ -201,6 +189,37 @@ def draw_maps(
         raise UserError(
             f"cannot write {path}: {error.strerror}; give a folder that can be written"
         ) from error
+
+
+def _draw_row(
+    row: Any,
+    picture: Image.Image,
+    layer: LayerSaliency,
+    maps: Sequence[Map],
+    top: float,
+    *,
+    is_attention: bool,
+) -> Any:
+    """Draw one layer: the image and its maps, with colours from 0 to `top`; give what a colour bar needs."""
+    grey = np.asarray(picture.convert("L"))
+    row[0].imshow(picture)
+    row[0].set_title("image", fontsize=9)
+    effective = f"\n({layer.perplexity:.0f} keys per query*)" if is_attention else ""
+    row[0].set_ylabel(f"{layer.name}{effective}", fontsize=9)
+    num_keys = sum(values.size for values in maps) if is_attention else None
+    heat = None
+    for j, (axes, values) in enumerate(zip(row[1:], maps, strict=True)):
+        axes.imshow(grey, cmap="gray")
+        shown = _upsample(_relative(values), grey.shape)
+        heat = axes.imshow(shown, cmap="inferno", vmin=0.0, vmax=top, alpha=0.65)
+        axes.set_title(_scale_title(j, values, num_keys), fontsize=9)
+    return heat
+
+
+def _relative(values: Map) -> Map:
+    """Divide a map by its mean; one that is 0 all over stays so."""
+    mean = values.mean()
+    return values / mean if mean > 0 else values
 
 
 def _scale_title(j: int, values: Map, num_keys: int | None) -> str:
