@@ -53,7 +53,7 @@ class ModelInfo:
         given = {"root": root, size_field: size, **others}
         given = {name: value for name, value in given.items() if value is not None}
         if root is not None and self.data.kind == "scenes":
-            given["kind"] = {"classification": "folder", "segmentation": "masks", "detection": "coco"}[task]
+            given["kind"] = {"classification": "folder", "segmentation": "masks"}[task]
         return given
 
     def to_metadata(self) -> dict[str, str]:

@@ -9,16 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Task = Literal["classification", "segmentation", "detection"]
+Task = Literal["classification", "segmentation"]
 """What a model is for."""
 
 HEADS: dict[str, Task] = {
     "semantic_fpn": "segmentation",
     "topformer_head": "segmentation",
-    "mask_rcnn": "detection",
-    "cascade_mask_rcnn": "detection",
-    "retinanet": "detection",
-    "deformable_detr": "detection",
 }
 """Heads on a backbone's pyramid, and the task of each."""
 
@@ -30,7 +26,7 @@ class ModelSpec:
     name: str
     """A timm model name, registered (`mscsa_pvt_v2_b1`) or plain (`pvt_v2_b1`)."""
     head: str | None = None
-    """What stands on the backbone's pyramid (`semantic_fpn`, `mask_rcnn`, ...); null for a classifier."""
+    """What stands on the backbone's pyramid (`semantic_fpn`, `topformer_head`); null for a classifier."""
     head_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the head."""
     mscsa: dict[str, Any] | None = None
@@ -139,29 +135,6 @@ class SegmentationData(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionData(DataSpec):
-    """Images with boxes, and masks where the detector wants them."""
-
-    kind: Literal["scenes", "coco"]
-    """`scenes`: rendered digits. `coco`: COCO json, ROOT/annotations/instances_SPLIT.json, and images."""
-    short_side: int = 800
-    """Shorter side to which images are resized, in pixels."""
-    long_side: int = 1333
-    """Limit of the longer side in that resizing, in pixels."""
-    keep_empty: bool = False
-    """Train on images without objects too."""
-    max_detections: int = 100
-    """Most detections per image that are counted."""
-    max_digits: int = 6
-    """Most digits in a scene (kind `scenes`)."""
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """The size of the paper's Table 2 at 800 px: the shorter side, and 1.6 times it."""
-        return self.short_side, round(1.6 * self.short_side)
-
-
-@dataclass(frozen=True, kw_only=True)
 class AugmentSpec:
     """Training-time augmentation, whatever the task."""
 
@@ -182,16 +155,6 @@ class SegmentationAugment(AugmentSpec):
     all; 1 takes the first."""
     photometric: bool = True
     """Random brightness, contrast, saturation and hue."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionAugment(AugmentSpec):
-    """Augmentation of images with boxes (paper App. C.2)."""
-
-    short_sides: tuple[int, ...] = ()
-    """Shorter sides to choose from in training, in pixels; empty takes `data.short_side`."""
-    crop: bool = False
-    """In half of the images, resize, crop and resize again, as DETR's training does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +188,6 @@ class ClassificationAugment(AugmentSpec):
 PARTS: dict[Task, tuple[type[DataSpec], type[AugmentSpec]]] = {
     "classification": (ClassificationData, ClassificationAugment),
     "segmentation": (SegmentationData, SegmentationAugment),
-    "detection": (DetectionData, DetectionAugment),
 }
 """What describes data and augmentation of each task."""
 

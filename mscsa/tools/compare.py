@@ -38,7 +38,6 @@ T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 _LATENCY_BATCHES: dict[Task, tuple[int, int]] = {
     "classification": (1, 64),
     "segmentation": (1, 4),
-    "detection": (1, 2),
 }
 
 

@@ -8,7 +8,7 @@ from mscsa.data.scenes import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
 from mscsa.recipes.spec import PARTS, ClassificationAugment, Recipe
 
-_SIZES = ("image_size", "short_side", "long_side", "max_detections", "max_digits")
+_SIZES = ("image_size", "short_side", "long_side", "max_digits")
 
 
 def check_recipe(recipe: Recipe, device: torch.device) -> None:

@@ -55,7 +55,7 @@ class RunResult:
     """Name of the recipe."""
     seed: int
     metric: str
-    """Name of the main score: `top1`, `miou` or `box_ap`."""
+    """Name of the main score: `top1` or `miou`."""
     scores: dict[str, Any]
     """Last evaluation on the validation set, the fields of the task's scores."""
     best_score: float
