@@ -113,6 +113,26 @@ def load_weights(
     return report
 
 
+def load_parts(
+    model: nn.Module, source: str | Path | Mapping[str, Tensor], prefixes: Mapping[str, str]
+) -> LoadReport:
+    """Fill parts of a model, such as a dense model's backbone from a classifier.
+
+    Args:
+        model: The model to fill.
+        source: Path (see `read_state_dict`) or state dict.
+        prefixes: Before the keys of each part there -> before those here; "" there stands for all.
+    Raises:
+        UserError: If more than a tenth of these parts' values stay as they are; the model is then unchanged.
+    """
+    state = read_state_dict(source)[0] if isinstance(source, (str, Path)) else source
+    entries = {}
+    for key, value in state.items():
+        prefix = next((each for each in prefixes if key.startswith(each)), None)
+        entries[key if prefix is None else prefixes[prefix] + key.removeprefix(prefix)] = value
+    return load_weights(model, entries, within=tuple(prefixes.values()))
+
+
 def save_weights(model: nn.Module | Mapping[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:
     """Write weights as safetensors; the file appears whole or not at all.
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MODELS = {"mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.enhanced", "mscsa.errors"}
 MODELS |= {"mscsa.factory", "mscsa.macs", "mscsa.official", "mscsa.pyramid", "mscsa.registered"}
-MODELS |= {"mscsa.segmentation"}
+MODELS |= {"mscsa.detection", "mscsa.segmentation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.errors": set(),
     "mscsa.recipes": {"mscsa.errors"},
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.pyramid": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.enhanced", "mscsa.errors", "mscsa.factory")
     },
+    "mscsa.detection": {"mscsa.checkpoints", "mscsa.enhanced", "mscsa.errors", "mscsa.pyramid"},
     "mscsa.segmentation": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.enhanced", "mscsa.errors"),
         "mscsa.pyramid",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch import nn
 from mscsa.backbones.topformer import TopFormer
 from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
-from mscsa.pyramid import BackbonePyramid, build_pyramid
+from mscsa.pyramid import BackbonePyramid, build_pyramid, split_options
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa.segmentation.semantic_fpn import Norm, SemanticFPNHead
 from mscsa.segmentation.topformer_head import TopFormerHead, inject_tokens
@@ -99,7 +97,7 @@ def build_segmenter(name: str, backbone: str | Pyramid, num_classes: int, **opti
         raise UserError(f"no segmenter is called {name!r}: give one of {', '.join(SEGMENTERS)}")
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes} given: give 1 or more")
-    of_head, of_pyramid = _split(name, options)
+    of_head, of_pyramid = split_options(name, SEGMENTERS[name], options)
     if isinstance(backbone, str):
         backbone = build_pyramid(backbone, **of_pyramid)
     elif of_pyramid:
@@ -109,27 +107,6 @@ def build_segmenter(name: str, backbone: str | Pyramid, num_classes: int, **opti
     cfg, (_, strides) = backbone.pretrained_cfg, _levels(backbone)
     body, head = SEGMENTERS[name](backbone, num_classes, **of_head)
     return Segmenter(body, head, size_divisor=max(strides), cfg=dict(cfg))
-
-
-def _split(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort options into the head's and the pyramid's.
-
-    Raises:
-        UserError: If one is neither.
-    """
-    allowed_head, allowed_pyramid = (
-        [p.name for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        for f in (SEGMENTERS[name], build_pyramid)
-    )
-    for option in options:
-        if option not in (*allowed_head, *allowed_pyramid) or option == "strides":
-            known = [*allowed_head, *(each for each in allowed_pyramid if each != "strides")]
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
-            raise UserError(
-                f"{name} has no option {option!r}: did you mean {near}? It has {', '.join(known)}"
-            )
-    of_head = {key: value for key, value in options.items() if key in allowed_head}
-    return of_head, {key: value for key, value in options.items() if key in allowed_pyramid}
 
 
 def _levels(pyramid: Pyramid) -> tuple[list[int], list[int]]:

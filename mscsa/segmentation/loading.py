@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mscsa.attention import MSCSA
 from mscsa.backbones.topformer import DenseTopFormer
-from mscsa.checkpoints import LoadReport, load_weights, read_state_dict
+from mscsa.checkpoints import LoadReport, load_parts, load_weights, read_state_dict
 from mscsa.enhanced import MSCSAModel
 from mscsa.pyramid import BackbonePyramid
 from mscsa.segmentation.segmenter import Segmenter
@@ -30,12 +30,7 @@ def load_backbone(segmenter: Segmenter, source: str | Path | Mapping[str, Tensor
     state = read_state_dict(source)[0] if isinstance(source, (str, Path)) else dict(source)
     if any(key.startswith(segmenter.head_prefixes) for key in state):
         return load_weights(segmenter, state)
-    renamed = _classifier_prefixes(segmenter)
-    entries = {}
-    for key, value in state.items():
-        prefix = next((each for each in renamed if key.startswith(each)), None)
-        entries[key if prefix is None else renamed[prefix] + key.removeprefix(prefix)] = value
-    return load_weights(segmenter, entries, within=tuple(renamed.values()))
+    return load_parts(segmenter, state, _classifier_prefixes(segmenter))
 
 
 def _classifier_prefixes(segmenter: Segmenter) -> dict[str, str]:

@@ -1,0 +1,7 @@
+"""Object detection and instance segmentation: four detectors on any backbone's pyramid, with or without MSCSA."""
+
+from mscsa.detection.build import DETECTORS, build_detector
+from mscsa.detection.detector import Detector
+from mscsa.detection.loading import load_backbone
+
+__all__ = ["DETECTORS", "Detector", "build_detector", "load_backbone"]

@@ -1,0 +1,160 @@
+"""One contract for all detectors: torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mscsa.enhanced import MSCSAModel
+from mscsa.errors import UserError
+
+Target = Mapping[str, Tensor]
+"""Boxes (N, 4), labels (N,) and, for instance segmentation, masks (N, H, W) of an image."""
+
+NormMode = Literal["frozen", "live"]
+"""Batch norms with the statistics they were given, or with those of the batch."""
+
+
+class Detector(nn.Module):
+    """A network that finds objects, with labels 1..K for K classes and 0 for what is none.
+
+    In training it maps images and targets to a dict of losses, whose sum is to be minimised. In evaluation it
+    maps images to a list of dicts, the surest objects first: `boxes` (N, 4), x1 y1 x2 y2 in pixels of the input;
+    `labels` (N,); `scores` (N,) in 0..1; and of the mask detectors `masks` (N, 1, H, W), probabilities.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        num_classes: int,
+        *,
+        body: str,
+        first_label: int,
+        has_masks: bool,
+        cfg: dict[str, Any],
+        backbone_norm: NormMode = "frozen",
+        mscsa_norm: NormMode = "live",
+        slow: tuple[str, ...] = (),
+    ) -> None:
+        """Wrap a network of torchvision's contract.
+
+        Args:
+            net: It maps images to detections or losses.
+            num_classes: K.
+            body: Where the pyramid is in it.
+            first_label: The network's own number of the first class.
+            has_masks: Whether it gives masks, and needs them to train.
+            cfg: timm's description of the backbone's input (mean, std, ...).
+            backbone_norm: Of the backbone. `frozen` keeps the statistics of its pre-training: one or two images
+                of a process are too few for new ones. From scratch it must be `live`.
+            mscsa_norm: Of MSCSA. `live`: its fusion starts without statistics, and one image of 800 px has a
+                thousand tokens; `run.sync_batchnorm` joins the processes.
+            slow: Parts of parameters' names that learn at the backbone's rate though they are the head's.
+        """
+        super().__init__()
+        self.net = net
+        self.num_classes = num_classes
+        self.body = f"net.{body}."
+        self.first_label = first_label
+        self.has_masks = has_masks
+        self.pretrained_cfg = cfg
+        self.norm_modes: dict[str, NormMode] = {"backbone": backbone_norm, "mscsa": mscsa_norm}
+        for name, mode in self.norm_modes.items():
+            if mode not in ("frozen", "live"):
+                raise UserError(f"{name}_norm {mode!r} given: choose frozen or live")
+        self._slow = slow
+        self.train()
+
+    @property
+    def pyramid(self) -> Any:
+        """The backbone, with MSCSA or without."""
+        return self.get_submodule(self.body.rstrip("."))
+
+    @property
+    def head_prefixes(self) -> tuple[str, ...]:
+        """Names of the head's parameters, which may learn at another rate."""
+        names = [name for name, _ in self.named_parameters()]
+        return tuple(
+            name
+            for name in names
+            if not name.startswith(self.body) and not any(part in name for part in self._slow)
+        )
+
+    def train(self, mode: bool = True) -> Detector:
+        """Set the mode of all but the batch norms that are frozen."""
+        super().train(mode)
+        pyramid = self.pyramid
+        parts = {"backbone": [pyramid.backbone], "mscsa": []}
+        if isinstance(pyramid, MSCSAModel):
+            parts["mscsa"] = [pyramid.mscsa, pyramid.fusion]
+        for part, modules in parts.items():
+            if self.norm_modes[part] == "frozen":
+                for module in (each for parent in modules for each in parent.modules()):
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+        """Find the objects in images of any sizes, or give the losses.
+
+        Args:
+            images: (3, H, W) each, of values in 0..1; normalised and padded here, not resized.
+            targets: In training, of each image: `boxes` (N, 4), x1 y1 x2 y2 in pixels, `labels` (N,), int64 in
+                1..K, and for mask detectors `masks` (N, H, W); N may be 0.
+        Raises:
+            UserError: If a target is missing or not possible, or a single tiny image leaves a batch norm
+                nothing to average over.
+        """
+        if not self.training:
+            found = self.net(list(images))
+            shift = 1 - self.first_label
+            return [{**each, "labels": each["labels"] + shift} for each in found]
+        shifted = self._check(images, targets)
+        try:
+            return self.net(list(images), shifted)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "one image this small gives a map of 1x1, which batch norm cannot train on: give larger images "
+                "or more per batch, or mscsa_norm='frozen'"
+            ) from error
+
+    def _check(self, images: Sequence[Tensor], targets: Sequence[Target] | None) -> list[dict[str, Tensor]]:
+        """Refuse impossible targets, and give them with the network's own labels."""
+        if targets is None or len(targets) != len(images):
+            given = "none" if targets is None else str(len(targets))
+            raise UserError(f"{len(images)} images with {given} targets: training needs one for each image")
+        needed = ("boxes", "labels", *(("masks",) if self.has_masks else ()))
+        shifted = []
+        for i, target in enumerate(targets):
+            missing = [key for key in needed if key not in target]
+            if missing:
+                raise UserError(f"target {i} has no {', '.join(missing)}: give {', '.join(needed)}")
+            boxes, labels = target["boxes"], target["labels"]
+            if boxes.shape != (len(labels), 4):
+                raise UserError(
+                    f"target {i} has boxes of shape {tuple(boxes.shape)} for {len(labels)} labels: give (N, 4)"
+                )
+            if len(labels) and not (1 <= int(labels.min()) and int(labels.max()) <= self.num_classes):
+                raise UserError(
+                    f"target {i} has labels from {int(labels.min())} to {int(labels.max())}: give 1 to "
+                    f"{self.num_classes}; 0 is what is no object"
+                )
+            if not bool((boxes[:, 2:] > boxes[:, :2]).all()):
+                raise UserError(f"target {i} has a box without width or height: give x1 < x2 and y1 < y2")
+            shifted.append(
+                {key: target[key] for key in needed} | {"labels": labels + (self.first_label - 1)}
+            )
+        return shifted
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that the backbone spares from weight decay."""
+        return {f"{self.body}{name}" for name in self.pyramid.no_weight_decay()}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the backbone's activations, MSCSA's included, in the backward pass."""
+        self.pyramid.set_grad_checkpointing(enable)

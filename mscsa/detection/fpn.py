@@ -1,0 +1,86 @@
+"""What stands between a backbone's pyramid and torchvision's detectors: batching and a feature pyramid network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
+
+Norm = Literal["none", "bn", "gn"]
+"""Norm after the convolutions of FPN or head."""
+
+_GROUPS = 32
+
+
+def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
+    """Give the constructor of a norm by its number of channels; None for no norm.
+
+    Raises:
+        ValueError: If there is no such norm.
+    """
+    layers: dict[str, Callable[[int], nn.Module] | None] = {
+        "none": None,
+        "bn": nn.BatchNorm2d,
+        "gn": partial(nn.GroupNorm, _GROUPS),
+    }
+    if norm not in layers:
+        raise ValueError(f"norm {norm!r} given: choose one of {', '.join(layers)}")
+    return layers[norm]
+
+
+class BatchImages(GeneralizedRCNNTransform):
+    """Normalise images and pad them to one size; never resize: the data pipeline does that."""
+
+    def __init__(self, mean: list[float], std: list[float], size_divisor: int) -> None:
+        super().__init__(0, 0, mean, std, size_divisible=size_divisor)
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        """Leave image and target as they are."""
+        return image, target
+
+
+class PyramidFPN(nn.Module):
+    """A backbone's pyramid and an FPN on it, as torchvision's detectors ask for a backbone.
+
+    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144.
+    """
+
+    def __init__(
+        self,
+        body: Any,
+        out_channels: int,
+        *,
+        extra_blocks: Callable[[int], ExtraFPNBlock],
+        norm: Norm = "none",
+        level_norm: bool = False,
+    ) -> None:
+        """Put an FPN on a pyramid.
+
+        Args:
+            body: Of `mscsa.pyramid.build_pyramid`.
+            out_channels: Channels of the FPN's maps.
+            extra_blocks: From the deepest level's channels to what makes coarser levels.
+            norm: Norm after each of the FPN's convolutions.
+            level_norm: A layer norm over the channels of each of the pyramid's maps, which backbones that
+                end their stages without a norm have in their public detectors (Swin, ConvNeXt).
+        """
+        super().__init__()
+        channels = list(body.feature_info.channels())
+        self.body = body
+        self.norms = nn.ModuleList(LayerNorm2d(each) if level_norm else nn.Identity() for each in channels)
+        self.fpn = FeaturePyramidNetwork(
+            channels, out_channels, extra_blocks=extra_blocks(channels[-1]), norm_layer=norm_layer(norm)
+        )
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map images (B, 3, H, W) to the FPN's maps (B, C, H_i, W_i) by name, finest first."""
+        maps = [norm(each) for norm, each in zip(self.norms, self.body(x), strict=True)]
+        return self.fpn(OrderedDict((str(i), each) for i, each in enumerate(maps)))
