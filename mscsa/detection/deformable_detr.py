@@ -152,7 +152,9 @@ class DeformableDETR(nn.Module):
         """
         batch, _ = self.transform(images)
         sizes = [(int(height), int(width)) for height, width in batch.image_sizes]
-        mask = torch.zeros(len(sizes), *batch.tensors.shape[-2:], dtype=torch.long, device=batch.tensors.device)
+        mask = torch.zeros(
+            len(sizes), *batch.tensors.shape[-2:], dtype=torch.long, device=batch.tensors.device
+        )
         for i, (height, width) in enumerate(sizes):
             mask[i, :height, :width] = 1
         inner = self.transformer.model(batch.tensors, pixel_mask=mask)
@@ -170,7 +172,9 @@ class DeformableDETR(nn.Module):
             hidden = inner.intermediate_hidden_states[:, i]
             offsets = self.transformer.bbox_embed[i](hidden)
             known = torch.special.logit(reference, eps=1e-5)
-            offsets = torch.cat([offsets[..., : known.shape[-1]] + known, offsets[..., known.shape[-1] :]], -1)
+            offsets = torch.cat(
+                [offsets[..., : known.shape[-1]] + known, offsets[..., known.shape[-1] :]], -1
+            )
             logits.append(self.transformer.class_embed[i](hidden))
             boxes.append(offsets.sigmoid())
             reference = inner.intermediate_reference_points[:, i]
@@ -213,7 +217,9 @@ class DeformableDETR(nn.Module):
     ) -> list[dict[str, Tensor]]:
         """Take the surest pairs of query and class."""
         found = []
-        for of_image, box, (height, width) in zip(logits.float().sigmoid(), boxes.float(), sizes, strict=True):
+        for of_image, box, (height, width) in zip(
+            logits.float().sigmoid(), boxes.float(), sizes, strict=True
+        ):
             count = min(self.detections_per_img, of_image.numel())
             scores, place = of_image.flatten().topk(count)
             box = box_convert(box[place // self.num_classes], "cxcywh", "xyxy")

@@ -146,9 +146,7 @@ class Detector(nn.Module):
                 )
             if not bool((boxes[:, 2:] > boxes[:, :2]).all()):
                 raise UserError(f"target {i} has a box without width or height: give x1 < x2 and y1 < y2")
-            shifted.append(
-                {key: target[key] for key in needed} | {"labels": labels + (self.first_label - 1)}
-            )
+            shifted.append({key: target[key] for key in needed} | {"labels": labels + (self.first_label - 1)})
         return shifted
 
     def no_weight_decay(self) -> set[str]:

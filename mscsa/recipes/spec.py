@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Task = Literal["classification", "segmentation"]
-"""What a model is for."""
+Task = Literal["classification", "segmentation", "detection", "instance_segmentation"]
+"""What a model is for; instance segmentation is detection with a mask of each object."""
 
 HEADS: dict[str, Task] = {
     "semantic_fpn": "segmentation",
     "topformer_head": "segmentation",
+    "mask_rcnn": "instance_segmentation",
+    "cascade_mask_rcnn": "instance_segmentation",
+    "retinanet": "detection",
+    "deformable_detr": "detection",
 }
 """Heads on a backbone's pyramid, and the task of each."""
 
@@ -26,7 +30,8 @@ class ModelSpec:
     name: str
     """A timm model name, registered (`mscsa_pvt_v2_b1`) or plain (`pvt_v2_b1`)."""
     head: str | None = None
-    """What stands on the backbone's pyramid (`semantic_fpn`, `topformer_head`); null for a classifier."""
+    """What stands on the backbone's pyramid, one of `HEADS` (`semantic_fpn`, `mask_rcnn`, ...); null for a
+    classifier."""
     head_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the head."""
     mscsa: dict[str, Any] | None = None
@@ -135,6 +140,28 @@ class SegmentationData(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectionData(DataSpec):
+    """Images with objects: boxes, classes and, for instance segmentation, masks."""
+
+    kind: Literal["scenes", "coco"]
+    """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT, where
+    SPLIT is train and val, or train2017 and val2017."""
+    short_side: int = 800
+    """Shorter side to which images are resized, in pixels; the side of a scene."""
+    long_side: int = 1333
+    """Limit of the longer side in that resizing, in pixels."""
+    keep_empty: bool = True
+    """Train on images without objects too."""
+    max_digits: int = 6
+    """Most digits in a scene (kind `scenes`)."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The shorter side and 1.6 times it, as far as the limit allows: 800x1280 as in the paper's Table 2."""
+        return self.short_side, min(self.long_side, 8 * self.short_side // 5)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentSpec:
     """Training-time augmentation, whatever the task."""
 
@@ -155,6 +182,20 @@ class SegmentationAugment(AugmentSpec):
     all; 1 takes the first."""
     photometric: bool = True
     """Random brightness, contrast, saturation and hue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionAugment(AugmentSpec):
+    """Augmentation of images with objects (paper App. C.2)."""
+
+    short_sides: tuple[int, ...] = ()
+    """Shorter sides in pixels of which one is drawn for each image (multi-scale training); empty takes
+    `data.short_side` always."""
+    crop_sides: tuple[int, int] | None = None
+    """Range of a random crop's sides in pixels, cut out of half of the images before the resizing (Deformable
+    DETR); null crops none."""
+    crop_short_sides: tuple[int, ...] = (400, 500, 600)
+    """Shorter sides in pixels of which one is drawn for an image before it is cropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +229,8 @@ class ClassificationAugment(AugmentSpec):
 PARTS: dict[Task, tuple[type[DataSpec], type[AugmentSpec]]] = {
     "classification": (ClassificationData, ClassificationAugment),
     "segmentation": (SegmentationData, SegmentationAugment),
+    "detection": (DetectionData, DetectionAugment),
+    "instance_segmentation": (DetectionData, DetectionAugment),
 }
 """What describes data and augmentation of each task."""
 
