@@ -5,6 +5,9 @@ Needs neither lightning nor the training code. What a file of weights says about
 """
 
 from mscsa.evaluation.classify import Prediction, classify
+from mscsa.evaluation.coco_ap import DetectionScores, InstanceScores, measure_detection
+from mscsa.evaluation.detect import DetectedObjects, detect
+from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.evaluate import Evaluation, evaluate
 from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
 from mscsa.evaluation.models import build_model
@@ -15,16 +18,23 @@ from mscsa.evaluation.weights_file import load_trained, read_info
 
 __all__ = [
     "Accuracy",
+    "DetectedObjects",
+    "DetectionScores",
+    "Detections",
     "Evaluation",
+    "InstanceScores",
     "Prediction",
     "Segmentation",
     "SegmentationInference",
     "SegmentationScores",
     "build_model",
     "classify",
+    "detect",
     "evaluate",
+    "find_objects",
     "load_trained",
     "measure_accuracy",
+    "measure_detection",
     "measure_segmentation",
     "read_info",
     "segment",

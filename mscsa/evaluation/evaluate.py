@@ -45,7 +45,7 @@ def evaluate(
         overrides: Fields of the task's data spec by name that differ from training (`root`,
             `eval_batch_size`, `workers`, ...).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
-        **options: The task's own (`inference` for a segmenter).
+        **options: The task's own (`inference` for a segmenter, `results` for a detector).
     Raises:
         UserError: If the file, a field or the data is not usable.
     """

@@ -17,9 +17,12 @@ from mscsa.attention import MSCSA, MSCSAConfig
 from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.backbones.timm_pyramid import check_model_name
 from mscsa.checkpoints import load_weights
+from mscsa.detection import Detector, build_detector
+from mscsa.detection import load_backbone as start_detector
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ModelSpec
-from mscsa.segmentation import Segmenter, build_segmenter, load_backbone
+from mscsa.segmentation import Segmenter, build_segmenter
+from mscsa.segmentation import load_backbone as start_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +47,13 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
         if spec.checkpoint is not None:
             logger.info("%s: %s", spec.checkpoint, load_weights(model, spec.checkpoint))
         return model
-    model = _build_segmenter(spec, num_classes, input_size)
+    model = _build_dense(spec, num_classes, input_size)
     if spec.checkpoint is not None:
-        logger.info("%s: %s", spec.checkpoint, load_backbone(model, spec.checkpoint))
+        if isinstance(model, Detector):
+            report = start_detector(model, spec.checkpoint)
+        else:
+            report = start_segmenter(model, spec.checkpoint)
+        logger.info("%s: %s", spec.checkpoint, report)
     return model
 
 
@@ -71,11 +78,14 @@ def _build_classifier(spec: ModelSpec, num_classes: int, input_size: tuple[int, 
     return _timm_model(spec, options)
 
 
-def _build_segmenter(spec: ModelSpec, num_classes: int, input_size: tuple[int, int] | None) -> Segmenter:
+def _build_dense(
+    spec: ModelSpec, num_classes: int, input_size: tuple[int, int] | None
+) -> Segmenter | Detector:
     assert spec.head is not None
     if spec.drop_rate:
         raise UserError("model.drop_rate is the classifier's: give model.head_kwargs '{dropout: ...}'")
-    return build_segmenter(
+    build = build_segmenter if spec.task == "segmentation" else build_detector
+    return build(
         spec.head,
         spec.name,
         num_classes,
@@ -119,9 +129,11 @@ def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -
     model.eval()
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype)
+    # What stands on a detector's pyramid takes any size, and a while.
+    run = model.pyramid if isinstance(model, Detector) else model
     try:
         with torch.no_grad():
-            model(image)
+            run(image)
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

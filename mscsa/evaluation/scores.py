@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mscsa.data import ImageLoader
+from mscsa.evaluation.coco_ap import DetectionScores, InstanceScores, measure_detection
 from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
 from mscsa.evaluation.top1 import Accuracy, measure_accuracy
 from mscsa.recipes.spec import Task
@@ -28,7 +29,12 @@ class Scores(Protocol):
         """Images counted, over all processes."""
 
 
-SCORES: dict[Task, type[Scores]] = {"classification": Accuracy, "segmentation": SegmentationScores}
+SCORES: dict[Task, type[Scores]] = {
+    "classification": Accuracy,
+    "segmentation": SegmentationScores,
+    "detection": DetectionScores,
+    "instance_segmentation": InstanceScores,
+}
 """What each task's models are judged by."""
 
 
@@ -77,11 +83,15 @@ def measure(
         loader: As `build_eval_loader` makes it; its data set knows classes and ground truth.
         precision: Lightning's name of the arithmetic.
         stop: Asked after each batch; once it answers True in any process, the result is None.
-        **options: The task's own (`inference` of `measure_segmentation`).
+        **options: The task's own (`inference` of `measure_segmentation`, `results` of `measure_detection`).
     Raises:
         ValueError: If no process has a sample.
     """
     common: dict[str, Any] = {"device": device, "precision": precision, "stop": stop, **options}
     if task == "segmentation":
         return measure_segmentation(model, loader, num_classes=len(loader.dataset.class_names), **common)  # type: ignore[attr-defined]
+    if task in ("detection", "instance_segmentation"):
+        dataset: Any = loader.dataset
+        with_masks = task == "instance_segmentation"
+        return measure_detection(model, loader, dataset=dataset, with_masks=with_masks, **common)
     return measure_accuracy(model, loader, **common)

@@ -23,6 +23,14 @@ INPUT_FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_
 
 _REQUIRED = ("model", "data", "class_names", "input")
 
+_KIND_OF_FOLDER: dict[Task, str] = {
+    "classification": "folder",
+    "segmentation": "masks",
+    "detection": "coco",
+    "instance_segmentation": "coco",
+}
+"""Form of a data set of files, by task."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
@@ -34,6 +42,8 @@ class ModelInfo:
     """What it was trained on: kind, root and sizes."""
     class_names: tuple[str, ...]
     """Name of each output."""
+    category_ids: tuple[int, ...] = ()
+    """COCO's id of label i + 1, for detectors."""
     input: dict[str, Any]
     """Mean, std, crop and interpolation (`INPUT_FIELDS`)."""
     provenance: dict[str, Any]
@@ -53,7 +63,7 @@ class ModelInfo:
         given = {"root": root, size_field: size, **others}
         given = {name: value for name, value in given.items() if value is not None}
         if root is not None and self.data.kind == "scenes":
-            given["kind"] = {"classification": "folder", "segmentation": "masks"}[task]
+            given["kind"] = _KIND_OF_FOLDER[task]
         return given
 
     def to_metadata(self) -> dict[str, str]:
@@ -62,6 +72,7 @@ class ModelInfo:
             "model": asdict(self.model),
             "data": asdict(self.data),
             "class_names": self.class_names,
+            "category_ids": self.category_ids,
             "input": self.input,
             **self.provenance,
         }
@@ -90,6 +101,7 @@ class ModelInfo:
                 model=model,
                 data=PARTS[model.task][0](**values.pop("data")),
                 class_names=tuple(values.pop("class_names")),
+                category_ids=tuple(values.pop("category_ids", ())),
                 input=values.pop("input"),
                 provenance=values,
             )
@@ -109,19 +121,19 @@ def read_info(path: str | Path) -> ModelInfo:
     return ModelInfo.from_metadata(read_state_dict(path)[1], path)
 
 
-def load_trained(path: str | Path, task: Task | None = None) -> tuple[nn.Module, ModelInfo]:
+def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, ModelInfo]:
     """Rebuild a model from a file that training wrote, in eval mode on the CPU.
 
     Args:
-        task: What the model must be for; any task if None.
+        tasks: What the model may be for; any task if there are none.
     Raises:
         UserError: If the file is missing, damaged, no such file, of another task, or its weights do not
             fill the model.
     """
     state, metadata = read_state_dict(path)
     info = ModelInfo.from_metadata(metadata, path)
-    if task not in (None, info.model.task):
-        raise UserError(f"{path} holds a model for {info.model.task}: give one for {task}")
+    if tasks and info.model.task not in tasks:
+        raise UserError(f"{path} holds a model for {info.model.task}: give one for {' or '.join(tasks)}")
     model = build_model(info.model, len(info.class_names))
     _fill(model, state, path)
     return model.eval(), info

@@ -1,0 +1,263 @@
+"""COCO's average precision of boxes and masks, each image counted once for any number of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mscsa.checkpoints import write_text
+from mscsa.data import ObjectDataset
+from mscsa.data.coco_masks import encode_masks
+from mscsa.errors import UserError
+from mscsa.evaluation.detections import Detections, find_objects
+
+_AREAS = ("", "_small", "_medium", "_large")
+"""COCO's ranges of an object's area: all, below 32x32, to 96x96, above."""
+
+_FIRST_LIMITS = (1, 10)
+"""COCO's smaller limits on the detections of an image; the largest is the detector's own."""
+
+Result = dict[str, Any]
+"""A detection as COCO's result files have it: `image_id`, `category_id`, `bbox`, `score`, `segmentation`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionScores:
+    """COCO's average precision, mean over classes, in %; None where no object is of the size."""
+
+    MAIN: ClassVar[str] = "ap"
+    LABELS: ClassVar[dict[str, tuple[str, str]]] = {
+        "ap": ("box AP", "%"),
+        "ap50": ("AP50", "%"),
+        "ap75": ("AP75", "%"),
+        "ap_small": ("AP small", "%"),
+        "ap_medium": ("AP medium", "%"),
+        "ap_large": ("AP large", "%"),
+    }
+
+    ap: float
+    """Mean over IoU 0.50, 0.55, ..., 0.95."""
+    ap50: float
+    """At IoU 0.50."""
+    ap75: float
+    """At IoU 0.75."""
+    ap_small: float | None
+    """Of objects below 32x32 px in the image's own pixels."""
+    ap_medium: float | None
+    """Of objects of 32x32 to 96x96 px."""
+    ap_large: float | None
+    """Of objects above 96x96 px."""
+    num_samples: int
+    """Images, over all processes."""
+    class_ap: tuple[float | None, ...]
+    """AP by class; None for classes without an object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceScores(DetectionScores):
+    """The same of boxes and of masks."""
+
+    LABELS: ClassVar[dict[str, tuple[str, str]]] = {
+        **DetectionScores.LABELS,
+        "mask_ap": ("mask AP", "%"),
+        "mask_ap50": ("mask AP50", "%"),
+        "mask_ap75": ("mask AP75", "%"),
+        "mask_ap_small": ("mask AP small", "%"),
+        "mask_ap_medium": ("mask AP medium", "%"),
+        "mask_ap_large": ("mask AP large", "%"),
+    }
+
+    mask_ap: float
+    """As `ap`, by the IoU of masks."""
+    mask_ap50: float
+    mask_ap75: float
+    mask_ap_small: float | None
+    mask_ap_medium: float | None
+    mask_ap_large: float | None
+    class_mask_ap: tuple[float | None, ...]
+
+
+def measure_detection(
+    model: nn.Module,
+    loader: Iterable[tuple[Sequence[Tensor], Sequence[Mapping[str, Any]], Tensor]],
+    *,
+    dataset: ObjectDataset,
+    device: torch.device,
+    with_masks: bool,
+    precision: str = "32-true",
+    stop: Callable[[], bool] | None = None,
+    results: str | Path | None = None,
+) -> DetectionScores | None:
+    """Run a detector over a loader in eval mode and score what it finds in the images' own pixels.
+
+    In a process group each process gives its own share of the data (`EvalSampler`), of any length; what they
+    found is gathered once at the end. The modules' training modes are as before afterwards.
+
+    Args:
+        model: A `mscsa.detection.Detector`.
+        loader: Batches of images (3, h, w), targets (`image_id`, `size`) and indices (B,).
+        dataset: What the loader reads; it knows the objects and COCO's category ids.
+        with_masks: Whether masks are scored too.
+        precision: Lightning's name of the arithmetic.
+        stop: Asked after each batch; once it answers True in any process, the result is None.
+        results: Write the detections to this file in COCO's format of results.
+    Raises:
+        UserError: If faster-coco-eval is not installed, or `results` cannot be written.
+        ValueError: If no process has a sample, or no image has an object.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    seen: list[int] = []
+    found: list[Result] = []
+    is_stopped = False
+    try:
+        for images, targets, _ in loader:
+            sizes = [tuple(target["size"]) for target in targets]
+            detections = find_objects(model, images, sizes, device=device, precision=precision)
+            for target, each in zip(targets, detections, strict=True):
+                seen.append(int(target["image_id"]))
+                found += coco_results(int(target["image_id"]), each, dataset.category_ids)
+            if stop is not None and stop():
+                is_stopped = True
+                break
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    seen, found, is_stopped = _gather(seen, found, is_stopped)
+    if is_stopped:
+        return None
+    if not seen:
+        raise ValueError("no samples to evaluate: the validation set is empty")
+    if len(set(seen)) < len(seen):
+        raise AssertionError("an image was evaluated twice: the samplers of the processes overlap")
+    if results is not None and _rank() == 0:
+        write_text(results, json.dumps(found))
+    limit: int = model.detections_per_img  # type: ignore[assignment]
+    # One process scores: it takes seconds, and all get the very same numbers.
+    scores = [None]
+    if _rank() == 0:
+        scores = [score_results(dataset.ground_truth(), found, dataset, seen, limit, with_masks)]  # type: ignore[list-item]
+    if _in_group():
+        dist.broadcast_object_list(scores, device=device if device.type == "cuda" else None)
+    return scores[0]
+
+
+def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
+    """Write detections of an image as COCO's result files do: boxes as x, y, width, height in pixels."""
+    boxes = detections.boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    results: list[Result] = [
+        {"image_id": image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
+        for label, box, score in zip(
+            detections.labels.tolist(), boxes.tolist(), detections.scores.tolist(), strict=True
+        )
+    ]
+    if detections.masks is not None:
+        for result, mask in zip(results, encode_masks(detections.masks), strict=True):
+            result["segmentation"] = mask
+    return results
+
+
+def score_results(
+    truth: Mapping[str, Any],
+    results: Sequence[Result],
+    dataset: ObjectDataset,
+    image_ids: Sequence[int],
+    limit: int,
+    with_masks: bool,
+) -> DetectionScores:
+    """Score detections as pycocotools does.
+
+    Args:
+        truth: Images, annotations and categories of a COCO file; crowds count as such.
+        results: Detections in COCO's format of results.
+        dataset: For the order of its categories.
+        image_ids: Images that were looked at; each counts, with detections or without.
+        limit: Most detections of an image that count.
+        with_masks: Whether masks are scored too.
+    Raises:
+        UserError: If faster-coco-eval is not installed.
+        ValueError: If the images have no objects.
+    """
+    values = _average_precision(truth, results, dataset.category_ids, image_ids, limit, "bbox")
+    if values["ap"] is None:
+        raise ValueError("no image of the validation set has an object: there is nothing to score")
+    if not with_masks:
+        return DetectionScores(num_samples=len(image_ids), **values)
+    masks = _average_precision(truth, results, dataset.category_ids, image_ids, limit, "segm")
+    by_mask = {"class_mask_ap" if name == "class_ap" else f"mask_{name}": v for name, v in masks.items()}
+    return InstanceScores(num_samples=len(image_ids), **values, **by_mask)
+
+
+def _average_precision(
+    truth: Mapping[str, Any],
+    results: Sequence[Result],
+    category_ids: Sequence[int],
+    image_ids: Sequence[int],
+    limit: int,
+    kind: str,
+) -> dict[str, Any]:
+    """Give AP by IoU, by area and by class, in %; None where there is no object."""
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError as error:
+        raise UserError(
+            f"COCO's scores need faster-coco-eval, which cannot be imported ({error}); "
+            "run: pip install mscsa[detection]"
+        ) from error
+    # Masks without their boxes: the evaluation would take the areas of these instead.
+    kept = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
+    found = [{key: result[key] for key in kept} for result in results]
+    with contextlib.redirect_stdout(io.StringIO()):
+        # Copies of the annotations, because the evaluation writes into them.
+        truth_set = COCO({**truth, "annotations": [dict(each) for each in truth["annotations"]]})
+        found_set = truth_set.loadRes(found) if found else COCO({**truth, "annotations": []})
+        evaluation = COCOeval_faster(truth_set, found_set, kind)
+        evaluation.params.imgIds = sorted(set(image_ids))
+        evaluation.params.maxDets = [*_FIRST_LIMITS, max(limit, _FIRST_LIMITS[-1] + 1)]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    # IoU thresholds x recalls x categories x areas x limits; -1 where there is no object.
+    precision = np.asarray(evaluation.eval["precision"])[..., -1]
+    thresholds = evaluation.params.iouThrs
+    order = {category_id: i for i, category_id in enumerate(evaluation.params.catIds)}
+    values: dict[str, Any] = {f"ap{area}": _mean(precision[..., i]) for i, area in enumerate(_AREAS)}
+    for name, threshold in (("ap50", 0.5), ("ap75", 0.75)):
+        values[name] = _mean(precision[np.isclose(thresholds, threshold)][..., 0])
+    values["class_ap"] = tuple(_mean(precision[:, :, order[each], 0]) for each in category_ids)
+    return values
+
+
+def _mean(precision: Any) -> float | None:
+    known = precision[precision > -1]
+    return 100 * float(known.mean()) if known.size else None
+
+
+def _gather(seen: list[int], found: list[Result], is_stopped: bool) -> tuple[list[int], list[Result], bool]:
+    """Put together what the processes have; in the order of the images, however many there are."""
+    if not _in_group():
+        return seen, found, is_stopped
+    shares: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(shares, (seen, found, is_stopped))
+    all_seen = [image_id for share in shares for image_id in share[0]]
+    all_found = [result for share in shares for result in share[1]]
+    all_found.sort(key=lambda result: result["image_id"])  # stable: within an image as they came
+    return all_seen, all_found, any(share[2] for share in shares)
+
+
+def _in_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _rank() -> int:
+    return dist.get_rank() if _in_group() else 0

@@ -1,0 +1,68 @@
+"""Find objects in single images with a trained detector, in each image's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from mscsa.data.detection_transforms import build_detection_transforms
+from mscsa.data.images import load_image
+from mscsa.errors import UserError
+from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.weights_file import load_trained
+from mscsa.recipes.spec import DetectionAugment, DetectionData
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedObjects:
+    """What a detector says about one file."""
+
+    path: str
+    image: Image.Image | None = None
+    """What was read, RGB; None if the file is unreadable."""
+    detections: Detections | None = None
+    class_names: tuple[str, ...] = ()
+    """Name of label i + 1."""
+    category_ids: tuple[int, ...] = ()
+    """COCO's id of label i + 1."""
+    error: str | None = None
+    """Why there is nothing, in one line."""
+
+
+def detect(
+    checkpoint: str | Path, images: Iterable[str | Path], *, accelerator: str = "auto"
+) -> Iterator[DetectedObjects]:
+    """Find objects in image files, in their order; an unreadable one gets an `error` and stops nothing.
+
+    Each image is resized as in evaluation, and what is found is brought back to its own size.
+
+    Args:
+        checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+    Raises:
+        UserError: If the checkpoint is not usable, or not a detector's.
+    """
+    device = choose_device(accelerator)
+    model, info = load_trained(checkpoint, "detection", "instance_segmentation")
+    assert isinstance(info.data, DetectionData)
+    _, transform = build_detection_transforms(info.data, DetectionAugment())
+    model.to(device)
+    for path in images:
+        try:
+            image = load_image(path)
+            pixels, _ = transform(image, {})
+            (found,) = find_objects(model, [pixels], [(image.height, image.width)], device=device)
+        except UserError as error:
+            yield DetectedObjects(path=str(path), error=str(error))
+            continue
+        yield DetectedObjects(
+            path=str(path),
+            image=image,
+            detections=found,
+            class_names=info.class_names,
+            category_ids=info.category_ids,
+        )

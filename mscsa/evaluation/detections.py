@@ -1,0 +1,78 @@
+"""What a detector finds, in each image's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mscsa.evaluation.top1 import autocast
+
+MASK_THRESHOLD = 0.5
+"""Least probability of a pixel that belongs to an object."""
+
+_MASKS_AT_ONCE = 16
+# 100 masks of a large image in float32 are half a gigabyte.
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in an image, the surest first."""
+
+    boxes: NDArray[np.float32]
+    """x1, y1, x2, y2 in the image's own pixels, (N, 4)."""
+    labels: NDArray[np.int64]
+    """1..K, (N,)."""
+    scores: NDArray[np.float32]
+    """In 0..1, (N,)."""
+    masks: NDArray[np.bool_] | None = None
+    """Pixels of each object, (N, H, W); None of detectors of boxes."""
+
+
+def find_objects(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    device: torch.device,
+    precision: str = "32-true",
+) -> list[Detections]:
+    """Run a detector in eval mode on resized images and bring what it finds back to their own sizes.
+
+    Args:
+        model: A `mscsa.detection.Detector`, in eval mode.
+        images: (3, h, w) each, in 0..1.
+        sizes: (H, W) of each image in pixels before the resizing.
+        precision: Lightning's name of the arithmetic.
+    """
+    dtype = next(model.parameters()).dtype
+    with torch.inference_mode(), autocast(precision, device):
+        found = model([image.to(device=device, dtype=dtype) for image in images])
+        return [
+            _at_own_size(each, (image.shape[-2], image.shape[-1]), size)
+            for each, image, size in zip(found, images, sizes, strict=True)
+        ]
+
+
+def _at_own_size(found: dict[str, Tensor], given: tuple[int, int], own: tuple[int, int]) -> Detections:
+    """Scale the detections of an image from the size that the model was given to its own, (H, W) each."""
+    scale = found["boxes"].new_tensor([own[1] / given[1], own[0] / given[0]]).repeat(2)
+    masks = None
+    if "masks" in found:
+        masks = np.zeros((len(found["masks"]), *own), bool)
+        for first in range(0, len(masks), _MASKS_AT_ONCE):
+            some = found["masks"][first : first + _MASKS_AT_ONCE].float()
+            if given != own:
+                some = F.interpolate(some, own, mode="bilinear", align_corners=False)
+            masks[first : first + _MASKS_AT_ONCE] = (some[:, 0] >= MASK_THRESHOLD).cpu().numpy()
+    return Detections(
+        boxes=(found["boxes"] * scale).float().cpu().numpy(),
+        labels=found["labels"].cpu().numpy(),
+        scores=found["scores"].float().cpu().numpy(),
+        masks=masks,
+    )
