@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 Result = TypeVar("Result")
 
 
-def count_macs(model: nn.Module, input_size: tuple[int, int] = (224, 224), in_chans: int = 3) -> int:
+def count_macs(
+    model: nn.Module,
+    input_size: tuple[int, int] = (224, 224),
+    in_chans: int = 3,
+    run: Callable[[Any, Tensor], object] | None = None,
+) -> int:
     """Count the multiply-adds of convolutions and matrix products for one image.
 
     Runs a copy of the model without data, on the meta device: there attention is never fused, and the
@@ -24,10 +29,12 @@ def count_macs(model: nn.Module, input_size: tuple[int, int] = (224, 224), in_ch
         model: Any model that takes (1, in_chans, H, W).
         input_size: (H, W) in pixels.
         in_chans: Channels of the image.
+        run: What to call with the copy and the image in place of the copy itself.
     """
-    skeleton = copy.deepcopy(model).to("meta").eval()
+    # torch's counter cannot follow a part of a parameter that wants a gradient into a module.
+    skeleton = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     image = torch.empty(1, in_chans, *input_size, device="meta")
-    return run_and_count(lambda: skeleton(image))[1]
+    return run_and_count(lambda: run(skeleton, image) if run else skeleton(image))[1]
 
 
 def run_and_count(call: Callable[[], Result]) -> tuple[Result, int]:

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from mscsa_cli.parsing import Device, fail
 
-Head = Literal["semantic_fpn", "topformer_head"]
+Head = Literal[
+    "semantic_fpn", "topformer_head", "mask_rcnn", "cascade_mask_rcnn", "retinanet", "deformable_detr"
+]
 
 
 def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = False) -> None:
@@ -52,7 +54,7 @@ def info(
         model: timm name of a backbone, with or without `mscsa_` before it.
         size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
         dense: Take the pyramid form, for detection and segmentation.
-        head: Take the pyramid form with this head for segmentation on it, and 150 classes.
+        head: Take the pyramid form with this segmenter (150 classes) or detector (80) on it.
         budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
         mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
         json: Write the result to this file, too.
@@ -86,10 +88,10 @@ def macs(
 
     Args:
         model: timm name of a backbone, with or without `mscsa_` before it.
-        table: Show this table of the paper (1, 3, 4, 5, 6 or 7) instead of a model.
+        table: Show this table of the paper (1, 2, 3, 4, 5, 6 or 7) instead of a model.
         size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
         dense: Take the pyramid form, for detection and segmentation.
-        head: Take the pyramid form with this head for segmentation on it, and 150 classes.
+        head: Take the pyramid form with this segmenter (150 classes) or detector (80) on it.
         budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
         mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
         json: Write the result to this file, too.
@@ -146,7 +148,7 @@ def bench(
         batch_size: Images per call; one or more numbers.
         mode: What to time.
         dense: Take the pyramid form, for detection and segmentation.
-        head: Take the pyramid form with this head for segmentation on it, and 150 classes.
+        head: Take the pyramid form with this segmenter (150 classes) or detector (80) on it.
         budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
         mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
         device: Where to run; auto takes the GPU if there is one.

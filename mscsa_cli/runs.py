@@ -73,6 +73,7 @@ def evaluate(
     stride: int | None = None,
     scales: list[float] = [1.0],  # noqa: B006 (never changed; it is what --help shows)
     flip: bool = False,
+    results: str | None = None,
     device: Device = "auto",
     json: str | None = None,
 ) -> None:
@@ -93,16 +94,19 @@ def evaluate(
         stride: Segmentation: pixels between two windows; two thirds of the window if not given.
         scales: Segmentation: average over these scales of the image.
         flip: Segmentation: average over the image and its mirror image.
+        results: Detection: write all that is found to this file, in COCO's format of results.
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
     from mscsa.evaluation import evaluate as measure
     from mscsa.evaluation import read_info
     from mscsa.tools.report import show, write_json
-    from mscsa.tools.result_tables import class_table, inference_options, scores_table
+    from mscsa.tools.result_tables import class_table, evaluation_options, scores_table
 
     info = read_info(checkpoint)
-    options = inference_options(info, window=window, crop=crop, stride=stride, scales=scales, flip=flip)
+    options = evaluation_options(
+        info, window=window, crop=crop, stride=stride, scales=scales, flip=flip, results=results
+    )
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     result = measure(checkpoint, overrides, accelerator=device, **options)
     if json:
@@ -117,10 +121,11 @@ def predict(
     out: str | None = None,
     top_k: int = 5,
     batch_size: int = 32,
+    threshold: float = 0.5,
     device: Device = "auto",
     json: str | None = None,
 ) -> int:
-    """Predict image files with a trained model: classes, or for each pixel a class.
+    """Predict image files with a trained model: classes, for each pixel a class, or objects.
 
     Example:
         mscsa predict cat.jpg dog.png --checkpoint runs/first/best.safetensors
@@ -128,23 +133,34 @@ def predict(
     Args:
         images: Image files.
         checkpoint: best.safetensors or last.safetensors of a run.
-        out: Folder for the label map (NAME.png) and the overlay (NAME_overlay.png) of each image; needed
-            by segmenters.
+        out: Folder for the pictures, needed by all but classifiers: of a segmenter the label map (NAME.png)
+            and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png).
         top_k: Classifier: number of classes to name per image.
         batch_size: Classifier: images per step.
+        threshold: Detector: least score of an object that is drawn, 0 to 1; --json has all.
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
-    from mscsa.evaluation import classify, read_info, segment
+    from mscsa.evaluation import classify, detect, read_info, segment
+    from mscsa.tools.detection_picture import write_detections
     from mscsa.tools.report import show, write_json
-    from mscsa.tools.result_tables import predictions_table, segmentations_table
+    from mscsa.tools.result_tables import detections_table, predictions_table, segmentations_table
     from mscsa.tools.segmentation_picture import write_segmentations
 
-    if read_info(checkpoint).model.task == "segmentation":
-        if out is None:
-            return fail("a segmenter's result is a picture: give --out DIR, the folder for it")
+    task = read_info(checkpoint).model.task
+    if task != "classification" and out is None:
+        return fail(f"the result of {task} is a picture: give --out DIR, the folder for it")
+    errors: list[str]
+    if out is not None and task in ("detection", "instance_segmentation"):
+        detected = list(
+            write_detections(detect(checkpoint, images, accelerator=device), Path(out), threshold=threshold)
+        )
+        content: list[Any] = [asdict(each) for each in detected]
+        errors = [each.error for each in detected if each.error]
+        table = detections_table(detected)
+    elif out is not None and task == "segmentation":
         segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), Path(out)))
-        content: list[Any] = [asdict(each) for each in segmented]
+        content = [asdict(each) for each in segmented]
         errors = [each.error for each in segmented if each.error]
         table = segmentations_table(segmented)
     else:
@@ -165,31 +181,37 @@ def predict(
 def check_data(
     root: str,
     *,
-    kind: Literal["auto", "folder", "masks", "ade20k"] = "auto",
+    kind: Literal["auto", "folder", "masks", "ade20k", "coco"] = "auto",
+    annotations_only: bool = False,
     json: str | None = None,
 ) -> int:
-    """Look through a data set before training: unreadable files, wrong labels, shared images.
+    """Look through a data set before training: unreadable files, wrong labels or objects, shared images.
 
     Example:
         mscsa check-data data/imagenette
 
     Args:
         root: Folder of the data set.
-        kind: Its layout: class folders, images with label maps, or ADE20K's; auto looks which it is.
+        kind: Its layout: class folders, images with label maps, ADE20K's, or COCO's; auto looks which it is.
+        annotations_only: COCO: only see whether the images are there, instead of decoding them.
         json: Write the result to this file, too.
     """
     from mscsa.data import check_dataset
     from mscsa.tools.report import show, write_json
     from mscsa.tools.result_tables import problems_table
 
-    problems = check_dataset(root, kind)
+    found = check_dataset(root, kind, annotations_only=annotations_only)
     if json:
-        write_json(json, [asdict(problem) for problem in problems])
-    if not problems:
+        write_json(json, [asdict(problem) for problem in found])
+    problems = [each for each in found if not each.is_note]
+    if problems:
+        show(problems_table(root, problems))
+    else:
         print(f"{root}: no problems found")
-        return 0
-    show(problems_table(root, problems))
-    return 2
+    for note in found:
+        if note.is_note:
+            print(f"note: {note.path}: {note.what} ({note.remedy})")
+    return 2 if problems else 0
 
 
 def run_folder(recipe_name: str, out: str | None) -> Path:

@@ -1,8 +1,10 @@
-"""Data: embedded scenes, image folders, images with label maps; transforms; a loader that resumes exactly."""
+"""Data: embedded scenes, folders of images, label maps and objects; transforms; a loader that resumes."""
 
 from mscsa.data.check_dataset import check_dataset as check_dataset
 from mscsa.data.checks import Problem as Problem
 from mscsa.data.checks import check_image_folder as check_image_folder
+from mscsa.data.coco import CocoDetection as CocoDetection
+from mscsa.data.contract import ObjectDataset as ObjectDataset
 from mscsa.data.contract import Split as Split
 from mscsa.data.contract import TaskDataset as TaskDataset
 from mscsa.data.contract import Transform as Transform
@@ -18,6 +20,7 @@ from mscsa.data.loading import class_names_of as class_names_of
 from mscsa.data.sampler import EvalSampler as EvalSampler
 from mscsa.data.sampler import ResumableBatchSampler as ResumableBatchSampler
 from mscsa.data.sampler import SampleKey as SampleKey
+from mscsa.data.scene_detection import SceneDetection as SceneDetection
 from mscsa.data.scene_segmentation import SceneSegmentation as SceneSegmentation
 from mscsa.data.scenes import Scene as Scene
 from mscsa.data.scenes import SceneClassification as SceneClassification

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from mscsa.data.checks import Problem, check_image_folder
+from mscsa.data.coco import ANNOTATIONS
+from mscsa.data.coco_checks import check_coco
 from mscsa.data.segmentation_checks import check_segmentation
 from mscsa.data.segmentation_folder import LAYOUTS
 from mscsa.errors import UserError
 
 
-def check_dataset(root: str | Path, kind: str = "auto") -> list[Problem]:
+def check_dataset(root: str | Path, kind: str = "auto", *, annotations_only: bool = False) -> list[Problem]:
     """Look through a data set and name all that is wrong.
 
     Args:
         root: Its folder.
-        kind: `folder` (class folders), `masks` or `ade20k` (images with label maps); `auto` looks which.
+        kind: `folder` (class folders), `masks` or `ade20k` (images with label maps), `coco` (images with
+            objects); `auto` looks which.
+        annotations_only: For `coco`: only see whether the images are there, instead of decoding them.
     Raises:
         UserError: If it is not there, or of none of these layouts.
     """
@@ -24,12 +28,18 @@ def check_dataset(root: str | Path, kind: str = "auto") -> list[Problem]:
         raise UserError(f"{root} is not a folder: give the folder that holds the data set")
     if kind == "auto":
         kind = _layout_of(root)
+    if kind == "coco":
+        return check_coco(root, annotations_only=annotations_only)
+    if annotations_only:
+        raise UserError(f"--annotations-only is for COCO annotations, {root} is of kind {kind}: leave it out")
     if kind in LAYOUTS:
         return check_segmentation(root, kind)
     return check_image_folder(root)
 
 
 def _layout_of(root: Path) -> str:
+    if any((root / ANNOTATIONS).glob("instances_*.json")):
+        return "coco"
     for name, layout in LAYOUTS.items():
         if (root / layout.images).is_dir() and (root / layout.labels).is_dir():
             return name

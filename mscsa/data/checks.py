@@ -28,6 +28,10 @@ class Problem:
     """What is wrong."""
     remedy: str
     """What to do."""
+    is_note: bool = False
+    """Whether it is only worth knowing: training does not mind."""
+    count: int = 1
+    """How many it stands for: of many alike, the first are named and the others counted."""
 
 
 def check_image_folder(root: str | Path) -> list[Problem]:

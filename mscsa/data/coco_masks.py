@@ -1,7 +1,8 @@
 """Masks as COCO writes them: polygons and run lengths, checked before anything decodes them.
 
-The compiled readers of run lengths trust what they are given: counts beyond the image write beyond their
-buffer. So the counts are read here, and a mask is made of them only where they fit.
+The compiled readers trust what they are given: counts beyond the image write beyond their buffer, and a
+polygon takes memory by the pixel of its outline, so that one wrong coordinate ends the process. So counts and
+coordinates are read here, and a mask is made of them only where they fit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from mscsa.errors import UserError
 
 MIN_POLYGON = 6
 """Least coordinates of a polygon: three points."""
+
+FARTHEST = 10
+"""Farthest coordinate of a polygon that is drawn, in longer sides of its image."""
 
 
 class BadMask(Exception):
@@ -43,6 +47,12 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.
     if isinstance(segmentation, dict):
         return decode_counts(read_counts(segmentation, size), size)
     polygons = read_polygons(segmentation)
+    farthest = max(abs(float(value)) for polygon in polygons for value in polygon)
+    if farthest > FARTHEST * max(size):
+        raise BadMask(
+            f"polygon with the coordinate {farthest:g}, the image has {list(size)} (height, width)",
+            "give coordinates in pixels of the image",
+        )
     encoder = mask_encoder()
     pieces = encoder.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
     return encoder.decode(encoder.merge(pieces)).astype(bool)
@@ -57,10 +67,7 @@ def encode_masks(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
     if not len(masks):
         return []
     encoded = mask_encoder().encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    return [
-        {"size": list(each["size"]), "counts": _text(each["counts"])}
-        for each in encoded  # type: ignore[union-attr]
-    ]
+    return [{"size": list(each["size"]), "counts": _text(each["counts"])} for each in encoded]
 
 
 def read_polygons(segmentation: Any) -> Sequence[Sequence[float]]:
@@ -76,13 +83,15 @@ def read_polygons(segmentation: Any) -> Sequence[Sequence[float]]:
         if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
             count = len(polygon) if isinstance(polygon, list) else "no"
             raise BadMask(
-                f"polygon of {count} coordinates", f"give x, y of three points or more ({MIN_POLYGON}, 8, ...)"
+                f"polygon of {count} coordinates",
+                f"give x, y of three points or more ({MIN_POLYGON}, 8, ...)",
             )
         try:
-            is_finite = bool(np.isfinite(np.asarray(polygon, np.float64)).all())
-        except (TypeError, ValueError):
-            is_finite = False
-        if not is_finite:
+            values = np.asarray(polygon)
+        except ValueError:  # lists of different lengths
+            values = np.empty(0)
+        # Whole numbers of any length are objects to numpy, texts strings, and pairs have two dimensions.
+        if values.shape != (len(polygon),) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise BadMask("polygon with a coordinate that is no finite number", "correct it")
     return segmentation
 
@@ -96,30 +105,47 @@ def read_counts(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[
     Raises:
         BadMask: If they are damaged, or of another size than the image.
     """
-    if list(segmentation.get("size", ())) != list(size):
-        raise BadMask(
-            f"run lengths of size {segmentation.get('size')}, the image has {list(size)} (height, width)",
-            "give masks of the size of their images",
-        )
     counts = segmentation.get("counts")
     if isinstance(counts, (str, bytes)):
-        lengths = _decompress(counts.encode() if isinstance(counts, str) else counts)
+        lengths, _ = decompress(
+            [counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts]
+        )
     else:
         try:
-            lengths = np.asarray(counts)
+            given = np.asarray(counts)
         except (TypeError, ValueError):
-            lengths = np.empty(0)
-        if lengths.ndim != 1 or not np.issubdtype(lengths.dtype, np.integer):
+            given = np.empty(0)
+        if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
             raise BadMask("run lengths that are no whole numbers", "encode the mask again")
-        lengths = lengths.astype(np.int64)
-    total = int(lengths.sum()) if len(lengths) else 0
+        lengths = given.astype(np.int64)
+    check_counts(lengths, segmentation.get("size"), size)
+    return lengths
+
+
+def check_counts(lengths: NDArray[np.int64], given: Any, size: tuple[int, int]) -> None:
+    """Check that run lengths are those of an image.
+
+    Args:
+        lengths: The run lengths.
+        given: The size that stands with them.
+        size: (H, W) of the image in pixels.
+    Raises:
+        BadMask: If they are not.
+    """
+    if not isinstance(given, (list, tuple)) or list(given) != list(size):
+        raise BadMask(
+            f"run lengths of size {given!r}, the image has {list(size)} (height, width)",
+            "give masks of the size of their images",
+        )
+    area = size[0] * size[1]
     if len(lengths) and int(lengths.min()) < 0:
         raise BadMask("run lengths below 0", "encode the mask again")
-    if total != size[0] * size[1]:
-        raise BadMask(
-            f"run lengths of {total} pixels, the image has {size[0] * size[1]}", "encode the mask again"
-        )
-    return lengths
+    # Each by itself first: a sum of damaged ones may wrap round to the right one.
+    if len(lengths) and int(lengths.max()) > area:
+        raise BadMask(f"a run of {lengths.max()} pixels, the image has {area}", "encode the mask again")
+    total = int(lengths.sum())
+    if total != area:
+        raise BadMask(f"run lengths of {total} pixels, the image has {area}", "encode the mask again")
 
 
 def decode_counts(counts: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -144,28 +170,44 @@ def mask_encoder() -> Any:
     return mask
 
 
-def _decompress(text: bytes) -> NDArray[np.int64]:
-    """Read COCO's compressed run lengths: 5 bits a character, each count from the third on as a difference.
+def decompress(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Read COCO's compressed run lengths: 5 bits a character, from the fourth on each count as a difference.
 
+    Args:
+        texts: Those of one mask or more.
+    Returns:
+        The run lengths of all masks, one mask after the other, and where each mask's begin.
     Raises:
-        BadMask: If a character is none of the code, or the last count is cut off.
+        BadMask: If a character is none of the code, or the last count of a mask is cut off.
     """
-    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    if len(codes) == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
+    codes = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - 48
+    text_ends = np.cumsum([len(text) for text in texts])
+    if (
+        min(map(len, texts)) == 0
+        or codes.min() < 0
+        or codes.max() > 63
+        or (codes[text_ends - 1] & 0x20).any()
+    ):
         raise BadMask("run lengths that are damaged", "encode the mask again")
-    is_last = (codes & 0x20) == 0
-    starts = np.concatenate(([0], np.flatnonzero(is_last)[:-1] + 1))
-    place = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
+    ends = np.flatnonzero((codes & 0x20) == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
     if place.max() > 6:  # 35 bits: more than any image has pixels
         raise BadMask("run lengths that are damaged", "encode the mask again")
     values = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    ends = np.flatnonzero(is_last)
     values -= ((codes[ends] >> 4) & 1) << (5 * (place[ends] + 1))  # the highest bit is the sign
-    # From the fourth on (index 3), a count is the difference from the one two before it.
+    firsts = np.concatenate(([0], np.searchsorted(ends, text_ends[:-1])))
+    # From the fourth on (index 3), a count is the difference from the one two before it. So counts of odd and
+    # of even index are sums of their own, which begin anew with each mask.
+    number = np.diff(firsts, append=len(values))
+    index = np.arange(len(values)) - np.repeat(firsts, number)
     lengths = values.copy()
-    for first in (1, 2):
-        lengths[first::2] = np.cumsum(values[first::2])
-    return lengths
+    for rest in (1, 0):
+        is_summed = (index % 2 == rest) & (index > 0)
+        sums = np.cumsum(np.where(is_summed, values, 0))
+        sums -= np.repeat(sums[firsts], number)
+        lengths[is_summed] = sums[is_summed]
+    return lengths, firsts
 
 
 def _text(counts: bytes | str) -> str:

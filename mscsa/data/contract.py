@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from PIL import Image
@@ -23,7 +24,7 @@ class TaskDataset(Protocol):
 
     @property
     def class_names(self) -> list[str]:
-        """Name of each class; a classifier's or a segmenter's label is a place in this list."""
+        """Name of each class; a label is a place in this list, a detector's is one more (0 is no object)."""
 
     def __len__(self) -> int: ...
 
@@ -41,11 +42,20 @@ class TaskDataset(Protocol):
         """Make a batch (images, targets, indices) of samples."""
 
 
-def transform_for_key(image: Image.Image, transform: Transform, seed: int, key: SampleKey | int) -> Tensor:
-    """Apply a transform whose randomness depends on the data set's seed and the sample's key alone."""
-    draw = (key.epoch, key.position) if isinstance(key, SampleKey) else (key,)
-    with seeded("augment", seed, *draw):
-        return transform(image)
+class ObjectDataset(TaskDataset, Protocol):
+    """Images with objects, and what detections are scored by."""
+
+    @property
+    def category_ids(self) -> list[int]:
+        """COCO's id of each class; label i + 1 is the i-th."""
+
+    def ground_truth(self) -> dict[str, Any]:
+        """Give images, annotations and categories as COCO's file has them."""
+
+
+def augmented_by(seed: int, key: SampleKey | int) -> AbstractContextManager[None]:
+    """Let what a transform draws depend on the data set's seed and the sample's key alone."""
+    return seeded("augment", seed, *((key.epoch, key.position) if isinstance(key, SampleKey) else (key,)))
 
 
 def sample_index(key: SampleKey | int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mscsa.data.contract import Split, Transform, sample_index, transform_for_key
+from mscsa.data.contract import Split, Transform, augmented_by, sample_index
 from mscsa.data.images import EXTENSIONS, load_image
 from mscsa.data.sampler import SampleKey
 from mscsa.errors import UserError
@@ -85,7 +85,8 @@ class ImageFolder(Dataset[tuple[Tensor, int, int]]):
         """
         index = sample_index(key)
         image = load_image(self._paths[index])
-        return transform_for_key(image, self.transform, self.seed, key), self._labels[index], index
+        with augmented_by(self.seed, key):
+            return self.transform(image), self._labels[index], index
 
 
 def split_folder(root: str | Path, split: Split) -> Path:

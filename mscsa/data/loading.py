@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mscsa.data.coco import CocoDetection, read_annotations, split_files
 from mscsa.data.contract import Split, TaskDataset, Transform
+from mscsa.data.detection_transforms import ObjectTransform, build_detection_transforms
 from mscsa.data.image_folder import ImageFolder, class_folders, split_folder
 from mscsa.data.sampler import EvalSampler, ResumableBatchSampler
+from mscsa.data.scene_detection import SceneDetection
 from mscsa.data.scene_segmentation import SEGMENTATION_CLASSES, SceneSegmentation
 from mscsa.data.scenes import CLASS_NAMES, SceneClassification
 from mscsa.data.segmentation_folder import SegmentationFolder, segmentation_classes
@@ -24,12 +27,14 @@ from mscsa.recipes.spec import (
     ClassificationAugment,
     ClassificationData,
     DataSpec,
+    DetectionAugment,
+    DetectionData,
     SegmentationAugment,
     SegmentationData,
 )
 
 Batch = tuple[Any, Any, Tensor]
-"""Images (B, 3, H, W) float, or a list where sizes differ; their targets; indices (B,)."""
+"""Images (B, 3, H, W) float, or a list where sizes differ or may; their targets; indices (B,)."""
 
 
 class ImageLoader(DataLoader[Batch]):
@@ -60,6 +65,8 @@ def class_names_of(data: DataSpec) -> list[str]:
         return segmentation_classes(_root(data), data.kind)
     if data.kind == "scenes":
         return list(CLASS_NAMES)
+    if isinstance(data, DetectionData):
+        return list(read_annotations(split_files(_root(data), "train")[0]).category_names)
     return class_folders(split_folder(_root(data), "train"))
 
 
@@ -68,15 +75,22 @@ def build_datasets(
     augment: AugmentSpec,
     model_cfg: dict[str, Any],
     seed: int,
-    class_names: Sequence[str] | None = None,
+    *,
+    with_masks: bool = False,
 ) -> tuple[TaskDataset, TaskDataset]:
     """Return the training and the validation set.
 
+    Args:
+        model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
+        seed: Seed of the augmentation.
+        with_masks: Whether objects have masks in training.
     Raises:
-        UserError: As `build_dataset` does.
+        UserError: As `build_dataset` does, or if the classes of the two differ.
     """
-    train = build_dataset("train", data, augment, model_cfg, seed, class_names)
-    return train, build_dataset("val", data, augment, model_cfg, seed, class_names)
+    train = build_dataset("train", data, augment, model_cfg, seed, with_masks=with_masks)
+    # Each file of annotations has category ids of its own: the names of train settle the labels.
+    names = train.class_names if isinstance(data, DetectionData) else None
+    return train, build_dataset("val", data, augment, model_cfg, seed, names)
 
 
 def build_dataset(
@@ -86,6 +100,8 @@ def build_dataset(
     model_cfg: dict[str, Any],
     seed: int,
     class_names: Sequence[str] | None = None,
+    *,
+    with_masks: bool = False,
 ) -> TaskDataset:
     """Return one split: `train` with the training transform, `val` with the evaluation's.
 
@@ -93,6 +109,7 @@ def build_dataset(
         model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
         seed: Seed of the augmentation.
         class_names: Classes of a checkpoint, in the order of its labels; null takes the data's.
+        with_masks: Whether objects have masks in training.
     Raises:
         UserError: If the description is incomplete, or the data does not fit it or `class_names`.
     """
@@ -100,6 +117,9 @@ def build_dataset(
     if isinstance(data, SegmentationData) and isinstance(augment, SegmentationAugment):
         joint = build_segmentation_transforms(data, augment, model_cfg)[split == "val"]
         dataset = _segmentation_dataset(split, data, joint, seed, class_names)
+    elif isinstance(data, DetectionData) and isinstance(augment, DetectionAugment):
+        of_objects = build_detection_transforms(data, augment)[split == "val"]
+        dataset = _detection_dataset(split, data, of_objects, seed, class_names, with_masks)
     elif isinstance(data, ClassificationData) and isinstance(augment, ClassificationAugment):
         transform = build_transforms(data, augment, model_cfg)[split == "val"]
         dataset = _classification_dataset(split, data, transform, seed, class_names)
@@ -143,6 +163,35 @@ def _segmentation_dataset(
             split, _num_scenes(data, split), data.short_side, data.max_digits, transform, seed=seed
         )
     return SegmentationFolder(_root(data), split, transform, seed, layout=data.kind, class_names=class_names)
+
+
+def _detection_dataset(
+    split: Split,
+    data: DetectionData,
+    transform: ObjectTransform,
+    seed: int,
+    class_names: Sequence[str] | None,
+    with_masks: bool,
+) -> TaskDataset:
+    if data.kind == "scenes":
+        return SceneDetection(
+            split,
+            _num_scenes(data, split),
+            data.short_side,
+            data.max_digits,
+            transform,
+            seed=seed,
+            with_masks=with_masks,
+        )
+    return CocoDetection(
+        _root(data),
+        split,
+        transform,
+        seed,
+        with_masks=with_masks,
+        keep_empty=data.keep_empty,
+        class_names=class_names,
+    )
 
 
 def _root(data: DataSpec) -> str:

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mscsa.data.contract import Split, sample_index
+from mscsa.data.contract import Split, augmented_by, sample_index
 from mscsa.data.sampler import SampleKey
 from mscsa.data.scenes import CLASS_NAMES, digit_instances, render_scene
-from mscsa.data.segmentation_folder import collate_segmentation, transform_pair
+from mscsa.data.segmentation_folder import collate_segmentation
 from mscsa.data.segmentation_transforms import JointTransform
 
 SEGMENTATION_CLASSES = ("background", *CLASS_NAMES)
@@ -70,7 +70,8 @@ class SceneSegmentation(Dataset[tuple[Tensor, Tensor, int]]):
             index, seed=self.scene_seed, split=self.split, size=self.size, max_digits=self.max_digits
         )
         image = Image.fromarray(scene.image)
-        pixels, classes = transform_pair(image, scene.semantic, self.transform, self.seed, key)
+        with augmented_by(self.seed, key):
+            pixels, classes = self.transform(image, Image.fromarray(scene.semantic))
         return pixels, classes, index
 
     def collate(self, samples: Sequence[tuple[Tensor, Tensor, int]]) -> Any:

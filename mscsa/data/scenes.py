@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mscsa.data.contract import Split, Transform, sample_index, transform_for_key
+from mscsa.data.contract import Split, Transform, augmented_by, sample_index
 from mscsa.data.sampler import SampleKey
 from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
@@ -191,8 +191,8 @@ class SceneClassification(Dataset[tuple[Tensor, int, int]]):
         if not 0 <= index < self.num_scenes:
             raise IndexError(f"scene {index} of {self.num_scenes}")
         scene = render_scene(index, seed=self.scene_seed, split=self.split, size=self.image_size)
-        image = Image.fromarray(scene.image)
-        return transform_for_key(image, self.transform, self.seed, key), int(scene.labels[0]), index
+        with augmented_by(self.seed, key):
+            return self.transform(Image.fromarray(scene.image)), int(scene.labels[0]), index
 
 
 def _texture(rng: np.random.Generator, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,10 +14,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mscsa.data.contract import Split, sample_index
+from mscsa.data.contract import Split, augmented_by, sample_index
 from mscsa.data.images import EXTENSIONS, load_image
 from mscsa.data.sampler import SampleKey
-from mscsa.data.seeding import seeded
 from mscsa.data.segmentation_transforms import IGNORED, JointTransform
 from mscsa.errors import UserError
 
@@ -123,7 +122,8 @@ class SegmentationFolder(Dataset[tuple[Tensor, Tensor, int]]):
             check_labels(labels, image.size, len(self.class_names))
         except BadLabels as bad:
             raise UserError(f"{label_path}: {bad.what}; {bad.remedy}") from bad
-        pixels, classes = transform_pair(image, labels, self.transform, self.seed, key)
+        with augmented_by(self.seed, key):
+            pixels, classes = self.transform(image, Image.fromarray(labels))
         return pixels, classes, index
 
     def collate(self, samples: Sequence[tuple[Tensor, Tensor, int]]) -> Any:
@@ -137,19 +137,6 @@ def collate_segmentation(samples: Sequence[tuple[Tensor, Tensor, int]], split: S
         return default_collate(list(samples))
     images, labels, indices = zip(*samples, strict=True)
     return list(images), list(labels), torch.tensor(indices)
-
-
-def transform_pair(
-    image: Image.Image,
-    labels: NDArray[np.uint8],
-    transform: JointTransform,
-    seed: int,
-    key: SampleKey | int,
-) -> tuple[Tensor, Tensor]:
-    """Apply a transform whose randomness depends on the data set's seed and the sample's key alone."""
-    draw = (key.epoch, key.position) if isinstance(key, SampleKey) else (key,)
-    with seeded("augment", seed, *draw):
-        return transform(image, Image.fromarray(labels))
 
 
 def segmentation_classes(root: str | Path, layout: LabelLayout) -> list[str]:

@@ -74,6 +74,12 @@ class Detector(nn.Module):
         return self.get_submodule(self.body.rstrip("."))
 
     @property
+    def detections_per_img(self) -> int:
+        """Most objects that it gives for an image."""
+        net: Any = self.net
+        return int(getattr(net, "roi_heads", net).detections_per_img)
+
+    @property
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the head's parameters, which may learn at another rate."""
         names = [name for name, _ in self.named_parameters()]

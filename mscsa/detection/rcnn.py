@@ -25,7 +25,7 @@ from mscsa.detection.fpn import BatchImages, Norm, PyramidFPN, norm_layer
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 _BOX_SIDE, _MASK_SIDE = 7, 14
-_BOX_CHANNELS, _MASK_CHANNELS = 1024, 256
+_BOX_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def mask_rcnn(
         pyramid: Of `build_pyramid`; its parts are taken over.
         num_classes: K, without the background.
         cascade: Heads in a row, in place of the one (`CASCADE`).
-        fpn_channels: Channels of the FPN's maps.
+        fpn_channels: Channels of the FPN's maps and in the heads' convolutions.
         fpn_norm: Norm in the FPN.
         head_norm: Norm in the heads; with one, the box head has four convolutions before its linear layer.
         level_norm: A layer norm on each map of the pyramid.
@@ -103,7 +103,7 @@ def mask_rcnn(
         box_detections_per_img=detections_per_img,
         mask_roi_pool=_roi_pool(_MASK_SIDE, len(strides)),
         mask_head=_mask_head(fpn_channels, head_norm),
-        mask_predictor=MaskRCNNPredictor(_MASK_CHANNELS, _MASK_CHANNELS, num_classes + 1),
+        mask_predictor=MaskRCNNPredictor(fpn_channels, fpn_channels, num_classes + 1),
     )
     net.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
     if cascade:
@@ -122,7 +122,7 @@ def mask_rcnn(
                 detections_per_img=detections_per_img,
                 mask_roi_pool=_roi_pool(_MASK_SIDE, len(strides)),
                 mask_head=_mask_head(fpn_channels, head_norm),
-                mask_predictor=MaskRCNNPredictor(_MASK_CHANNELS, _MASK_CHANNELS, num_classes + 1),
+                mask_predictor=MaskRCNNPredictor(fpn_channels, fpn_channels, num_classes + 1),
             )
             for stage in cascade
         ]
@@ -154,6 +154,7 @@ class CascadeRoIHeads(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.loss_weights = tuple(loss_weights)
+        self.detections_per_img = stages[-1].detections_per_img
 
     def forward(
         self,
@@ -293,4 +294,4 @@ def _box_head(channels: int, norm: Norm) -> nn.Module:
 
 
 def _mask_head(channels: int, norm: Norm) -> nn.Module:
-    return MaskRCNNHeads(channels, (_MASK_CHANNELS,) * 4, 1, norm_layer=norm_layer(norm))
+    return MaskRCNNHeads(channels, (channels,) * 4, 1, norm_layer=norm_layer(norm))

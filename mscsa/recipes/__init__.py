@@ -12,16 +12,22 @@ from dataclasses import replace
 from mscsa.errors import UserError
 from mscsa.recipes.ablation import ABLATION
 from mscsa.recipes.ade20k import ADE20K
+from mscsa.recipes.coco import COCO
 from mscsa.recipes.finetune import FINETUNE, PREFIX, finetune_recipe
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
+from mscsa.recipes.small_detection import SMALL_DETECTION
 from mscsa.recipes.small_segmentation import SMALL_SEGMENTATION
 from mscsa.recipes.spec import ModelSpec, Recipe
 
 __all__ = ["RECIPES", "baseline_of", "get_recipe"]
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (*SMALL, *SMALL_SEGMENTATION, *FINETUNE, *IMAGENET, *ABLATION, *ADE20K)
+    recipe.name: recipe
+    for recipe in (
+        *(*SMALL, *SMALL_SEGMENTATION, *SMALL_DETECTION, *FINETUNE),
+        *(*IMAGENET, *ABLATION, *ADE20K, *COCO),
+    )
 }
 
 

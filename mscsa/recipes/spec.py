@@ -144,8 +144,8 @@ class DetectionData(DataSpec):
     """Images with objects: boxes, classes and, for instance segmentation, masks."""
 
     kind: Literal["scenes", "coco"]
-    """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT, where
-    SPLIT is train and val, or train2017 and val2017."""
+    """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT,
+    where SPLIT is train and val, or train2017 and val2017."""
     short_side: int = 800
     """Shorter side to which images are resized, in pixels; the side of a scene."""
     long_side: int = 1333
@@ -157,7 +157,7 @@ class DetectionData(DataSpec):
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """The shorter side and 1.6 times it, as far as the limit allows: 800x1280 as in the paper's Table 2."""
+        """The shorter side and 1.6 times it, as far as the limit allows; 800x1280 is the paper's Table 2."""
         return self.short_side, min(self.long_side, 8 * self.short_side // 5)
 
 
@@ -239,14 +239,14 @@ PARTS: dict[Task, tuple[type[DataSpec], type[AugmentSpec]]] = {
 class OptimSpec:
     """Optimiser and learning-rate schedule."""
 
-    optimizer: Literal["adamw", "sgd", "rmsproptf"] = "adamw"
-    """timm's name of the optimiser."""
+    optimizer: Literal["adamw", "sgd", "momentum", "rmsproptf"] = "adamw"
+    """timm's name of the optimiser; `sgd` has Nesterov's momentum, `momentum` the plain one."""
     lr: float = 1e-3
     """Learning rate after the warm-up."""
     weight_decay: float = 0.05
     """Weight decay; biases, norms and what the model names in `no_weight_decay` are spared."""
     momentum: float = 0.9
-    """Momentum of SGD and RMSprop."""
+    """Momentum of SGD (`sgd`, `momentum`) and RMSprop."""
     eps: float | None = None
     """Epsilon of the optimiser; null takes its own default."""
     betas: tuple[float, float] | None = None

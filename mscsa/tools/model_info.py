@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, Macs, MSCSAConfig, PyramidFusion, mscsa_macs
 from mscsa.attention.pooling import token_map_size
+from mscsa.detection import DETECTORS, Detector
+from mscsa.detection.cost import MASKS, PROPOSALS, run_fixed
 from mscsa.errors import UserError
-from mscsa.macs import count_parameters, run_and_count
+from mscsa.macs import count_macs, count_parameters, run_and_count
 from mscsa.tools.model_pair import ModelPair, build_pair
 from mscsa.tools.report import Table, percent_more
 
@@ -26,6 +28,12 @@ PART_NAMES = {
     "fusion": "fusion, 1x1 convolutions",
 }
 """Fields of `Macs` in words."""
+
+_TWO_STAGE = [name for name, kind in DETECTORS.items() if kind.has_masks]
+_PROPOSALS_NOTE = (
+    f"Box heads counted on {PROPOSALS} proposals, mask heads on {MASKS}, as MMDetection counts; what picks, "
+    "cuts out and pastes boxes is not counted."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +96,7 @@ def describe_model(
         name: timm name of a backbone, with `mscsa_` before it or not.
         size: (H, W) of the image; the model's default if None.
         dense: Take the pyramid form.
-        head: Take the pyramid form with this head for segmentation.
+        head: Take the pyramid form with this head for segmentation or detection.
         budget: As `mscsa.create_model`; it holds at `size`.
         fields: `MSCSAConfig` fields by name.
     Raises:
@@ -96,6 +104,8 @@ def describe_model(
     """
     with torch.device("meta"):
         pair = build_pair(name, dense=dense, head=head, budget=budget, size=size, fields=fields)
+    for model in (pair.baseline, pair.model):  # transformers makes a parameter elsewhere; see `count_macs`
+        model.to("meta").requires_grad_(False)
     return describe_pair(pair, size or pair.input_size)
 
 
@@ -133,6 +143,14 @@ def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
     )
 
 
+def count_model(model: nn.Module, size: tuple[int, int]) -> int:
+    """Count the multiply-adds of a model of any task at one image of (H, W) pixels.
+
+    A detector is counted on a fixed number of proposals (`run_fixed`), all others as `count_macs` does.
+    """
+    return count_macs(model, size, run=_run)
+
+
 def count_mscsa(model: nn.Module, size: tuple[int, int]) -> tuple[MSCSAConfig, Macs]:
     """Give the configuration of a model's MSCSA and its multiply-adds at one image of (H, W) pixels.
 
@@ -158,13 +176,15 @@ def cost_tables(info: ModelInfo) -> list[Table]:
             cost = (macs, info.mscsa_parameters.get(field.name, 0))
             rows.append(_cost_row(f"MSCSA: {PART_NAMES[field.name]}", cost, info))
     if info.head_macs:
-        rows.append(_cost_row(info.head or "classifier", (info.head_macs, info.head_parameters), info))
+        name = f"{info.head}: FPN and heads" if info.head in _TWO_STAGE else info.head or "classifier"
+        rows.append(_cost_row(name, (info.head_macs, info.head_parameters), info))
     rows.append(_cost_row("whole model", (info.macs, info.parameters), info))
     height, width = info.input_size
     parts = Table(
         title=f"Parts of {info.name}{_form(info)}, one image of {height}x{width} px",
         columns=("part", "parameters (M)", "GMACs", "share of MACs"),
         rows=rows,
+        notes=(_PROPOSALS_NOTE,) if info.head in _TWO_STAGE else (),
     )
     return [parts, _against_backbone(info)]
 
@@ -261,8 +281,12 @@ def _head_cost(pair: ModelPair, macs: int, size: tuple[int, int]) -> tuple[int, 
     """Count MACs and parameters of the classifier, or of what stands on the pyramid."""
     model = pair.model
     if pair.head is not None:
-        pyramid_macs, _ = _count(model.backbone, None, size)
-        return macs - pyramid_macs, count_parameters(model) - count_parameters(model.backbone)
+        is_detector = isinstance(model, Detector)
+        pyramid = model.pyramid if is_detector else model.backbone
+        divisor = model.net.transform.size_divisible if is_detector else model.size_divisor
+        padded = (size[0] + -size[0] % divisor, size[1] + -size[1] % divisor)  # what the pyramid sees
+        pyramid_macs, _ = _count(pyramid, None, padded)
+        return macs - pyramid_macs, count_parameters(model) - count_parameters(pyramid)
     if pair.is_dense:
         return 0, 0
     classifier = model.get_classifier()
@@ -303,6 +327,13 @@ def _parameters_by_part(attention: MSCSA, fusion: PyramidFusion | None) -> dict[
     return counts
 
 
+def _run(model: Any, images: Tensor) -> None:
+    if isinstance(model, Detector):
+        run_fixed(model, images)
+    else:
+        model(images)
+
+
 def _closed_form(attention: MSCSA, sizes: list[tuple[int, int]], fused: tuple[int, ...]) -> Macs:
     return mscsa_macs(attention.channels, attention.strides, sizes, attention.config, fused)
 
@@ -336,7 +367,7 @@ def _count(
     model.eval()
     image = torch.empty(1, 3, *size, device="meta")
     try:
-        macs = run_and_count(lambda: model(image))[1]
+        macs = run_and_count(lambda: _run(model, image))[1]
     except (AssertionError, RuntimeError) as error:  # without data or device, only the size can be wrong
         reason, (height, width) = " ".join(str(error).split())[:200], size
         raise UserError(

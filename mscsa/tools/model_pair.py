@@ -12,12 +12,15 @@ from torch import nn
 import mscsa
 from mscsa.backbones.presets import REGISTERED
 from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
+from mscsa.detection import DETECTORS, build_detector
 from mscsa.errors import UserError
 from mscsa.pyramid import PREFIX, BackbonePyramid
-from mscsa.segmentation import build_segmenter
+from mscsa.segmentation import SEGMENTERS, build_segmenter
 
 SEGMENTATION_CLASSES = 150
 """Classes of ADE20K."""
+DETECTION_CLASSES = 80
+"""Classes of COCO."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +54,18 @@ def build_pair(
     size: tuple[int, int] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> ModelPair:
-    """Build `name` with and without MSCSA, with random weights and the classes of ImageNet or ADE20K.
+    """Build `name` with and without MSCSA, with random weights and the classes of ImageNet, ADE20K or COCO.
 
     Args:
         name: timm name of a backbone, with `mscsa_` before it or not; both give the same pair.
         dense: Build the pyramid forms.
-        head: Build the pyramid forms with this head for segmentation on them.
+        head: Build segmenters or detectors of this name on the pyramid forms.
         budget: Share of the backbone's MACs that MSCSA may cost; as `mscsa.create_model`.
         size: (H, W) in pixels at which the budget holds.
         fields: `MSCSAConfig` fields by name.
     Raises:
-        UserError: If there is no such backbone, it has no pyramid, or nothing fits the budget; or if both
-            `dense` and `head` are given.
+        UserError: If there is no such backbone or head, the backbone has no pyramid, or nothing fits the
+            budget; or if both `dense` and `head` are given.
     """
     baseline_name = name.removeprefix(PREFIX)
     check_model_name(baseline_name)
@@ -74,11 +77,9 @@ def build_pair(
             )
         return ModelPair(
             baseline_name=baseline_name,
-            baseline=build_segmenter(head, baseline_name, SEGMENTATION_CLASSES),
+            baseline=_build_with_head(head, baseline_name),
             name=registered,
-            model=build_segmenter(
-                head, registered, SEGMENTATION_CLASSES, budget=budget, budget_size=size, fields=fields
-            ),
+            model=_build_with_head(head, registered, budget=budget, budget_size=size, fields=fields),
             is_dense=True,
             head=head,
         )
@@ -107,6 +108,14 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"size {text!r} is not a size: give 224, or HEIGHTxWIDTH such as 800x1280")
     return int(parts[0]), int(parts[-1])
+
+
+def _build_with_head(head: str, backbone: str, **options: Any) -> nn.Module:
+    if head in DETECTORS:
+        return build_detector(head, backbone, DETECTION_CLASSES, **options)
+    if head in SEGMENTERS:
+        return build_segmenter(head, backbone, SEGMENTATION_CLASSES, **options)
+    raise UserError(f"no head is called {head!r}: give one of {', '.join((*SEGMENTERS, *DETECTORS))}")
 
 
 def _build_baseline(name: str, *, dense: bool) -> nn.Module:

@@ -35,8 +35,8 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterPair:
-    """Two rows of Table 3: a segmenter without and with MSCSA, ADE20K, 512x512."""
+class HeadPair:
+    """Two rows of Table 2 or 3: a detector (COCO, 800x1280) or segmenter (ADE20K, 512x512)."""
 
     printed: str
     """Name as printed."""
@@ -63,6 +63,8 @@ class Configuration:
     mlp_ratio: float
 
 
+_SWIN_T = "swin_tiny_patch4_window7_224"
+
 TABLE_1 = (
     Component(name="CSA", gmacs=0.049, percent=2.1),
     Component(name="FFN", gmacs=0.081, percent=3.5),
@@ -79,19 +81,33 @@ TABLE_6 = (
     Pair(printed="PVTv2-B1", backbone="pvt_v2_b1", gmacs=(2.1, 2.3)),
     Pair(printed="P2T-Tiny", backbone="p2t_tiny", gmacs=(1.8, 2.0)),
     Pair(printed="Shunted-T", backbone="shunted_tiny", gmacs=(2.1, 2.3)),
-    Pair(printed="Swin-T", backbone="swin_tiny_patch4_window7_224", gmacs=(4.4, 5.0)),
+    Pair(printed="Swin-T", backbone=_SWIN_T, gmacs=(4.4, 5.0)),
     Pair(printed="ConvNeXt-T", backbone="convnext_tiny", gmacs=(4.5, 5.1)),
 )
 
+TABLE_2 = (
+    HeadPair(printed="CoaT Tiny", head="mask_rcnn", backbone="coat_tiny", gmacs=(260, 237)),
+    HeadPair(printed="CoaT Small", head="mask_rcnn", backbone="coat_small", gmacs=(428, 318)),
+    HeadPair(printed="ResNet-50", head="mask_rcnn", backbone="resnet50", gmacs=(260, 271)),
+    HeadPair(printed="PVTv2-B0", head="mask_rcnn", backbone="pvt_v2_b0", gmacs=(196, 199)),
+    HeadPair(printed="PVTv2-B1", head="mask_rcnn", backbone="pvt_v2_b1", gmacs=(244, 250)),
+    HeadPair(printed="PVTv2-B2", head="mask_rcnn", backbone="pvt_v2_b2", gmacs=(309, 322)),
+    HeadPair(printed="P2T-Tiny", head="mask_rcnn", backbone="p2t_tiny", gmacs=(225, 232)),
+    HeadPair(printed="Swin-T", head="mask_rcnn", backbone=_SWIN_T, gmacs=(267, 284)),
+    HeadPair(printed="ConvNeXt-T", head="mask_rcnn", backbone="convnext_tiny", gmacs=(262, 279)),
+    HeadPair(printed="ResNet-50", head="cascade_mask_rcnn", backbone="resnet50", gmacs=(394, 405)),
+    HeadPair(printed="ResNet-50", head="retinanet", backbone="resnet50", gmacs=(239, 253)),
+    HeadPair(printed="ResNet-50", head="deformable_detr", backbone="resnet50", gmacs=(173, 185)),
+)
 
 TABLE_3 = (
-    SegmenterPair(
+    HeadPair(
         printed="TopFormer-T", head="topformer_head", backbone="topformer_tiny", gmacs=(0.55, 0.55)
     ),
-    SegmenterPair(printed="TopFormer-B", head="topformer_head", backbone="topformer_base", gmacs=(1.8, 1.8)),
-    SegmenterPair(printed="PVTv2-B0", head="semantic_fpn", backbone="pvt_v2_b0", gmacs=(25, 26)),
-    SegmenterPair(printed="PVTv2-B1", head="semantic_fpn", backbone="pvt_v2_b1", gmacs=(34, 36)),
-    SegmenterPair(printed="PVTv2-B2", head="semantic_fpn", backbone="pvt_v2_b2", gmacs=(46, 49)),
+    HeadPair(printed="TopFormer-B", head="topformer_head", backbone="topformer_base", gmacs=(1.8, 1.8)),
+    HeadPair(printed="PVTv2-B0", head="semantic_fpn", backbone="pvt_v2_b0", gmacs=(25, 26)),
+    HeadPair(printed="PVTv2-B1", head="semantic_fpn", backbone="pvt_v2_b1", gmacs=(34, 36)),
+    HeadPair(printed="PVTv2-B2", head="semantic_fpn", backbone="pvt_v2_b2", gmacs=(46, 49)),
 )
 
 
@@ -131,6 +147,6 @@ TABLE_7 = (
     _row("PVTv2-B2", "pvt_v2_b2", (32, 32), 1, 1, 8, 35, 2),
     _row("P2T-Tiny", "p2t_tiny", (32, 32), 0.75, 1, 8, 36, 2),
     _row("Shunted-T", "shunted_tiny", (32, 32), 0.625, 1, 8, 30, 2),
-    _row("Swin-T", "swin_tiny_patch4_window7_224", (32, 32), 0.75, 1, 12, 28, 2),
+    _row("Swin-T", _SWIN_T, (32, 32), 0.75, 1, 12, 28, 2),
     _row("ConvNeXt-T", "convnext_tiny", (32, 32), 0.75, 1, 12, 28, 2),
 )

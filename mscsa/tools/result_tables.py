@@ -7,12 +7,13 @@ from typing import Any
 
 from mscsa.data import Problem
 from mscsa.errors import UserError
-from mscsa.evaluation import Evaluation, Prediction
+from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores, Prediction
 from mscsa.evaluation.miou import SegmentationScores
 from mscsa.evaluation.scores import format_score
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.evaluation.weights_file import ModelInfo
-from mscsa.recipes.spec import SegmentationData
+from mscsa.recipes.spec import DetectionData, SegmentationData
+from mscsa.tools.detection_picture import WrittenDetections
 from mscsa.tools.report import Table
 from mscsa.tools.saliency_picture import WrittenSaliency
 from mscsa.tools.segmentation_picture import WrittenSegmentation
@@ -32,23 +33,28 @@ def scores_table(checkpoint: str, result: Evaluation) -> Table:
 def class_table(result: Evaluation) -> list[Table]:
     """Lay out scores by class, where the task has them."""
     scores = result.scores
-    if not isinstance(scores, SegmentationScores):
+    if isinstance(scores, SegmentationScores):
+        columns = {"IoU (%)": scores.class_iou, "accuracy (%)": scores.class_accuracy}
+        note = "A dash: the class is neither in the images nor predicted, and not in the mean."
+    elif isinstance(scores, DetectionScores):
+        columns = {"box AP (%)": scores.class_ap}
+        if isinstance(scores, InstanceScores):
+            columns["mask AP (%)"] = scores.class_mask_ap
+        note = "A dash: the images have no object of the class, and it is not in the mean."
+    else:
         return []
-    by_class = zip(result.class_names, scores.class_iou, scores.class_accuracy, strict=True)
+    by_class = zip(result.class_names, *columns.values(), strict=True)
     return [
         Table(
             title="By class",
-            columns=("class", "IoU (%)", "accuracy (%)"),
-            rows=[
-                (name, format_score(iou, "%"), format_score(accuracy, "%"))
-                for name, iou, accuracy in by_class
-            ],
-            notes=("A dash: the class is neither in the images nor predicted, and not in the mean.",),
+            columns=("class", *columns),
+            rows=[(name, *(format_score(value, "%") for value in values)) for name, *values in by_class],
+            notes=(note,),
         )
     ]
 
 
-def inference_options(
+def evaluation_options(
     info: ModelInfo,
     *,
     window: str,
@@ -56,32 +62,66 @@ def inference_options(
     stride: int | None,
     scales: Sequence[float],
     flip: bool,
+    results: str | None,
 ) -> dict[str, Any]:
-    """Turn the options of `mscsa eval` for segmentation into those of `evaluate`.
+    """Turn the options of `mscsa eval` for single tasks into those of `evaluate`.
 
     Raises:
         UserError: If one is given and the model is for another task.
     """
-    if not isinstance(info.data, SegmentationData):
+    is_segmenter, is_detector = (isinstance(info.data, kind) for kind in (SegmentationData, DetectionData))
+    if results is not None and not is_detector:
+        raise UserError(f"the model is for {info.model.task}: leave --results out, which is for detection")
+    if not is_segmenter:
         if window != "whole" or crop or stride or flip or tuple(scales) != (1.0,):
             raise UserError(
                 f"the model is for {info.model.task}: leave --window, --crop, --stride, --scales and --flip "
                 "out, which are for segmentation"
             )
-        return {}
+        return {} if results is None else {"results": results}
+    return {"inference": _inference(info, window, crop, stride, scales, flip)}
+
+
+def _inference(
+    info: ModelInfo,
+    window: str,
+    crop: int | None,
+    stride: int | None,
+    scales: Sequence[float],
+    flip: bool,
+) -> SegmentationInference:
+    assert isinstance(info.data, SegmentationData)
     if window == "whole" and (crop or stride):
         raise UserError(
             "--crop and --stride are of the sliding window: give --window slide, or leave them out"
         )
     side = crop or info.data.image_size
-    inference = SegmentationInference(
+    return SegmentationInference(
         window=window,  # type: ignore[arg-type]
         crop=side,
         stride=stride or max(1, 2 * side // 3),
         scales=tuple(scales),
         flip=flip,
     )
-    return {"inference": inference}
+
+
+def detections_table(detected: Sequence[WrittenDetections]) -> Table:
+    """Lay out what was drawn for each image, and its most frequent classes."""
+    return Table(
+        title="Detections",
+        columns=("image", "picture", "objects", "classes"),
+        rows=[
+            (
+                each.path,
+                each.picture,
+                str(each.num_drawn),
+                ", ".join(f"{count} x {name}" for name, count in each.counts[:3]),
+            )
+            for each in detected
+            if each.error is None
+        ],
+        num_text_columns=4,
+    )
 
 
 def segmentations_table(segmentations: Sequence[WrittenSegmentation]) -> Table:
@@ -135,9 +175,9 @@ def predictions_table(predictions: Sequence[Prediction]) -> Table:
 
 
 def problems_table(root: str, problems: Sequence[Problem]) -> Table:
-    """Lay out the problems of an image folder."""
+    """Lay out the problems of a data set."""
     return Table(
-        title=f"{len(problems)} problems in {root}",
+        title=f"{sum(problem.count for problem in problems):,} problems in {root}",
         columns=("path", "problem", "what to do"),
         rows=[(problem.path, problem.what, problem.remedy) for problem in problems],
         num_text_columns=3,

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscsa.detection import Detector
+from mscsa.detection.cost import fix_workload
 from mscsa.errors import UserError
 
 Mode = Literal["inference", "training"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+_GRID = (4, 8)
+"""Rows and columns of objects in a made image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +30,11 @@ class StepOptions:
     device: str = "cpu"
     """torch's name of the device."""
     dtype: Dtype = "float32"
-    """Of weights and images in inference; a training step autocasts to it."""
+    """Of weights and images in inference; a training step and a detector autocast to it."""
     channels_last: bool = False
     """Memory layout of images and convolutions; else contiguous."""
+    grad_checkpointing: bool = False
+    """Whether a training step computes the backbone's activations again in the backward pass."""
 
 
 def build_step(
@@ -34,34 +43,47 @@ def build_step(
     """Put `model` in place for `mode` and give a function that runs one step of it.
 
     A training step is forward, loss, backward and AdamW (cross-entropy, for each pixel in a segmenter; the
-    mean of the maps for a pyramid). The model's dtype and mode change.
+    mean of the maps for a pyramid; all losses of a detector, with the same 32 objects in each image). A
+    detector runs whole, from a list of images to boxes and pasted masks, with as many proposals and
+    detections as it is built for, whatever its weights (`fix_workload`): two detectors then do the same
+    work behind their backbones. The model's dtype, mode and gradient checkpointing change, and what a
+    detector finds.
 
     Args:
         batch_size: Images per step.
         size: (H, W) in pixels.
+    Raises:
+        ValueError: If checkpointing is asked of a model that has none.
     """
+    is_detector = isinstance(model, Detector)
     dtype: torch.dtype = getattr(torch, options.dtype)
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    weights = dtype if mode == "inference" else torch.float32
+    weights = dtype if mode == "inference" and not is_detector else torch.float32
     model.to(device=options.device, dtype=weights, memory_format=layout)  # type: ignore[call-overload]
-    images = torch.randn(batch_size, 3, *size, device=options.device, dtype=weights)
+    if options.grad_checkpointing:
+        model.set_grad_checkpointing()  # type: ignore[operator]
+    draw = torch.rand if is_detector else torch.randn  # detectors normalise by themselves
+    images = draw(batch_size, 3, *size, device=options.device, dtype=weights)
     images = images.contiguous(memory_format=layout)
+    autocast = partial(torch.autocast, images.device.type, dtype=dtype, enabled=dtype != weights)
+    if isinstance(model, Detector):
+        fix_workload(model, math.prod(_GRID))
     if mode == "inference":
         model.eval()
 
         def infer() -> None:
-            with torch.inference_mode():
-                model(images)
+            with torch.inference_mode(), autocast():
+                model(list(images) if is_detector else images)
 
         return infer
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=options.device)
+    loss_of = _loss_function(model, images)
 
     def train() -> None:
         optimizer.zero_grad()
-        with torch.autocast(images.device.type, dtype=dtype, enabled=options.dtype != "float32"):
-            loss = _loss(model(images), labels)
+        with autocast():
+            loss = loss_of()
         loss.backward()
         optimizer.step()
 
@@ -79,6 +101,28 @@ def choose_device(device: str) -> str:
     if device == "gpu" and not torch.cuda.is_available():
         raise UserError("device gpu was asked for, but torch sees none: give cpu or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _loss_function(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
+    if isinstance(model, Detector):
+        targets = [_objects(images, model.num_classes)] * len(images)
+        return lambda: torch.stack(list(model(list(images), targets).values())).sum()
+    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    return lambda: _loss(model(images), labels)
+
+
+def _objects(images: Tensor, num_classes: int) -> dict[str, Tensor]:
+    """Make the target of one of these images: a grid of boxes, each filled by its mask."""
+    (height, width), (rows, columns) = images.shape[-2:], _GRID
+    cells = torch.arange(rows * columns)
+    left = cells % columns * (width / columns)
+    top = cells.div(columns, rounding_mode="floor") * (height / rows)
+    boxes = torch.stack([left, top, left + 0.7 * width / columns, top + 0.7 * height / rows], dim=1)
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    x1, y1, x2, y2 = (side[:, None, None] for side in boxes.unbind(dim=1))
+    masks = ((x >= x1) & (x < x2) & (y >= y1) & (y < y2)).to(torch.uint8)
+    target = {"boxes": boxes, "labels": 1 + cells % num_classes, "masks": masks}
+    return {name: value.to(images.device) for name, value in target.items()}
 
 
 def _loss(output: Any, labels: Tensor) -> Tensor:

@@ -164,7 +164,8 @@ class Evaluate(pl.Callback):
         return True
 
     def _log(self, trainer: pl.Trainer, scores: Scores, epoch: float, step: int) -> None:
-        values = {VAL + name: getattr(scores, name) for name in score_names(type(scores))}
+        found = {VAL + name: getattr(scores, name) for name in score_names(type(scores))}
+        values = {name: value for name, value in found.items() if value is not None}
         for each in trainer.loggers:
             each.log_metrics({"epoch": epoch, **values}, step)
         if trainer.is_global_zero:

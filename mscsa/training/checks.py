@@ -6,7 +6,7 @@ import torch
 
 from mscsa.data.scenes import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
-from mscsa.recipes.spec import PARTS, ClassificationAugment, Recipe
+from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionData, Recipe
 
 _SIZES = ("image_size", "short_side", "long_side", "max_digits")
 
@@ -44,6 +44,11 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
             raise UserError(f"{name} {count} is not possible; give 1 or more")
     if data.workers < 0:
         raise UserError(f"data.workers {data.workers} is not possible; give 0 or more")
+    if isinstance(data, DetectionData) and data.short_side > data.long_side:
+        raise UserError(
+            f"data.short_side {data.short_side} is more than data.long_side {data.long_side}: give a "
+            "long_side of at least that"
+        )
     if data.kind == "scenes" and min(data.input_size) < SMALLEST_SCENE:
         raise UserError(
             f"scenes of {min(data.input_size)} px are too small; give {SMALLEST_SCENE} px or more"

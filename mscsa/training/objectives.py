@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
@@ -63,11 +64,20 @@ class SegmentationObjective:
         return Outcome(total / counted, images, logits)
 
 
+class DetectionObjective:
+    """The sum of a detector's own losses."""
+
+    def __call__(self, forward: Callable[..., Any], images: Images, targets: Any) -> Outcome:
+        """Find objects in images (3, H, W) with their boxes, labels and masks."""
+        losses = forward(images, targets)
+        return Outcome(torch.stack([loss.float() for loss in losses.values()]).sum(), images)
+
+
 def build_objective(recipe: Recipe, num_classes: int) -> Objective:
     """Build what the recipe's task minimises."""
     if isinstance(recipe.augment, ClassificationAugment):
         return ClassificationObjective(recipe.augment, num_classes)
-    return SegmentationObjective()
+    return SegmentationObjective() if recipe.model.task == "segmentation" else DetectionObjective()
 
 
 def build_mixup(augment: ClassificationAugment, num_classes: int) -> Mixup | None:

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from mscsa.checkpoints import write_text
-from mscsa.data import build_datasets, class_names_of, derive_seed
+from mscsa.data import TaskDataset, build_datasets, class_names_of, derive_seed
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.models import build_model, check_input_size, resolved_spec
@@ -55,7 +55,7 @@ class RunResult:
     """Name of the recipe."""
     seed: int
     metric: str
-    """Name of the main score: `top1` or `miou`."""
+    """Name of the main score: `top1`, `miou` or `ap`."""
     scores: dict[str, Any]
     """Last evaluation on the validation set, the fields of the task's scores."""
     best_score: float
@@ -135,14 +135,22 @@ def _build_session(
     num_classes = len(class_names_of(recipe.data))
     model = _build_model(recipe, num_classes, is_resumed=saved is not None)
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
-    sets = build_datasets(recipe.data, recipe.augment, model_cfg, recipe.run.seed)
+    sets = build_datasets(
+        recipe.data,
+        recipe.augment,
+        model_cfg,
+        recipe.run.seed,
+        with_masks=recipe.model.task == "instance_segmentation",
+    )
     data = RunData(recipe, *sets)
     if data.steps_per_epoch == 0:
         raise UserError(
             f"the training set has {len(sets[0])} images, fewer than data.batch_size "
             f"{recipe.data.batch_size}; lower it to at most that"
         )
-    info = _describe(recipe, model, model_cfg, sets[0].class_names)
+    info = _describe(recipe, model, model_cfg, sets[0])
+    if info.category_ids and saved is None:
+        logger.info("category id -> label: %s", describe_categories(info))
     objective = build_objective(recipe, num_classes)
     module = TrainingModule(model, recipe, objective, steps_per_epoch=data.steps_per_epoch)
     world_size = recipe.run.devices * recipe.run.num_nodes
@@ -219,19 +227,26 @@ def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Mo
     return model
 
 
-def _describe(
-    recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], class_names: list[str]
-) -> ModelInfo:
+def _describe(recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], dataset: TaskDataset) -> ModelInfo:
     return ModelInfo(
         model=resolved_spec(recipe.model, model),
         data=recipe.data,
-        class_names=tuple(class_names),
+        class_names=tuple(dataset.class_names),
+        category_ids=tuple(getattr(dataset, "category_ids", ())),
         input={key: model_cfg[key] for key in INPUT_FIELDS if key in model_cfg},
         provenance={
             "recipe": asdict(recipe),
             "versions": run_folder.package_versions(),
             "git_commit": run_folder.git_commit(),
         },
+    )
+
+
+def describe_categories(info: ModelInfo) -> str:
+    """Say which label each of COCO's category ids has become."""
+    return ", ".join(
+        f"{category_id} -> {i + 1} {name}"
+        for i, (category_id, name) in enumerate(zip(info.category_ids, info.class_names, strict=True))
     )
 
 

@@ -1,0 +1,355 @@
+"""COCO's AP: equal to pycocotools, each image once, and right on cases worked out by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor, nn
+
+from mscsa.data.coco_masks import decode_segmentation, encode_masks
+from mscsa.data.sampler import EvalSampler
+from mscsa.errors import UserError
+from mscsa.evaluation import Detections, DetectionScores, InstanceScores, find_objects, measure_detection
+from mscsa.evaluation.coco_ap import coco_results, score_results
+
+NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+CATEGORY_IDS = (3, 1, 8)
+"""Not in order: labels 1, 2, 3."""
+SIZE = (120, 160)
+
+
+class Truth:
+    """What `measure_detection` asks of a data set."""
+
+    class_names = ["a", "b", "c"]
+    category_ids = list(CATEGORY_IDS)
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+
+    def ground_truth(self) -> dict[str, Any]:
+        return self.content
+
+
+def make_case(seed: int, *, crowds: bool = True, ties: bool = True) -> tuple[dict[str, Any], list[Any]]:
+    """Objects of all sizes, crowds, images without objects and without detections, equal scores."""
+    rng = np.random.default_rng(seed)
+    images = [{"id": 50 + 2 * i, "height": SIZE[0], "width": SIZE[1], "file_name": ""} for i in range(12)]
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for i, image in enumerate(images):
+        if i == 3:
+            continue  # neither objects nor detections
+        for _ in range(int(rng.integers(1, 6)) if i != 5 else 0):
+            box = random_box(rng)
+            mask = ellipse(box)
+            is_crowd = crowds and rng.random() < 0.15
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image["id"],
+                    "category_id": int(rng.choice(CATEGORY_IDS[:2])),
+                    "bbox": box,
+                    "area": int(mask.sum()),
+                    "iscrowd": int(is_crowd),
+                    "segmentation": encode_masks(mask[None])[0],
+                }
+            )
+        if i == 7:
+            continue  # no detections
+        own = [each for each in annotations if each["image_id"] == image["id"]]
+        for annotation in own + own[:2]:
+            moved = (np.array(annotation["bbox"]) + rng.normal(0, 2.5, 4)).clip(1, None).tolist()
+            results.append(result(image["id"], annotation["category_id"], moved, rng.random()))
+        for _ in range(int(rng.integers(0, 5))):
+            results.append(result(image["id"], int(rng.choice(CATEGORY_IDS)), random_box(rng), rng.random()))
+    if ties:
+        for each in results:
+            each["score"] = round(each["score"], 1)
+    categories = [{"id": each, "name": str(each)} for each in sorted(CATEGORY_IDS)]
+    return {"images": images, "annotations": annotations, "categories": categories}, results
+
+
+def random_box(rng: np.random.Generator) -> list[float]:
+    width, height = np.exp(rng.uniform(np.log(6), np.log(110), 2))
+    return [
+        float(each) for each in (rng.uniform(0, 160 - width), rng.uniform(0, 120 - height), width, height)
+    ]
+
+
+def ellipse(box: Sequence[float]) -> np.ndarray:
+    x, y, width, height = box
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    return ((columns - x - width / 2) * 2 / width) ** 2 + ((rows - y - height / 2) * 2 / height) ** 2 <= 1
+
+
+def result(image_id: int, category_id: int, box: list[float], score: float) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": box,
+        "score": float(score),
+        "segmentation": encode_masks(ellipse(box)[None])[0],
+    }
+
+
+def by_pycocotools(truth: dict[str, Any], results: list[Any], kind: str, limit: int = 100) -> list[float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference = COCO()
+        reference.dataset = json.loads(json.dumps(truth)) | {"info": {}}
+        reference.createIndex()
+        kept = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
+        found = reference.loadRes([{key: each[key] for key in kept} for each in results])
+        evaluation = COCOeval(reference, found, kind)
+        evaluation.params.maxDets = [1, 10, limit]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        if limit == 100:
+            evaluation.summarize()
+            return list(evaluation.stats[:6])
+        precision = evaluation.eval["precision"][..., -1]
+        return [float(precision[precision > -1].mean()) if i == 0 else np.nan for i in range(6)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equal_to_pycocotools(seed: int) -> None:
+    truth, results = make_case(seed)
+    image_ids = [each["id"] for each in truth["images"]]
+    scores = score_results(truth, results, Truth(truth), image_ids, 100, True)  # type: ignore[arg-type]
+    assert isinstance(scores, InstanceScores)
+    for prefix, kind in (("", "bbox"), ("mask_", "segm")):
+        for name, expected in zip(NAMES, by_pycocotools(truth, results, kind), strict=True):
+            found = getattr(scores, prefix + name)
+            assert (-1 if found is None else found / 100) == pytest.approx(expected, abs=1e-6), name
+    known = [each for each in scores.class_ap if each is not None]
+    assert scores.ap == pytest.approx(np.mean(known))
+    assert scores.class_ap[2] is None  # category 8 has no object
+    assert scores.num_samples == 12
+
+
+@pytest.mark.parametrize("limit", [100, 300])
+def test_more_than_a_hundred_objects(limit: int) -> None:
+    """With the detector's own limit above COCO's 100, all of them count."""
+    rng = np.random.default_rng(1)
+    grid = [[4.0 + 10 * (i % 15), 3.0 + 10 * (i // 15), 7.0, 7.0] for i in range(150)]
+    annotations = [
+        {"id": i + 1, "image_id": 1, "category_id": 3, "bbox": box, "area": 49, "iscrowd": 0}
+        for i, box in enumerate(grid)
+    ]
+    truth = {
+        "images": [{"id": 1, "height": 120, "width": 160}],
+        "annotations": annotations,
+        "categories": [{"id": each, "name": str(each)} for each in sorted(CATEGORY_IDS)],
+    }
+    results = [{"image_id": 1, "category_id": 3, "bbox": box, "score": float(rng.random())} for box in grid]
+    scores = score_results(truth, results, Truth(truth), [1], limit, False)  # type: ignore[arg-type]
+    assert scores.ap / 100 == pytest.approx(by_pycocotools_boxes(truth, results, limit), abs=1e-6)
+    assert (scores.ap > 99.9) == (limit > 150)
+
+
+def by_pycocotools_boxes(truth: dict[str, Any], results: list[Any], limit: int) -> float:
+    return by_pycocotools(truth, results, "bbox", limit)[0]
+
+
+def test_nothing_found_and_nothing_there() -> None:
+    truth, _ = make_case(0)
+    scores = score_results(truth, [], Truth(truth), [50, 52], 100, True)  # type: ignore[arg-type]
+    assert (scores.ap, scores.ap50, scores.num_samples) == (0.0, 0.0, 2)
+    empty = {**truth, "annotations": []}
+    with pytest.raises(ValueError, match="no image of the validation set has an object"):
+        score_results(empty, [], Truth(empty), [50], 100, False)  # type: ignore[arg-type]
+
+
+class Recalls(nn.Module):
+    """A detector that gives what it is told, for images that hold their own number."""
+
+    def __init__(self, found: dict[int, Detections], with_masks: bool, factor: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.found = found
+        self.with_masks = with_masks
+        self.factor = factor
+        self.detections_per_img = 100
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        assert not self.training
+        answers = []
+        for image in images:
+            each = self.found[int(image[0, 0, 0])]
+            answer = {
+                "boxes": torch.from_numpy(each.boxes) * self.factor,
+                "labels": torch.from_numpy(each.labels),
+                "scores": torch.from_numpy(each.scores),
+            }
+            if self.with_masks and each.masks is not None:
+                masks = torch.from_numpy(each.masks).float().repeat_interleave(self.factor, 1)
+                answer["masks"] = masks.repeat_interleave(self.factor, 2)[:, None]
+            answers.append(answer)
+        return answers
+
+
+def recalled(truth: dict[str, Any], results: list[Any]) -> dict[int, Detections]:
+    label_of = {category_id: i + 1 for i, category_id in enumerate(CATEGORY_IDS)}
+    found = {}
+    for image in truth["images"]:
+        own = sorted((r for r in results if r["image_id"] == image["id"]), key=lambda r: -r["score"])
+        boxes = np.array([each["bbox"] for each in own], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        masks = [decode_segmentation(each["segmentation"], SIZE) for each in own]
+        found[image["id"]] = Detections(
+            boxes=boxes,
+            labels=np.array([label_of[each["category_id"]] for each in own], np.int64),
+            scores=np.array([each["score"] for each in own], np.float32),
+            masks=np.array(masks, bool).reshape(-1, *SIZE),
+        )
+    return found
+
+
+def batches(truth: dict[str, Any], factor: int, rank: int = 0, world_size: int = 1) -> list[Any]:
+    images = truth["images"]
+    chosen = [images[i] for i in EvalSampler(len(images), rank, world_size)]
+    size = (factor * SIZE[0], factor * SIZE[1])
+    return [
+        (
+            [torch.full((3, *size), float(each["id"])) for each in chosen[first : first + 2]],
+            [{"image_id": each["id"], "size": SIZE} for each in chosen[first : first + 2]],
+            torch.zeros(2),
+        )
+        for first in range(0, len(chosen), 2)
+    ]
+
+
+def test_detections_are_scored_in_the_images_own_pixels(tmp_path: Path) -> None:
+    """The model sees images of twice the size; what it finds there is brought back, and written."""
+    truth, results = make_case(2, ties=False)
+    model = Recalls(recalled(truth, results), True, 2).train()
+    file = tmp_path / "results.json"
+    scores = measure_detection(
+        model,
+        batches(truth, 2),
+        dataset=Truth(truth),  # type: ignore[arg-type]
+        device=torch.device("cpu"),
+        with_masks=True,
+        results=file,
+    )
+    assert model.training
+    assert isinstance(scores, InstanceScores)
+    written = json.loads(file.read_text())
+    assert len(written) == len(results)
+    for prefix, kind in (("", "bbox"), ("mask_", "segm")):
+        for name, expected in zip(NAMES, by_pycocotools(truth, written, kind), strict=True):
+            found = getattr(scores, prefix + name)
+            assert (-1 if found is None else found / 100) == pytest.approx(expected, abs=1e-6)
+        # float32 boxes and masks apart from the raw ones by nothing that counts
+        assert getattr(scores, prefix + "ap") == pytest.approx(
+            100 * by_pycocotools(truth, results, kind)[0], abs=0.01
+        )
+
+
+def test_boxes_are_written_as_coco_does() -> None:
+    found = Detections(
+        boxes=np.array([[1, 2, 4, 8]], np.float32), labels=np.array([2]), scores=np.array([0.5], np.float32)
+    )
+    assert coco_results(9, found, CATEGORY_IDS) == [
+        {"image_id": 9, "category_id": 1, "bbox": [1.0, 2.0, 3.0, 6.0], "score": 0.5}
+    ]
+
+
+def test_an_empty_answer_has_shapes() -> None:
+    nothing = Detections(
+        boxes=np.zeros((0, 4), np.float32),
+        labels=np.zeros(0, np.int64),
+        scores=np.zeros(0, np.float32),
+        masks=np.zeros((0, *SIZE), bool),
+    )
+    model = Recalls({1: nothing}, True, 2).eval()
+    (found,) = find_objects(model, [torch.ones(3, 240, 320)], [SIZE], device=torch.device("cpu"))
+    assert found.boxes.shape == (0, 4) and found.masks is not None and found.masks.shape == (0, *SIZE)
+    assert coco_results(1, found, CATEGORY_IDS) == []
+
+
+def test_a_stop_gives_no_score() -> None:
+    truth, results = make_case(0)
+    model = Recalls(recalled(truth, results), False, 1)
+    loader = batches(truth, 1)
+    assert (
+        measure_detection(
+            model,
+            loader,
+            dataset=Truth(truth),  # type: ignore[arg-type]
+            device=torch.device("cpu"),
+            with_masks=False,
+            stop=lambda: True,
+        )
+        is None
+    )
+    with pytest.raises(ValueError, match="validation set is empty"):
+        measure_detection(
+            model,
+            [],
+            dataset=Truth(truth),  # type: ignore[arg-type]
+            device=torch.device("cpu"),
+            with_masks=False,
+        )
+
+
+def _measure_share(rank: int, world_size: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    truth, results = make_case(4)
+    truth["images"] = truth["images"][:11]  # odd: the processes have different shares
+    image_ids = {each["id"] for each in truth["images"]}
+    truth["annotations"] = [each for each in truth["annotations"] if each["image_id"] in image_ids]
+    scores = measure_detection(
+        Recalls(recalled(truth, results), True, 1),
+        batches(truth, 1, rank, world_size),
+        dataset=Truth(truth),  # type: ignore[arg-type]
+        device=torch.device("cpu"),
+        with_masks=True,
+        results=Path(folder) / f"results{world_size}.json",
+    )
+    assert scores is not None
+    (Path(folder) / f"scores{world_size}_{rank}.txt").write_text(repr(scores))
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    for world_size in (1, 2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        mp.start_processes(
+            _measure_share, (world_size, port, str(tmp_path)), nprocs=world_size, start_method="fork"
+        )
+    texts = {path.name: path.read_text() for path in tmp_path.glob("scores*")}
+    assert texts["scores1_0.txt"] == texts["scores2_0.txt"] == texts["scores2_1.txt"]
+    assert "num_samples=11" in texts["scores1_0.txt"]
+    one, two = (json.loads((tmp_path / f"results{n}.json").read_text()) for n in (1, 2))
+    key = lambda each: (each["image_id"], each["score"], each["bbox"])  # noqa: E731
+    assert sorted(one, key=key) == sorted(two, key=key)
+
+
+def test_without_the_package_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, results = make_case(0)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(UserError, match=r"pip install mscsa\[detection\]"):
+        score_results(truth, results, Truth(truth), [50], 100, False)  # type: ignore[arg-type]
+
+
+def test_scores_say_what_they_are() -> None:
+    assert tuple(DetectionScores.LABELS) == NAMES
+    assert tuple(InstanceScores.LABELS) == (*NAMES, *(f"mask_{name}" for name in NAMES))
