@@ -151,7 +151,7 @@ class _Chunk:
         given = self.values("bbox")
         boxes, is_box = _as_boxes(given)
         is_finite = np.array(np.isfinite(boxes).all(axis=1))
-        has_area = (boxes[:, 2:] > 0).all(axis=1)
+        has_area = np.array((boxes[:, 2:] > 0).all(axis=1))
         corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
         outside = self._pixels_outside(corners)
         is_outside = is_finite & has_area & (outside > BORDER_PX)

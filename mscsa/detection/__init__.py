@@ -1,4 +1,4 @@
-"""Object detection and instance segmentation: four detectors on any backbone's pyramid, with or without MSCSA."""
+"""Object detection and instance segmentation: four detectors on any backbone's pyramid."""
 
 from mscsa.detection.build import DETECTORS, build_detector
 from mscsa.detection.detector import Detector

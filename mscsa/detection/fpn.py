@@ -1,17 +1,18 @@
-"""What stands between a backbone's pyramid and torchvision's detectors: batching and a feature pyramid network."""
+"""What stands between a backbone's pyramid and torchvision's detectors: batching and an FPN."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelP6P7
+
+from mscsa.errors import UserError
 
 Norm = Literal["none", "bn", "gn"]
 """Norm after the convolutions of FPN or head."""
@@ -19,20 +20,39 @@ Norm = Literal["none", "bn", "gn"]
 _GROUPS = 32
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that lets an empty batch pass, such as the masks of images without objects."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Norm (N, C, H, W), N >= 0; of nothing, the parameters get a gradient of 0."""
+        if len(input):
+            return super().forward(input)
+        return input * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
     """Give the constructor of a norm by its number of channels; None for no norm.
 
     Raises:
-        ValueError: If there is no such norm.
+        UserError: If there is no such norm, or, from the constructor, it does not divide the channels.
     """
     layers: dict[str, Callable[[int], nn.Module] | None] = {
         "none": None,
-        "bn": nn.BatchNorm2d,
-        "gn": partial(nn.GroupNorm, _GROUPS),
+        "bn": BatchNorm,
+        "gn": _group_norm,
     }
     if norm not in layers:
-        raise ValueError(f"norm {norm!r} given: choose one of {', '.join(layers)}")
+        raise UserError(f"norm {norm!r} given: choose one of {', '.join(layers)}")
     return layers[norm]
+
+
+def _group_norm(channels: int) -> nn.Module:
+    if channels % _GROUPS:
+        raise UserError(
+            f"a norm gn on {channels} channels: it takes {_GROUPS} groups; give a multiple of {_GROUPS} "
+            "channels, or another norm"
+        )
+    return nn.GroupNorm(_GROUPS, channels)
 
 
 class BatchImages(GeneralizedRCNNTransform):
@@ -44,6 +64,17 @@ class BatchImages(GeneralizedRCNNTransform):
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """Leave image and target as they are."""
         return image, target
+
+
+class CoarserFromC5(LastLevelP6P7):
+    """RetinaNet's P6 from C5 and P7 from P6, as in its paper.
+
+    torchvision's takes P5 instead where it has as many channels as C5, for a PVTv2-B0 for instance.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels)
+        self.use_P5 = False
 
 
 class PyramidFPN(nn.Module):
@@ -70,6 +101,8 @@ class PyramidFPN(nn.Module):
             norm: Norm after each of the FPN's convolutions.
             level_norm: A layer norm over the channels of each of the pyramid's maps, which backbones that
                 end their stages without a norm have in their public detectors (Swin, ConvNeXt).
+        Raises:
+            UserError: If there is no such norm, or it does not fit the channels.
         """
         super().__init__()
         channels = list(body.feature_info.channels())

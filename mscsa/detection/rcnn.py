@@ -1,51 +1,32 @@
 """Mask R-CNN by torchvision, and Cascade Mask R-CNN on its parts.
 
-He et al., "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870. Cai & Vasconcelos, "Cascade R-CNN: High
-Quality Object Detection and Instance Segmentation", TPAMI 2019, https://arxiv.org/abs/1906.09756.
+He et al., "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference, maskrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.poolers import LevelMapper
 
+from mscsa.detection.boxes import Anchors, keep_precision
+from mscsa.detection.cascade import CASCADE, CascadeRoIHeads, CascadeStage, SharedBoxPredictor
 from mscsa.detection.fpn import BatchImages, Norm, PyramidFPN, norm_layer
+from mscsa.errors import UserError
 
-ASPECT_RATIOS = (0.5, 1.0, 2.0)
+__all__ = ["CASCADE", "CascadeRoIHeads", "CascadeStage", "mask_rcnn"]
 
+_ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _BOX_SIDE, _MASK_SIDE = 7, 14
-_BOX_CHANNELS = 1024
-
-
-@dataclass(frozen=True)
-class CascadeStage:
-    """One of the box heads in a row, each trained on the boxes of the one before."""
-
-    iou: float
-    """Least IoU with an object for a box to count as it."""
-    coder_weights: tuple[float, float, float, float]
-    """Factors on the offsets (x, y, width, height) that are learned."""
-    loss_weight: float
-    """Share of its losses in the sum."""
-
-
-CASCADE = (
-    CascadeStage(0.5, (10.0, 10.0, 5.0, 5.0), 1.0),
-    CascadeStage(0.6, (20.0, 20.0, 10.0, 10.0), 0.5),
-    CascadeStage(0.7, (30.0, 30.0, 15.0, 15.0), 0.25),
-)
-"""Of the paper and of MMDetection's standard configuration."""
+_BOX_CHANNELS, _MASK_CHANNELS = 1024, 256
 
 
 def mask_rcnn(
@@ -68,17 +49,20 @@ def mask_rcnn(
         pyramid: Of `build_pyramid`; its parts are taken over.
         num_classes: K, without the background.
         cascade: Heads in a row, in place of the one (`CASCADE`).
-        fpn_channels: Channels of the FPN's maps and in the heads' convolutions.
+        fpn_channels: Channels of the FPN's maps.
         fpn_norm: Norm in the FPN.
         head_norm: Norm in the heads; with one, the box head has four convolutions before its linear layer.
         level_norm: A layer norm on each map of the pyramid.
         anchor_scale: Side of a level's anchors, in strides of the level.
         detections_per_img: Most objects found in an image.
         score_thresh: Least score of an object.
-        proposals: Most boxes that the proposal network gives for an image.
+        proposals: Most boxes that the proposal network gives for an image; a cascade trains on twice as many,
+            as MMDetection's.
+    Raises:
+        UserError: If the pyramid's strides do not double from level to level, or there is no such norm, or
+            it does not fit the channels.
     """
-    cfg = pyramid.pretrained_cfg
-    strides = [int(each) for each in pyramid.feature_info.reduction()]
+    cfg, strides = pyramid.pretrained_cfg, _doubling_strides(pyramid)
     levels = [*strides, 2 * strides[-1]]  # the last is LastLevelMaxPool's
     backbone = PyramidFPN(
         pyramid,
@@ -89,28 +73,20 @@ def mask_rcnn(
     )
     net = MaskRCNN(
         backbone,
-        rpn_anchor_generator=AnchorGenerator(
-            tuple((anchor_scale * each,) for each in levels), (ASPECT_RATIOS,) * len(levels)
-        ),
+        rpn_anchor_generator=Anchors(levels, [[anchor_scale * each] for each in levels], _ASPECT_RATIOS),
         rpn_pre_nms_top_n_train=2000,  # of each level
         rpn_pre_nms_top_n_test=1000,
-        rpn_post_nms_top_n_train=proposals,
+        rpn_post_nms_top_n_train=2 * proposals if cascade else proposals,
         rpn_post_nms_top_n_test=proposals,
-        box_roi_pool=_roi_pool(_BOX_SIDE, len(strides)),
-        box_head=_box_head(fpn_channels, head_norm),
         box_predictor=FastRCNNPredictor(_BOX_CHANNELS, num_classes + 1),
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
-        mask_roi_pool=_roi_pool(_MASK_SIDE, len(strides)),
-        mask_head=_mask_head(fpn_channels, head_norm),
-        mask_predictor=MaskRCNNPredictor(fpn_channels, fpn_channels, num_classes + 1),
+        **_head_parts(strides, fpn_channels, head_norm, num_classes),
     )
     net.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
     if cascade:
         heads = [
             RoIHeads(
-                box_roi_pool=_roi_pool(_BOX_SIDE, len(strides)),
-                box_head=_box_head(fpn_channels, head_norm),
                 box_predictor=SharedBoxPredictor(_BOX_CHANNELS, num_classes),
                 fg_iou_thresh=stage.iou,
                 bg_iou_thresh=stage.iou,
@@ -120,169 +96,46 @@ def mask_rcnn(
                 score_thresh=score_thresh,
                 nms_thresh=0.5,
                 detections_per_img=detections_per_img,
-                mask_roi_pool=_roi_pool(_MASK_SIDE, len(strides)),
-                mask_head=_mask_head(fpn_channels, head_norm),
-                mask_predictor=MaskRCNNPredictor(fpn_channels, fpn_channels, num_classes + 1),
+                **_head_parts(strides, fpn_channels, head_norm, num_classes),
             )
             for stage in cascade
         ]
         net.roi_heads = CascadeRoIHeads(heads, [stage.loss_weight for stage in cascade])
+    for head in heads if cascade else [net.roi_heads]:
+        keep_precision(head.box_predictor, head.mask_predictor)
+    keep_precision(net.rpn.head)
     return net
 
 
-class SharedBoxPredictor(nn.Module):
-    """Scores of K classes and the background, and offsets that all classes share."""
-
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.cls_score = nn.Linear(channels, num_classes + 1)
-        self.bbox_pred = nn.Linear(channels, 4)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, C) to logits (N, K + 1) and offsets (N, 4)."""
-        return self.cls_score(x), self.bbox_pred(x)
-
-
-class CascadeRoIHeads(nn.Module):
-    """Box heads in a row, each of which sees the boxes that the one before has moved.
-
-    Offsets are shared by the classes. In evaluation the class scores of the stages are averaged, each on
-    its own boxes, and the masks of all stages on the final boxes.
-    """
-
-    def __init__(self, stages: Sequence[RoIHeads], loss_weights: Sequence[float]) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.loss_weights = tuple(loss_weights)
-        self.detections_per_img = stages[-1].detections_per_img
-
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Give detections and no losses in evaluation, losses and no detections in training.
-
-        Args:
-            features: Maps of the FPN by name, (B, C, H_i, W_i).
-            proposals: Boxes (N, 4) of each image.
-            image_shapes: (H, W) of each image before padding.
-            targets: In training, of each image.
-        """
-        if self.training:
-            assert targets is not None, "the detector's base refuses to train without"
-            return [], self._losses(features, proposals, image_shapes, targets)
-        return self._detect(features, proposals, image_shapes), {}
-
-    def _losses(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]],
-    ) -> dict[str, Tensor]:
-        losses = {}
-        for i, (stage, weight) in enumerate(zip(self._heads(), self.loss_weights, strict=True)):
-            boxes, matched, labels, offsets = stage.select_training_samples(proposals, targets)
-            logits, predicted = _predict(stage, features, boxes, image_shapes)
-            of_class, of_box = box_losses(logits, predicted, torch.cat(labels), torch.cat(offsets))
-            is_object = [each > 0 for each in labels]
-            mask_boxes = [box[chosen] for box, chosen in zip(boxes, is_object, strict=True)]
-            mask_logits = _mask_logits(stage, features, mask_boxes, image_shapes)
-            of_mask = maskrcnn_loss(
-                mask_logits,
-                mask_boxes,
-                [target["masks"] for target in targets],
-                [target["labels"] for target in targets],
-                [index[chosen] for index, chosen in zip(matched, is_object, strict=True)],
-            )
-            losses |= {
-                f"loss_classifier_{i}": weight * of_class,
-                f"loss_box_reg_{i}": weight * of_box,
-                f"loss_mask_{i}": weight * of_mask,
-            }
-            # An object's own box among the proposals has nothing to learn; the next stage adds them itself.
-            is_own = [
-                chosen & (each == 0).all(dim=1) for chosen, each in zip(is_object, offsets, strict=True)
-            ]
-            moved = move_boxes(stage, predicted.detach(), boxes, image_shapes)
-            proposals = [box[~own] for box, own in zip(moved, is_own, strict=True)]
-        return losses
-
-    def _detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
-        scores: list[Tensor] = []
-        *earlier, last = self._heads()
-        for stage in earlier:
-            logits, offsets = _predict(stage, features, proposals, image_shapes)
-            scores.append(logits.softmax(dim=-1))
-            proposals = move_boxes(stage, offsets, proposals, image_shapes)
-        logits, offsets = _predict(last, features, proposals, image_shapes)
-        scores.append(logits.softmax(dim=-1))
-        mean = torch.stack(scores).mean(dim=0)
-        # torchvision takes logits, and offsets for each class.
-        boxes, kept_scores, labels = last.postprocess_detections(
-            mean.log(), offsets.repeat(1, mean.shape[1]), proposals, image_shapes
+def _doubling_strides(pyramid: Any) -> list[int]:
+    """Give the strides of a pyramid's maps, each twice the one before."""
+    strides = [int(each) for each in pyramid.feature_info.reduction()]
+    if strides != [strides[0] * 2**i for i in range(len(strides))]:
+        raise UserError(
+            f"this head takes maps whose strides double, the backbone gives {strides}: choose levels with "
+            "build_pyramid(..., strides=...)"
         )
-        masks = [
-            maskrcnn_inference(_mask_logits(stage, features, boxes, image_shapes), labels)
-            for stage in self._heads()
-        ]
-        return [
-            {
-                "boxes": boxes[i],
-                "labels": labels[i],
-                "scores": kept_scores[i],
-                "masks": torch.stack([of_stage[i] for of_stage in masks]).mean(dim=0),
-            }
-            for i in range(len(boxes))
-        ]
-
-    def _heads(self) -> list[Any]:
-        return list(self.stages)
+    return strides
 
 
-def box_losses(logits: Tensor, predicted: Tensor, labels: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the losses of a box head whose offsets are shared by the classes.
-
-    Args:
-        logits: (N, K + 1).
-        predicted: Offsets, (N, 4).
-        labels: (N,), 0 for the background.
-        offsets: True offsets, (N, 4).
-    Returns:
-        Cross-entropy, and smooth L1 over the boxes on objects; both as means over all N boxes.
-    """
-    is_object = labels > 0
-    of_box = F.smooth_l1_loss(predicted[is_object], offsets[is_object], reduction="sum")
-    return F.cross_entropy(logits, labels), of_box / max(1, labels.numel())
+def _head_parts(strides: list[int], channels: int, norm: Norm, num_classes: int) -> dict[str, Any]:
+    """Make the parts of a box and a mask head, under torchvision's names."""
+    return {
+        "box_roi_pool": _roi_pool(_BOX_SIDE, strides),
+        "box_head": _box_head(channels, norm),
+        "mask_roi_pool": _roi_pool(_MASK_SIDE, strides),
+        "mask_head": MaskRCNNHeads(channels, (_MASK_CHANNELS,) * 4, 1, norm_layer=norm_layer(norm)),
+        "mask_predictor": MaskRCNNPredictor(_MASK_CHANNELS, _MASK_CHANNELS, num_classes + 1),
+    }
 
 
-def move_boxes(
-    stage: Any, offsets: Tensor, boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-) -> list[Tensor]:
-    """Apply a stage's offsets (N, 4) to boxes (N_i, 4) of each image and clip them to it."""
-    moved = stage.box_coder.decode(offsets, boxes).reshape(-1, 4).split([len(each) for each in boxes])
-    return [clip_boxes_to_image(box, shape) for box, shape in zip(moved, image_shapes, strict=True)]
-
-
-def _predict(
-    stage: Any, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-) -> tuple[Tensor, Tensor]:
-    return stage.box_predictor(stage.box_head(stage.box_roi_pool(features, boxes, image_shapes)))
-
-
-def _mask_logits(
-    stage: Any, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-) -> Tensor:
-    return stage.mask_predictor(stage.mask_head(stage.mask_roi_pool(features, boxes, image_shapes)))
-
-
-def _roi_pool(side: int, num_levels: int) -> MultiScaleRoIAlign:
-    return MultiScaleRoIAlign([str(i) for i in range(num_levels)], side, sampling_ratio=2)
+def _roi_pool(side: int, strides: list[int]) -> MultiScaleRoIAlign:
+    pool: Any = MultiScaleRoIAlign([str(i) for i in range(len(strides))], side, sampling_ratio=2)
+    # torchvision guesses the strides from the first batch, by its size before padding, for ever.
+    finest = int(math.log2(strides[0]))
+    pool.scales = [1 / each for each in strides]
+    pool.map_levels = LevelMapper(finest, finest + len(strides) - 1)
+    return pool
 
 
 def _box_head(channels: int, norm: Norm) -> nn.Module:
@@ -291,7 +144,3 @@ def _box_head(channels: int, norm: Norm) -> nn.Module:
     return FastRCNNConvFCHead(
         (channels, _BOX_SIDE, _BOX_SIDE), [channels] * 4, [_BOX_CHANNELS], norm_layer=norm_layer(norm)
     )
-
-
-def _mask_head(channels: int, norm: Norm) -> nn.Module:
-    return MaskRCNNHeads(channels, (channels,) * 4, 1, norm_layer=norm_layer(norm))

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from mscsa.detection.fpn import BatchImages, Norm, PyramidFPN, norm_layer
+from mscsa.detection.boxes import Anchors, keep_precision
+from mscsa.detection.fpn import BatchImages, CoarserFromC5, Norm, PyramidFPN, norm_layer
 
 _OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -32,8 +31,8 @@ def retinanet(
     """Build torchvision's RetinaNet on a pyramid.
 
     Args:
-        pyramid: Of `build_pyramid(strides=(8, 16, 32))`, to which the FPN adds two coarser levels; its parts are
-            taken over.
+        pyramid: Of `build_pyramid(strides=(8, 16, 32))`, to which the FPN adds two coarser levels; its
+            parts are taken over.
         num_classes: K.
         fpn_channels: Channels of the FPN's maps.
         fpn_norm: Norm in the FPN.
@@ -42,6 +41,8 @@ def retinanet(
         anchor_scale: Side of a level's smallest anchors, in strides of the level.
         detections_per_img: Most objects found in an image.
         score_thresh: Least score of an object.
+    Raises:
+        UserError: If there is no such norm, or it does not fit the channels.
     """
     cfg = pyramid.pretrained_cfg
     strides = [int(each) for each in pyramid.feature_info.reduction()]
@@ -49,19 +50,20 @@ def retinanet(
     backbone = PyramidFPN(
         pyramid,
         fpn_channels,
-        extra_blocks=lambda deepest: LastLevelP6P7(deepest, fpn_channels),
+        extra_blocks=lambda deepest: CoarserFromC5(deepest, fpn_channels),
         norm=fpn_norm,
         level_norm=level_norm,
     )
-    sizes = tuple(tuple(anchor_scale * each * octave for octave in _OCTAVES) for each in levels)
+    sizes = [[anchor_scale * each * octave for octave in _OCTAVES] for each in levels]
     num_anchors = len(_OCTAVES) * len(_ASPECT_RATIOS)
     net = RetinaNet(
         backbone,
         num_classes,
-        anchor_generator=AnchorGenerator(sizes, (_ASPECT_RATIOS,) * len(levels)),  # type: ignore[arg-type]
+        anchor_generator=Anchors(levels, sizes, _ASPECT_RATIOS),
         head=RetinaNetHead(fpn_channels, num_anchors, num_classes, norm_layer=norm_layer(head_norm)),
         score_thresh=score_thresh,
         detections_per_img=detections_per_img,
     )
+    keep_precision(net.head)
     net.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
     return net

@@ -17,7 +17,7 @@ from mscsa.errors import UserError
 from mscsa.macs import count_macs
 from mscsa.recipes.ablation import BACKBONE as ABLATION_BACKBONE
 from mscsa.recipes.ablation import VARIANTS, Variant
-from mscsa.tools.dense_tables import segmenter_table
+from mscsa.tools.dense_tables import DETECTION_SIZE, detector_table, segmenter_table
 from mscsa.tools.model_info import count_mscsa, describe_model
 from mscsa.tools.model_pair import PREFIX
 from mscsa.tools.paper_figures import LESS_THAN, TABLE_1, TABLE_6, TABLE_7, Configuration, Pair
@@ -26,8 +26,6 @@ from mscsa.tools.report import Table
 
 CLASSIFIER_SIZE = (224, 224)
 """Image size of Tables 1, 6 and 7, (H, W) in pixels."""
-DENSE_SIZE = (800, 1280)
-"""Image size of the paper's detection tables, (H, W) in pixels."""
 
 REPLACING_NOTE = (
     "In TopFormer and CoaT, MSCSA replaces a part of the same cost. The paper's TopFormer figures count "
@@ -141,7 +139,7 @@ def _table_7() -> PaperTable:
         *("squeeze_ratio", "depth", "num_heads", "head_dim", "mlp_ratio"),
     )
     headings = ("pool", "pool, dense", "squeeze", "depth", "heads", "head dim", "MLP ratio")
-    height, width = DENSE_SIZE
+    height, width = DETECTION_SIZE
     table = Table(
         title="Table 7: configurations of MSCSA (paper = ours unless both are shown), and MSCSA's GMACs",
         columns=(
@@ -227,6 +225,7 @@ def _count_variant(variant: Variant) -> dict[str, Any]:
 
 TABLES: dict[str, Callable[[], PaperTable]] = {
     "1": _table_1,
+    "2": detector_table,
     "3": segmenter_table,
     "4": partial(_ablation_table, 4),
     "5": partial(_ablation_table, 5),
@@ -254,7 +253,7 @@ def _compare_configuration(row: Configuration) -> dict[str, Any]:
     info = describe_model(row.backbone, size=CLASSIFIER_SIZE)
     with torch.device("meta"):
         dense = timm.create_model(f"{PREFIX}{row.backbone}", features_only=True)
-    dense_config, dense_macs = count_mscsa(dense, DENSE_SIZE)
+    dense_config, dense_macs = count_mscsa(dense, DETECTION_SIZE)
     paper = {
         "pool_stride": row.pool_stride,
         "dense_pool_stride": row.dense_pool_stride,

@@ -101,9 +101,7 @@ TABLE_2 = (
 )
 
 TABLE_3 = (
-    HeadPair(
-        printed="TopFormer-T", head="topformer_head", backbone="topformer_tiny", gmacs=(0.55, 0.55)
-    ),
+    HeadPair(printed="TopFormer-T", head="topformer_head", backbone="topformer_tiny", gmacs=(0.55, 0.55)),
     HeadPair(printed="TopFormer-B", head="topformer_head", backbone="topformer_base", gmacs=(1.8, 1.8)),
     HeadPair(printed="PVTv2-B0", head="semantic_fpn", backbone="pvt_v2_b0", gmacs=(25, 26)),
     HeadPair(printed="PVTv2-B1", head="semantic_fpn", backbone="pvt_v2_b1", gmacs=(34, 36)),

@@ -25,6 +25,7 @@ import mscsa
 from mscsa.attention import MSCSA
 from mscsa.attention.cross_scale import CrossScaleAttention
 from mscsa.backbones.timm_pyramid import check_model_name
+from mscsa.detection import Detector
 from mscsa.errors import UserError
 from mscsa.evaluation import load_trained
 from mscsa.pyramid import PREFIX
@@ -116,6 +117,8 @@ def load_saliency_model(
         model, info = load_trained(checkpoint)
         name = PREFIX + info.model.name.removeprefix(PREFIX)
         cfg, default = info.input, info.data.input_size
+        if isinstance(model, Detector):  # it would normalise the image itself
+            model = model.pyramid
     else:
         assert name is not None
         check_model_name(name.removeprefix(PREFIX))

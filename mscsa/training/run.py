@@ -245,7 +245,7 @@ def _describe(recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], datas
 def describe_categories(info: ModelInfo) -> str:
     """Say which label each of COCO's category ids has become."""
     return ", ".join(
-        f"{category_id} -> {i + 1} {name}"
+        f"{category_id} -> {i + 1} ({name})"
         for i, (category_id, name) in enumerate(zip(info.category_ids, info.class_names, strict=True))
     )
 
