@@ -49,7 +49,7 @@ class Variant:
 
 
 VARIANTS = (
-    Variant(detector="mask_rcnn", steps=500, lr=1e-3, options=RCNN),
+    Variant(detector="mask_rcnn", steps=450, lr=1e-3, options=RCNN),
     Variant(detector="cascade_mask_rcnn", steps=400, lr=1e-3, options=RCNN),
     Variant(detector="retinanet", steps=450, lr=1e-3, options={"anchor_scale": 4.0, "fpn_channels": 128}),
     Variant(detector="deformable_detr", steps=1000, lr=1e-3, options=DETR),

@@ -123,7 +123,7 @@ class CocoDetection(Dataset[tuple[Tensor, dict[str, Any], int]]):
 
     def describe(self, index: int) -> str:
         """Name the image's file."""
-        return str(self.image_folder / self.annotations.file_names[self._images[index]])
+        return str(image_path(self.image_folder, self.annotations.file_names[self._images[index]]))
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index).
@@ -210,6 +210,12 @@ def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
         f"{Path(root) / ANNOTATIONS / f'instances_{split}.json'} is not there: give the folder that holds "
         f"{ANNOTATIONS}/ and the images as data.root"
     )
+
+
+def image_path(folder: Path, file_name: str) -> Path:
+    """Find an image's file: `file_name` is relative to the split's folder, or to the one around it."""
+    path = folder / file_name
+    return path if path.is_file() or not (folder.parent / file_name).is_file() else folder.parent / file_name
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mscsa.data.checks import Problem, shared_files
-from mscsa.data.coco import split_files
+from mscsa.data.coco import image_path, split_files
 from mscsa.data.coco_annotation_checks import ListedImage
 from mscsa.data.coco_file_checks import check_annotation_file
 from mscsa.data.contract import Split
@@ -46,12 +46,6 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
             what = f"image {readable['val'][problem.path]}: {problem.what}"
             problems.append(replace(problem, what=what))
     return problems + _gaps(files["train"][0], reports["train"].categories)
-
-
-def image_path(folder: Path, file_name: str) -> Path:
-    """Find an image's file: `file_name` is relative to the split's folder, or to the one around it."""
-    path = folder / file_name
-    return path if path.is_file() or not (folder.parent / file_name).is_file() else folder.parent / file_name
 
 
 def _check_images(

@@ -1,9 +1,9 @@
 """Deformable DETR by transformers, under torchvision's contract.
 
 Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection", ICLR 2021,
-https://arxiv.org/abs/2010.04159. transformers leaves out the loss of the encoder's proposals (two-stage), shares
-the box heads of all layers even where each is to refine the one before, and starts the heads at other values:
-these follow the paper here.
+https://arxiv.org/abs/2010.04159. transformers leaves out the loss of the encoder's proposals (two-stage),
+shares the box heads of all layers even where each is to refine the one before, drops out less and starts
+from other values: these follow the paper's own training here.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
-from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
 from transformers.modeling_outputs import BackboneOutput
 
+from mscsa.detection.boxes import keep_precision
 from mscsa.detection.fpn import BatchImages
+from mscsa.detection.set_loss import Objects, count_objects, set_losses
 
-_LOSS_WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 _PRIOR = 0.01  # probability of an object that a fresh query gives
 
 
@@ -59,13 +59,19 @@ class PyramidBackbone(BackboneMixin, PreTrainedModel):
         self.body: nn.Module = nn.Identity()
         self.post_init()
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> BackboneOutput:
-        """Map images (B, 3, H, W) to the pyramid's maps."""
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BackboneOutput:
+        """Map images (B, 3, H, W) to the pyramid's maps; the other arguments are without effect."""
         return BackboneOutput(feature_maps=tuple(self.body(pixel_values)))
 
 
-AutoConfig.register(PyramidConfig.model_type, PyramidConfig)
-AutoBackbone.register(PyramidConfig, PyramidBackbone)
+AutoConfig.register(PyramidConfig.model_type, PyramidConfig, exist_ok=True)
+AutoBackbone.register(PyramidConfig, PyramidBackbone, exist_ok=True)
 
 
 class DeformableDETR(nn.Module):
@@ -87,10 +93,10 @@ class DeformableDETR(nn.Module):
         """Build it on a pyramid.
 
         Args:
-            pyramid: Of `build_pyramid(strides=(8, 16, 32))`, to whose levels a convolution adds a coarser one;
-                its parts are taken over.
+            pyramid: Of `build_pyramid(strides=(8, 16, 32))`, to whose levels a convolution adds a coarser
+                one; its parts are taken over.
             num_classes: K.
-            num_queries: Objects that it looks for.
+            num_queries: Objects that it looks for; in two stages no more than the maps have places.
             encoder_layers: Layers of the encoder.
             decoder_layers: Layers of the decoder.
             box_refine: Each decoder layer moves the boxes of the one before.
@@ -100,7 +106,7 @@ class DeformableDETR(nn.Module):
         """
         super().__init__()
         cfg = pyramid.pretrained_cfg
-        self.config = DeformableDetrConfig(
+        options: dict[str, Any] = dict(
             backbone_config=PyramidConfig(list(pyramid.feature_info.channels())),
             num_labels=num_classes,
             num_queries=num_queries,
@@ -110,34 +116,59 @@ class DeformableDETR(nn.Module):
             with_box_refine=box_refine or two_stage,
             two_stage=two_stage,
             dropout=dropout,
-            class_cost=2,
+            attention_dropout=dropout,
+            activation_dropout=dropout,
             # Without refinement all layers share their heads.
             tie_word_embeddings=not (box_refine or two_stage),
         )
-        self.transformer = DeformableDetrForObjectDetection(self.config)
+        self.config = DeformableDetrConfig(**options)
+        self.transformer: Any = DeformableDetrForObjectDetection(self.config)
         self.transformer.model.backbone.model.body = pyramid
         self.num_classes = num_classes
         self.detections_per_img = detections_per_img
         strides = [int(each) for each in pyramid.feature_info.reduction()]
         self.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
-        self.criterion = DeformableDetrImageLoss(
-            matcher=DeformableDetrHungarianMatcher(class_cost=2, bbox_cost=5, giou_cost=2),
-            num_classes=num_classes,
-            focal_alpha=0.25,
-            losses=["labels", "boxes"],
-        )
+        self._follow_paper()
+
+    def _follow_paper(self) -> None:
+        """Undo what transformers does otherwise than the paper's own training."""
+        model, decoder = self.transformer.model, self.transformer.model.decoder
+        model.encoder.dropout = 0.0  # of the maps themselves; the layers have their own
+        if self.config.with_box_refine:
+            decoder.bbox_embed = self.transformer.bbox_embed
+        if self.config.two_stage:
+            decoder.class_embed = self.transformer.class_embed
+            model.encoder.register_forward_hook(_limit_proposals)
+        else:
+            keep_precision(model.reference_points)
+        keep_precision(*self.transformer.class_embed, *self.transformer.bbox_embed)
+        self._start_layers()
         self._start_heads()
 
+    def _start_layers(self) -> None:
+        """Start encoder, decoder and queries; without spread the queries would all look at one point."""
+        model = self.transformer.model
+        linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+        for name, layer in linear:
+            if name.startswith(("encoder.layers.", "decoder.layers.", "enc_output", "pos_trans")):
+                if name.endswith(("sampling_offsets", "attention_weights")):
+                    continue  # as in the paper already
+                # PyTorch's attention keeps these three in one matrix and starts it as one.
+                is_third = name.endswith(("q_proj", "k_proj", "v_proj"))
+                nn.init.xavier_uniform_(layer.weight, gain=math.sqrt(0.5) if is_third else 1.0)
+        for convolution, _ in model.input_proj:
+            nn.init.xavier_uniform_(convolution.weight)
+        if not self.config.two_stage:
+            nn.init.normal_(model.query_position_embeddings.weight)
+
     def _start_heads(self) -> None:
-        """Start the heads as the paper's own training does, and share them where the variant does."""
-        model, decoder = self.transformer, self.transformer.model.decoder
-        if self.config.with_box_refine:
-            decoder.bbox_embed = model.bbox_embed
-        if self.config.two_stage:
-            decoder.class_embed = model.class_embed
-        for head in model.class_embed:
+        """Start the heads: few objects, and boxes that are small (or the proposals) and in place."""
+        for head in self.transformer.class_embed:
+            head.reset_parameters()
             nn.init.constant_(head.bias, -math.log((1 - _PRIOR) / _PRIOR))
-        for i, head in enumerate(model.bbox_embed):
+        for i, head in enumerate(self.transformer.bbox_embed):
+            for layer in head.layers:
+                layer.reset_parameters()
             nn.init.zeros_(head.layers[-1].weight)
             nn.init.zeros_(head.layers[-1].bias)
             if not self.config.two_stage and (i == 0 or not self.config.with_box_refine):
@@ -152,12 +183,11 @@ class DeformableDETR(nn.Module):
         """
         batch, _ = self.transform(images)
         sizes = [(int(height), int(width)) for height, width in batch.image_sizes]
-        mask = torch.zeros(
-            len(sizes), *batch.tensors.shape[-2:], dtype=torch.long, device=batch.tensors.device
-        )
+        pixels = batch.tensors
+        mask = torch.zeros(len(sizes), *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
         for i, (height, width) in enumerate(sizes):
             mask[i, :height, :width] = 1
-        inner = self.transformer.model(batch.tensors, pixel_mask=mask)
+        inner = self.transformer.model(pixels, pixel_mask=mask)
         logits, boxes = self._predict(inner)
         if not self.training:
             return self._detections(logits[-1], boxes[-1], sizes)
@@ -165,16 +195,15 @@ class DeformableDETR(nn.Module):
         return self._losses(logits, boxes, inner, targets, sizes)
 
     def _predict(self, inner: Any) -> tuple[list[Tensor], list[Tensor]]:
-        """Give logits (B, Q, K) and boxes (B, Q, 4) of each layer; centre and size, of 1."""
+        """Give logits (B, Q, K) and boxes (B, Q, 4), centre and size as shares of the image, of each layer."""
         logits, boxes = [], []
         reference = inner.init_reference_points
         for i in range(inner.intermediate_hidden_states.shape[1]):
             hidden = inner.intermediate_hidden_states[:, i]
             offsets = self.transformer.bbox_embed[i](hidden)
             known = torch.special.logit(reference, eps=1e-5)
-            offsets = torch.cat(
-                [offsets[..., : known.shape[-1]] + known, offsets[..., known.shape[-1] :]], -1
-            )
+            size = known.shape[-1]  # 2 where only the centre is known
+            offsets = torch.cat([offsets[..., :size] + known, offsets[..., size:]], -1)
             logits.append(self.transformer.class_embed[i](hidden))
             boxes.append(offsets.sigmoid())
             reference = inner.intermediate_reference_points[:, i]
@@ -188,38 +217,31 @@ class DeformableDETR(nn.Module):
         targets: list[dict[str, Tensor]],
         sizes: list[tuple[int, int]],
     ) -> dict[str, Tensor]:
-        wanted = [
-            {
-                "class_labels": target["labels"],
-                "boxes": box_convert(target["boxes"].float(), "xyxy", "cxcywh")
-                / target["boxes"].new_tensor([width, height, width, height], dtype=torch.float32),
-            }
-            for target, (height, width) in zip(targets, sizes, strict=True)
-        ]
-        losses = {}
+        """Give the weighted losses of each decoder layer, and of the encoder's proposals."""
+        objects = []
+        for target, (height, width) in zip(targets, sizes, strict=True):
+            known = target["boxes"]
+            shares = box_convert(known, "xyxy", "cxcywh") / known.new_tensor([width, height, width, height])
+            objects.append((target["labels"], shares))
+        count = count_objects(objects)
+        losses: dict[str, Tensor] = {}
         for i, (of_layer, box) in enumerate(zip(logits, boxes, strict=True)):
-            losses |= self._weighted(of_layer, box, wanted, f"_{i}")
+            found = set_losses(of_layer, box, objects, count)
+            losses |= {f"{name}_{i}": value for name, value in found.items()}
         if self.config.two_stage:
             # Whether there is an object at all: class 0 stands for it.
-            objects = [{**each, "class_labels": torch.zeros_like(each["class_labels"])} for each in wanted]
+            whether: list[Objects] = [(torch.zeros_like(labels), known) for labels, known in objects]
             proposed = inner.enc_outputs_coord_logits.sigmoid()
-            losses |= self._weighted(inner.enc_outputs_class, proposed, objects, "_proposals")
+            found = set_losses(inner.enc_outputs_class, proposed, whether, count)
+            losses |= {f"{name}_proposals": value for name, value in found.items()}
         return losses
-
-    def _weighted(
-        self, logits: Tensor, boxes: Tensor, targets: list[dict[str, Tensor]], suffix: str
-    ) -> dict[str, Tensor]:
-        found = self.criterion({"logits": logits.float(), "pred_boxes": boxes.float()}, targets)
-        return {f"{name}{suffix}": weight * found[name] for name, weight in _LOSS_WEIGHTS.items()}
 
     def _detections(
         self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
         """Take the surest pairs of query and class."""
         found = []
-        for of_image, box, (height, width) in zip(
-            logits.float().sigmoid(), boxes.float(), sizes, strict=True
-        ):
+        for of_image, box, (height, width) in zip(logits.sigmoid(), boxes, sizes, strict=True):
             count = min(self.detections_per_img, of_image.numel())
             scores, place = of_image.flatten().topk(count)
             box = box_convert(box[place // self.num_classes], "cxcywh", "xyxy")
@@ -232,3 +254,9 @@ class DeformableDETR(nn.Module):
                 }
             )
         return found
+
+
+def _limit_proposals(encoder: Any, _args: Any, output: Any) -> None:
+    """Let a small image, whose maps have fewer places than there are queries, propose one box for each."""
+    config = encoder.config  # the whole model's
+    config.two_stage_num_proposals = min(config.num_queries, output.last_hidden_state.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -21,9 +22,10 @@ NormMode = Literal["frozen", "live"]
 class Detector(nn.Module):
     """A network that finds objects, with labels 1..K for K classes and 0 for what is none.
 
-    In training it maps images and targets to a dict of losses, whose sum is to be minimised. In evaluation it
-    maps images to a list of dicts, the surest objects first: `boxes` (N, 4), x1 y1 x2 y2 in pixels of the input;
-    `labels` (N,); `scores` (N,) in 0..1; and of the mask detectors `masks` (N, 1, H, W), probabilities.
+    In training it maps images and targets to a dict of losses, whose sum is to be minimised. In evaluation
+    it maps images to a list of dicts, the surest objects first: `boxes` (N, 4), x1 y1 x2 y2 in pixels of the
+    input; `labels` (N,); `scores` (N,) in 0..1; and of the mask detectors `masks` (N, 1, H, W), as
+    probabilities.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Detector(nn.Module):
         cfg: dict[str, Any],
         backbone_norm: NormMode = "frozen",
         mscsa_norm: NormMode = "live",
+        of_classes: tuple[str, ...] = (),
         slow: tuple[str, ...] = (),
     ) -> None:
         """Wrap a network of torchvision's contract.
@@ -48,11 +51,14 @@ class Detector(nn.Module):
             first_label: The network's own number of the first class.
             has_masks: Whether it gives masks, and needs them to train.
             cfg: timm's description of the backbone's input (mean, std, ...).
-            backbone_norm: Of the backbone. `frozen` keeps the statistics of its pre-training: one or two images
-                of a process are too few for new ones. From scratch it must be `live`.
+            backbone_norm: Of the backbone. `frozen` keeps the statistics of its pre-training: one or two
+                images of a process are too few for new ones. From scratch it must be `live`.
             mscsa_norm: Of MSCSA. `live`: its fusion starts without statistics, and one image of 800 px has a
                 thousand tokens; `run.sync_batchnorm` joins the processes.
+            of_classes: Last part of the names of the layers whose shape depends on K.
             slow: Parts of parameters' names that learn at the backbone's rate though they are the head's.
+        Raises:
+            UserError: If a norm's mode is not known.
         """
         super().__init__()
         self.net = net
@@ -65,6 +71,7 @@ class Detector(nn.Module):
         for name, mode in self.norm_modes.items():
             if mode not in ("frozen", "live"):
                 raise UserError(f"{name}_norm {mode!r} given: choose frozen or live")
+        self._of_classes = of_classes
         self._slow = slow
         self.train()
 
@@ -89,6 +96,11 @@ class Detector(nn.Module):
             if not name.startswith(self.body) and not any(part in name for part in self._slow)
         )
 
+    def get_classifier(self) -> nn.ModuleList:
+        """Give the layers whose shape depends on the number of classes."""
+        named = self.net.named_modules()
+        return nn.ModuleList(layer for name, layer in named if name.split(".")[-1] in self._of_classes)
+
     def train(self, mode: bool = True) -> Detector:
         """Set the mode of all but the batch norms that are frozen."""
         super().train(mode)
@@ -103,13 +115,14 @@ class Detector(nn.Module):
                         module.eval()
         return self
 
-    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+    def forward(self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None = None) -> Any:
         """Find the objects in images of any sizes, or give the losses.
 
         Args:
-            images: (3, H, W) each, of values in 0..1; normalised and padded here, not resized.
-            targets: In training, of each image: `boxes` (N, 4), x1 y1 x2 y2 in pixels, `labels` (N,), int64 in
-                1..K, and for mask detectors `masks` (N, H, W); N may be 0.
+            images: (3, H, W) each, or (B, 3, H, W), of values in 0..1; normalised and padded here, not
+                resized.
+            targets: In training, of each image: `boxes` (N, 4), x1 y1 x2 y2 in pixels, `labels` (N,), int64
+                in 1..K, and for mask detectors `masks` (N, H, W); N may be 0.
         Raises:
             UserError: If a target is missing or not possible, or a single tiny image leaves a batch norm
                 nothing to average over.
@@ -125,34 +138,34 @@ class Detector(nn.Module):
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
-                "one image this small gives a map of 1x1, which batch norm cannot train on: give larger images "
-                "or more per batch, or mscsa_norm='frozen'"
+                "one image this small gives a map of 1x1, which batch norm cannot train on: give larger "
+                "images or more per batch, or backbone_norm='frozen' and mscsa_norm='frozen'"
             ) from error
 
-    def _check(self, images: Sequence[Tensor], targets: Sequence[Target] | None) -> list[dict[str, Tensor]]:
+    def _check(
+        self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None
+    ) -> list[dict[str, Tensor]]:
         """Refuse impossible targets, and give them with the network's own labels."""
         if targets is None or len(targets) != len(images):
             given = "none" if targets is None else str(len(targets))
             raise UserError(f"{len(images)} images with {given} targets: training needs one for each image")
         needed = ("boxes", "labels", *(("masks",) if self.has_masks else ()))
         shifted = []
-        for i, target in enumerate(targets):
+        for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             missing = [key for key in needed if key not in target]
             if missing:
                 raise UserError(f"target {i} has no {', '.join(missing)}: give {', '.join(needed)}")
-            boxes, labels = target["boxes"], target["labels"]
-            if boxes.shape != (len(labels), 4):
+            _check_objects(i, target, self.num_classes)
+            wanted = (len(target["labels"]), *image.shape[-2:])
+            if self.has_masks and target["masks"].shape != wanted:
                 raise UserError(
-                    f"target {i} has boxes of shape {tuple(boxes.shape)} for {len(labels)} labels: give (N, 4)"
+                    f"target {i} has masks of shape {tuple(target['masks'].shape)}: give {wanted}, one for "
+                    "each box, of the image's size"
                 )
-            if len(labels) and not (1 <= int(labels.min()) and int(labels.max()) <= self.num_classes):
-                raise UserError(
-                    f"target {i} has labels from {int(labels.min())} to {int(labels.max())}: give 1 to "
-                    f"{self.num_classes}; 0 is what is no object"
-                )
-            if not bool((boxes[:, 2:] > boxes[:, :2]).all()):
-                raise UserError(f"target {i} has a box without width or height: give x1 < x2 and y1 < y2")
-            shifted.append({key: target[key] for key in needed} | {"labels": labels + (self.first_label - 1)})
+            # Boxes take part in the losses in the precision of the images, but never in less than float32.
+            boxes = target["boxes"].to(torch.promote_types(image.dtype, torch.float32))
+            labels = target["labels"] + (self.first_label - 1)
+            shifted.append({key: target[key] for key in needed} | {"boxes": boxes, "labels": labels})
         return shifted
 
     def no_weight_decay(self) -> set[str]:
@@ -162,3 +175,27 @@ class Detector(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the backbone's activations, MSCSA's included, in the backward pass."""
         self.pyramid.set_grad_checkpointing(enable)
+
+
+def _check_objects(i: int, target: Target, num_classes: int) -> None:
+    """Refuse boxes and labels that the image `i` of a batch cannot have."""
+    boxes, labels = target["boxes"], target["labels"]
+    if labels.ndim != 1 or labels.dtype != torch.int64:
+        raise UserError(
+            f"target {i} has labels of shape {tuple(labels.shape)} and {labels.dtype}: give (N,), torch.int64"
+        )
+    if boxes.shape != (len(labels), 4):
+        raise UserError(
+            f"target {i} has boxes of shape {tuple(boxes.shape)} for {len(labels)} labels: give (N, 4)"
+        )
+    if not len(labels):
+        return
+    least, most = int(labels.min()), int(labels.max())
+    if least < 1 or most > num_classes:
+        raise UserError(
+            f"target {i} has labels from {least} to {most}: give 1 to {num_classes}; 0 is what is no object"
+        )
+    if not bool(((boxes[:, 2:] > boxes[:, :2]) & boxes[:, 2:].isfinite() & boxes[:, :2].isfinite()).all()):
+        raise UserError(
+            f"target {i} has a box without width or height, or of no number: give x1 < x2 and y1 < y2"
+        )

@@ -26,7 +26,7 @@ __all__ = ["CASCADE", "CascadeRoIHeads", "CascadeStage", "mask_rcnn"]
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _BOX_SIDE, _MASK_SIDE = 7, 14
-_BOX_CHANNELS, _MASK_CHANNELS = 1024, 256
+_BOX_CHANNELS = 1024
 
 
 def mask_rcnn(
@@ -49,7 +49,7 @@ def mask_rcnn(
         pyramid: Of `build_pyramid`; its parts are taken over.
         num_classes: K, without the background.
         cascade: Heads in a row, in place of the one (`CASCADE`).
-        fpn_channels: Channels of the FPN's maps.
+        fpn_channels: Channels of the FPN's maps and of the heads' convolutions.
         fpn_norm: Norm in the FPN.
         head_norm: Norm in the heads; with one, the box head has four convolutions before its linear layer.
         level_norm: A layer norm on each map of the pyramid.
@@ -124,8 +124,8 @@ def _head_parts(strides: list[int], channels: int, norm: Norm, num_classes: int)
         "box_roi_pool": _roi_pool(_BOX_SIDE, strides),
         "box_head": _box_head(channels, norm),
         "mask_roi_pool": _roi_pool(_MASK_SIDE, strides),
-        "mask_head": MaskRCNNHeads(channels, (_MASK_CHANNELS,) * 4, 1, norm_layer=norm_layer(norm)),
-        "mask_predictor": MaskRCNNPredictor(_MASK_CHANNELS, _MASK_CHANNELS, num_classes + 1),
+        "mask_head": MaskRCNNHeads(channels, (channels,) * 4, 1, norm_layer=norm_layer(norm)),
+        "mask_predictor": MaskRCNNPredictor(channels, channels, num_classes + 1),
     }
 
 

@@ -1,9 +1,9 @@
 """Deformable DETR's loss: predictions and objects are matched one to one, and each pair is compared.
 
-Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, https://arxiv.org/abs/2005.12872, with
-the focal classification of Deformable DETR. It gives what transformers' own loss gives with the paper's weights, and
-beyond that keeps to the same number of objects in all processes and lets a loss that is not finite through,
-for the caller to see.
+Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, https://arxiv.org/abs/2005.12872,
+with the focal classification of Deformable DETR. It gives what transformers' own loss gives with the paper's
+weights; beyond that all processes divide by the same number of objects, and a loss that is not finite comes
+through for the caller to see.
 """
 
 from __future__ import annotations

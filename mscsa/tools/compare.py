@@ -16,14 +16,15 @@ import yaml  # type: ignore[import-untyped]
 
 from mscsa.checkpoints import write_text
 from mscsa.errors import UserError
-from mscsa.evaluation.scores import SCORES, main_label
+from mscsa.evaluation.scores import SCORES, format_score, main_label, score_names
 from mscsa.evaluation.weights_file import load_trained
-from mscsa.macs import count_macs, count_parameters
+from mscsa.macs import count_parameters
 from mscsa.recipes import baseline_of
 from mscsa.recipes.spec import Recipe, Task
 from mscsa.tools.bench import UNSTABLE_SPREAD, Comparison, compare_speed, describe_machine, machine_line
 from mscsa.tools.compare_picture import draw_comparison
 from mscsa.tools.compare_runs import Run, train_all
+from mscsa.tools.model_info import count_model
 from mscsa.tools.recipe_options import recipe_yaml
 from mscsa.tools.report import Table, percent_more, write_json
 from mscsa.tools.steps import StepOptions, choose_device
@@ -38,6 +39,8 @@ T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 _LATENCY_BATCHES: dict[Task, tuple[int, int]] = {
     "classification": (1, 64),
     "segmentation": (1, 4),
+    "detection": (1, 2),
+    "instance_segmentation": (1, 2),
 }
 
 
@@ -56,6 +59,8 @@ class ArmResult:
     parameters: int
     macs: int
     """Multiply-adds of one image at the recipe's size."""
+    other_scores: dict[str, tuple[float | None, ...]]
+    """The task's other scores after the last evaluation of each seed, by name."""
 
     @property
     def mean(self) -> float:
@@ -76,14 +81,19 @@ class CompareResult:
     seeds: tuple[int, ...]
     metric: str
     """Name of the task's main score."""
-    metric_label: str
-    """What people call it."""
+    labels: dict[str, tuple[str, str]]
+    """The task's scores by name: what people call each, and its unit."""
     input_size: tuple[int, int]
     """(H, W) in pixels at which costs are counted and latency is measured."""
     baseline: ArmResult
     mscsa: ArmResult
     latency: tuple[Comparison, ...]
     machine: dict[str, Any]
+
+    @property
+    def metric_label(self) -> str:
+        """What people call the main score."""
+        return self.labels[self.metric][0]
 
     @property
     def differences(self) -> tuple[float, ...]:
@@ -192,7 +202,7 @@ def comparison_tables(result: CompareResult) -> list[Table]:
             f"Written: {result.out / 'compare.json'}, {result.out / 'compare.png'}.",
         ),
     )
-    return [_seeds_table(result), whole]
+    return [_seeds_table(result), _scores_table(result), whole]
 
 
 def compare_json(result: CompareResult) -> dict[str, Any]:
@@ -300,7 +310,12 @@ def _measure(
             curves=tuple(run.curve() for run in own),
             seconds=tuple(result["seconds"] for result in finished),
             parameters=count_parameters(models[arm]),
-            macs=count_macs(models[arm], size),
+            macs=count_model(models[arm], size),
+            other_scores={
+                name: tuple(result["scores"][name] for result in finished)
+                for name in score_names(SCORES[task])
+                if name != SCORES[task].MAIN
+            },
         )
     options = StepOptions(device=device, channels_last=recipe.run.channels_last)
     machine = describe_machine(options)
@@ -317,7 +332,7 @@ def _measure(
         out=out,
         seeds=seeds,
         metric=SCORES[task].MAIN,
-        metric_label=main_label(task),
+        labels=SCORES[task].LABELS,
         input_size=size,
         latency=tuple(latency),
         machine=machine,
@@ -334,6 +349,25 @@ def _seeds_table(result: CompareResult) -> Table:
         title=f"{result.metric_label} % after the last epoch, by seed",
         columns=("seed", result.baseline.model, result.mscsa.model, "difference"),
         rows=rows,
+    )
+
+
+def _scores_table(result: CompareResult) -> Table:
+    """Lay out the means of the task's other scores."""
+    rows = []
+    for name, (label, unit) in result.labels.items():
+        if name == result.metric:
+            continue
+        cells = []
+        for arm in (result.baseline, result.mscsa):
+            known = [score for score in arm.other_scores[name] if score is not None]
+            cells.append(format_score(mean(known) if known else None, unit))
+        rows.append((f"{label} ({unit})", *cells))
+    return Table(
+        title="Other scores, mean over the seeds",
+        columns=("score", result.baseline.model, result.mscsa.model),
+        rows=rows,
+        notes=("Not tested for significance.",),
     )
 
 

@@ -15,17 +15,16 @@ SEGMENTATION_SIZE = (512, 512)
 """Image size of Table 3, (H, W) in pixels."""
 
 
-EXPLANATIONS = {
-    (
-        "mask_rcnn",
-        "p2t_tiny",
-    ): "P2T-Tiny: the printed 225 is that of P2T's authors, which lacks the attention "
-    "products of the first stage, 11.83; without them ours is 224.37 and 231.48. Their P2T-S and -B, under "
-    "RetinaNet too, lack the same part.",
-    ("deformable_detr", "resnet50"): "Deformable DETR: the printed 173 is that of its authors, a mean over "
-    "images of COCO, which are smaller than 800x1280: beside it they print 180 for Faster R-CNN, which here "
-    "costs 206.3. At the commonest sizes of COCO, 800x1067 and 800x1199 px, ours is 166.1 and 185.4.",
-}
+_P2T_NOTE = (
+    "P2T-Tiny: the printed 225 is that of P2T's authors and fits without the attention products of the first "
+    "stage, 11.83: ours is then 224.37 and 231.48. Their P2T-S and -B fit likewise, under RetinaNet too."
+)
+_DETR_NOTE = (
+    "Deformable DETR: the printed 173 is that of its authors, as in DETR a mean over images of COCO, which "
+    "are smaller than 800x1280: beside it they print 180 for Faster R-CNN, which here costs 206.3. At the "
+    "commonest sizes of COCO, 800x1067 and 800x1199 px, ours is 166.1 and 185.4."
+)
+EXPLANATIONS = {("mask_rcnn", "p2t_tiny"): _P2T_NOTE, ("deformable_detr", "resnet50"): _DETR_NOTE}
 """(Detector, backbone) -> why both totals differ from the printed ones by more than 3 %."""
 
 
@@ -55,12 +54,12 @@ def detector_table() -> PaperTable:
         num_text_columns=2,
         notes=(
             MACS_NOTE,
-            "Counted as MMDetection 2 does: backbone, FPN and proposal network, box heads on 1000 boxes, mask "
-            "heads on 100, in a cascade three of each; Deformable DETR whole. MSCSA alone: closed form.",
+            "Counted as MMDetection 2 does: backbone, FPN and proposal network, box heads on 1000 boxes, "
+            "mask heads on 100, in a cascade three of each; Deformable DETR whole. MSCSA alone: closed form.",
             "MMDetection's counter adds norms, activations, poolings and biases (ResNet-50: 0.84), and does "
             "not see attention products, which authors add by hand.",
-            "ResNet-50: the paper adds 11, 11, 14 and 12 for one module. It costs 14.95, without its fusion at "
-            "1/4 14.92, of which 2.13 are attention products. CoaT: MSCSA takes the place of parallel blocks.",
+            "ResNet-50: the paper adds 11, 11, 14 and 12 for one module. It costs 14.95, without its fusion "
+            "at 1/4 14.92; 2.13 of it are attention products. CoaT: MSCSA replaces the parallel blocks.",
             *EXPLANATIONS.values(),
         ),
     )

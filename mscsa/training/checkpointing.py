@@ -21,7 +21,7 @@ from mscsa.training.module import TrainingModule
 
 LAST = "last.ckpt"
 
-_MOMENTS = {"adamw": 2, "sgd": 1, "rmsproptf": 2}
+_MOMENTS = {"adamw": 2, "sgd": 1, "momentum": 1, "rmsproptf": 2}
 """Tensors per parameter in the optimiser's state."""
 
 

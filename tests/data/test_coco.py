@@ -215,3 +215,9 @@ def test_other_classes_are_refused(root: Path) -> None:
     path.write_text(path.read_text()[:-40])
     with pytest.raises(UserError, match="instances_train.json cannot be read as JSON: .*line 1 column"):
         dataset(root)
+
+
+def test_file_names_may_hold_the_folder(root: Path) -> None:
+    edit(root, lambda c: [each.update(file_name=f"train/{each['file_name']}") for each in c["images"]])
+    assert Path(dataset(root).describe(0)) == root / "train/100.png"
+    assert dataset(root)[0][0].shape[0] == 3

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES, baseline_of, get_recipe
@@ -192,7 +193,8 @@ def test_of_a_resnet_stem_and_first_stage_are_fixed(name: str) -> None:
 
     model = RECIPES[name].model
     assert model.head is not None
-    detector = build_detector(model.head, model.name, 80)
+    with torch.device("meta"):
+        detector = build_detector(model.head, model.name, 80)
     freeze(detector, model.freeze)
     fixed = {key for key, value in detector.named_parameters() if not value.requires_grad}
     place = f"{detector.body}backbone."
@@ -230,15 +232,16 @@ def test_small_detectors_build_with_their_options(recipe: Recipe) -> None:
 
     model, data = recipe.model, recipe.data
     assert model.head is not None
-    detector = build_detector(
-        model.head,
-        model.name,
-        data.num_classes or 1,
-        fields=model.mscsa,
-        budget=model.budget,
-        budget_size=None if model.budget is None else data.input_size,
-        **model.head_kwargs,
-    )
+    with torch.device("meta"):
+        detector = build_detector(
+            model.head,
+            model.name,
+            data.num_classes or 1,
+            fields=model.mscsa,
+            budget=model.budget,
+            budget_size=None if model.budget is None else data.input_size,
+            **model.head_kwargs,
+        )
     assert isinstance(detector.pyramid, MSCSAModel) == ("/mscsa_" in recipe.name)
     if data.kind == "scenes":  # mirrored digits are others or none
         assert (data.num_classes, recipe.augment.hflip) == (10, 0.0)

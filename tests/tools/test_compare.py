@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mscsa.errors import UserError
+from mscsa.evaluation import Accuracy
 from mscsa.recipes import get_recipe
 from mscsa.recipes.spec import Recipe
 from mscsa.tools import bench, compare_runs
@@ -38,6 +40,7 @@ def arm(model: str, *top1: float, macs: int = 100) -> ArmResult:
         seconds=(1.0,) * len(top1),
         parameters=1_000_000,
         macs=macs,
+        other_scores={"top5": tuple(score + 20 for score in top1), "loss": (0.5,) * len(top1)},
     )
 
 
@@ -65,7 +68,7 @@ def result(baseline: tuple[float, ...], mscsa: tuple[float, ...]) -> CompareResu
         out=Path("out"),
         seeds=tuple(range(len(baseline))),
         metric="top1",
-        metric_label="top-1",
+        labels=Accuracy.LABELS,
         input_size=(64, 64),
         baseline=arm("net", *baseline),
         mscsa=arm("mscsa_net", *mscsa, macs=124),
@@ -98,6 +101,7 @@ def test_many_seeds_take_the_widest_quantile_left() -> None:
 def test_table_shows_means_spreads_and_differences() -> None:
     text = "".join(plain_text(table) for table in comparison_tables(result((70.0, 72.0), (71.0, 74.0))))
     assert "71.00 ± 1.41" in text
+    assert re.search(r"top-5 \(%\) +91.00 +92.50\n", text)
     assert "+1.50 ± 0.71" in text
     assert "+24.0 %" in text
     assert "x1.50" in text and "x0.67" in text
@@ -155,7 +159,7 @@ def run_in(folder: Path) -> Run:
         epochs=4,
         steps=None,
         metric="top1",
-        metric_label="top-1",
+        labels=Accuracy.LABELS,
     )
 
 

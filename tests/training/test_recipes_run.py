@@ -12,8 +12,16 @@ from PIL import Image
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.recipes import RECIPES
-from mscsa.recipes.spec import Recipe, SegmentationData
+from mscsa.recipes.spec import (
+    AugmentSpec,
+    ClassificationData,
+    DataSpec,
+    DetectionAugment,
+    DetectionData,
+    Recipe,
+)
 from mscsa.training import train
+from tests.data.coco_folder import write_coco
 
 FIXED_SIZE = ("coat_tiny", "coat_small", "swin_tiny_patch4_window7_224", "mscsa_swin_tiny_patch4_window7_224")
 """Backbones that must be told another image size when they are built."""
@@ -52,6 +60,12 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images with a bar and a disc each, one of them empty, in COCO's format."""
+    return write_coco(tmp_path_factory.mktemp("coco"))
+
+
 def shrunk(recipe: Recipe, root: Path) -> Recipe:
     """Two steps of four images at 64 px in float32; all else is as in the recipe.
 
@@ -60,30 +74,52 @@ def shrunk(recipe: Recipe, root: Path) -> Recipe:
     """
     kwargs = {"img_size": 64} if recipe.model.name in FIXED_SIZE else {}
     model = replace(recipe.model, pretrained=False, backbone_kwargs=kwargs)
-    is_small = recipe.data.kind in ("folder", "masks")
-    data = replace(
+    classes = {"folder": 2, "masks": 2, "coco": 3}.get(recipe.data.kind, recipe.data.num_classes)
+    sizes = {"image_size": 64} if hasattr(recipe.data, "image_size") else {}
+    if not isinstance(recipe.data, ClassificationData):
+        sizes |= {"short_side": 64}
+    data: DataSpec = replace(
         recipe.data,
         root=str(root),
-        image_size=64,
-        batch_size=4,
+        batch_size=2 if isinstance(recipe.data, DetectionData) else 4,
         workers=0,
         num_train=8,
         num_val=4,
-        num_classes=2 if is_small else recipe.data.num_classes,
+        num_classes=classes,
+        **sizes,
     )
-    if isinstance(data, SegmentationData):
-        data = replace(data, short_side=64)
+    if isinstance(data, DetectionData):
+        data = replace(data, long_side=64)
+        if "rcnn" in str(model.head):  # a thousand boxes of each image are minutes of a CPU
+            model = replace(model, head_kwargs={**model.head_kwargs, "proposals": 50})
     return replace(
         recipe,
         model=model,
         data=data,
+        augment=_shrunk_augment(recipe.augment),
+        # Two steps of two images are an epoch here, and a warm-up must be shorter than the run.
+        optim=replace(recipe.optim, warmup_steps=None if recipe.optim.warmup_steps is None else 0),
         run=replace(recipe.run, max_steps=2, accelerator="cpu", precision="32-true", threads=1),
+    )
+
+
+def _shrunk_augment(augment: AugmentSpec) -> AugmentSpec:
+    """Draw sizes around 64 px where a recipe draws them around 800."""
+    if not isinstance(augment, DetectionAugment):
+        return augment
+    crop = None if augment.crop_sides is None else (32, 48)
+    return replace(
+        augment,
+        short_sides=(48, 64) if augment.short_sides else (),
+        crop_sides=crop,
+        crop_short_sides=(40, 50, 60),
     )
 
 
 FAST = ("scenes/resnet10t", "scenes/mscsa_resnet10t", "small/mscsa_resnet10t", "finetune/mscsa_resnet18")
 """One of each table for the default suite, and the smallest of the paper's rows."""
 FAST += ("scenes_semantic_fpn/mscsa_resnet10t", "ade20k/mscsa_topformer_tiny")
+FAST += ("scenes_mask_rcnn/mscsa_resnet10t", "small_retinanet/resnet18", "coco_retinanet/mscsa_resnet50")
 FAST += ("imagenet/pvt_v2_b0", "imagenet/mscsa_pvt_v2_b0", "imagenet/mscsa_topformer_tiny")
 
 
@@ -91,9 +127,10 @@ FAST += ("imagenet/pvt_v2_b0", "imagenet/mscsa_pvt_v2_b0", "imagenet/mscsa_topfo
     "name",
     [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in RECIPES],
 )
-def test_two_steps(name: str, folder: Path, masks: Path, tmp_path: Path) -> None:
+def test_two_steps(name: str, folder: Path, masks: Path, coco: Path, tmp_path: Path) -> None:
     recipe = RECIPES[name]
-    recipe = shrunk(recipe, masks if isinstance(recipe.data, SegmentationData) else folder)
+    roots = {"classification": folder, "segmentation": masks}
+    recipe = shrunk(recipe, roots.get(recipe.model.task, coco))
     result = train(recipe, tmp_path / "run")
     assert result.steps == 2
     weights, metadata = read_state_dict(tmp_path / "run" / "last.safetensors")
