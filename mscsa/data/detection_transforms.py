@@ -105,7 +105,7 @@ def _typed(objects: Objects, image_size: tuple[int, int]) -> Objects:
     boxes: Any = tv_tensors.BoundingBoxes(
         objects["boxes"],
         format="XYXY",
-        canvas_size=(height, width),  # type: ignore[call-overload]
+        canvas_size=(height, width),
     )
     masks = {"masks": tv_tensors.Mask(objects["masks"])} if "masks" in objects else {}
     return {**objects, "boxes": boxes, **masks}

@@ -50,7 +50,8 @@ class Findings:
         named = self._named.setdefault(kind, [])
         for place in places:
             if len(named) < SHOWN:
-                named.append(Problem(str(path or self._path), describe(place), remedy))
+                where = _printable(str(path or self._path))
+                named.append(Problem(where, _printable(describe(place)), remedy))
             else:
                 self._more[kind] += 1
 
@@ -63,3 +64,8 @@ class Findings:
                 what = f"... and {more:,} more of this kind: {kind}"
                 found.append(Problem(self._path, what, named[-1].remedy, count=more))
         return found
+
+
+def _printable(text: str) -> str:
+    """Keep names with line breaks on one line, and half characters, which JSON can hold, from stopping `print`."""
+    return " ".join(text.splitlines()).encode(errors="backslashreplace").decode()

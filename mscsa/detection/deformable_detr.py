@@ -195,7 +195,7 @@ class DeformableDETR(nn.Module):
         return self._losses(logits, boxes, inner, targets, sizes)
 
     def _predict(self, inner: Any) -> tuple[list[Tensor], list[Tensor]]:
-        """Give logits (B, Q, K) and boxes (B, Q, 4), centre and size as shares of the image, of each layer."""
+        """Give each layer's logits (B, Q, K) and boxes (B, Q, 4), centre and size as shares of the image."""
         logits, boxes = [], []
         reference = inner.init_reference_points
         for i in range(inner.intermediate_hidden_states.shape[1]):

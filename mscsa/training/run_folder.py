@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 
 _PACKAGES = ("mscsa", "torch", "torchvision", "timm", "lightning", "safetensors", "numpy", "pillow")
+_OPTIONAL_PACKAGES = ("transformers", "faster-coco-eval")  # for detection
 
 
 def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -75,7 +77,11 @@ def describe_environment(seed: int, device: torch.device, world_size: int) -> di
 
 def package_versions() -> dict[str, str]:
     """List the installed versions of what results depend on."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    for name in _OPTIONAL_PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def git_commit() -> str | None:
