@@ -50,7 +50,7 @@ MASK_HEAD = 100 * (4 * 14**2 * 9 * 256**2 + 14**2 * 4 * 256**2 + 28**2 * 256 * 8
 """MACs on 100 boxes: four convolutions, one that doubles the size, and the logits."""
 
 
-def printed(name: str) -> list[dict[str, str]]:
+def lines_of(name: str) -> list[dict[str, str]]:
     """Read one of the paper's tables."""
     lines = (ROOT / "tests/recipes" / name).read_text().splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith("#")))
@@ -131,7 +131,9 @@ def test_unknown_table() -> None:
 
 def test_table_3_agrees_with_the_paper_and_the_closed_form() -> None:
     """Totals within 3 % of the printed ones or what their two digits allow; MSCSA's part to 1 %."""
-    paper = {(line["backbone"], line["mscsa"]): float(line["gmacs"]) for line in printed("table3_ade20k.csv")}
+    paper = {
+        (line["backbone"], line["mscsa"]): float(line["gmacs"]) for line in lines_of("table3_ade20k.csv")
+    }
     alone = {
         "mscsa_topformer_tiny": 0.0715,
         "mscsa_topformer_base": 0.227,
@@ -163,7 +165,7 @@ def test_table_2_has_all_printed_rows(detectors: PaperTable) -> None:
         name = row["model"].removeprefix("mscsa_")
         for flag, figure in enumerate(row["paper_gmacs"]):
             shown[row["head"], short.get(name, name), str(flag)] = figure
-    paper = printed("table2_coco.csv")
+    paper = lines_of("table2_coco.csv")
     assert len(paper) == 24
     assert shown == {(x["detector"], x["backbone"], x["mscsa"]): float(x["gmacs"]) for x in paper}
 
