@@ -101,7 +101,7 @@ def test_a_panorama_keeps_to_the_long_side() -> None:
 
 def test_crops_drop_what_lies_outside() -> None:
     data = DetectionData(kind="scenes", short_side=100, long_side=200)
-    augment = DetectionAugment(crop_sides=(30, 60), crop_short_sides=(80, 120))
+    augment = DetectionAugment(crop_sides=(20, 50), crop_short_sides=(80, 120))
     train, _ = build_detection_transforms(data, augment)
     random.seed(0)
     torch.manual_seed(0)
@@ -109,7 +109,7 @@ def test_crops_drop_what_lies_outside() -> None:
     counts, ratios = set(), set()
     for _ in range(60):
         pixels, found = train(image, objects)
-        check(pixels, found, margin=6)
+        check(pixels, found, margin=8)
         counts.add(len(found["labels"]))
         ratios.add(pixels.shape[1] / pixels.shape[2])
     assert counts == {0, 1, 2}
