@@ -70,7 +70,7 @@ class DetectionObjective:
     def __call__(self, forward: Callable[..., Any], images: Images, targets: Any) -> Outcome:
         """Find objects in images (3, H, W) with their boxes, labels and masks."""
         losses = forward(images, targets)
-        return Outcome(torch.stack([loss.float() for loss in losses.values()]).sum(), images)
+        return Outcome(torch.stack(list(losses.values())).sum(), images)
 
 
 def build_objective(recipe: Recipe, num_classes: int) -> Objective:

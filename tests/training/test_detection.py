@@ -26,7 +26,7 @@ from mscsa.training import NonFiniteError, train
 from mscsa.training.metrics_log import read_metrics
 from mscsa_cli import main
 from tests.data.coco_folder import write_coco
-from tests.training.processes import run
+from tests.training.processes import finish, free_port, group_environment, run, start
 
 torch.set_num_threads(1)
 
@@ -310,3 +310,52 @@ def test_scenes_give_what_they_draw() -> None:
     own = [each for each in truth["annotations"] if each["image_id"] == 2]
     assert [each["category_id"] for each in own] == target["labels"].tolist()
     assert [each["area"] for each in own] == target["masks"].sum(dim=(1, 2)).tolist()
+
+
+def train_of_rank(rank: int, spec: Recipe, folder: Path) -> None:
+    train(spec, folder)
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Float64, SGD, fixed batch statistics, no sampling of boxes: what two processes can do as one."""
+    small = recipe(precision="64-true", checkpoint_every=100)
+    options = {"fpn_channels": 16, "backbone_norm": "frozen", "mscsa_norm": "frozen"}
+    spec = replace(
+        small,
+        model=replace(small.model, head="retinanet", head_kwargs=options, drop_path_rate=0.0),
+        optim=OptimSpec(optimizer="sgd", lr=0.01, warmup_epochs=0.0, clip_grad=1.0, schedule="constant"),
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(train_of_rank, 0, spec, one) == 0
+    both = replace(spec, run=replace(spec.run, devices=2))
+    port = free_port()
+    pair = [start(train_of_rank, rank, both, two, env=group_environment(rank, 2, port)) for rank in (0, 1)]
+    assert [finish(process) for process in pair] == [0, 0]
+    ours, theirs = (read_state_dict(folder / "last.safetensors")[0] for folder in (one, two))
+    for key, value in ours.items():
+        assert (value.double() - theirs[key].double()).abs().max() <= 1e-9, key
+    same = [torch.equal(value, theirs[key]) for key, value in ours.items()]
+    assert not all(same), "equal to the last bit: was it two processes?"
+    results = [json.loads((folder / "result.json").read_text())["scores"] for folder in (one, two)]
+    assert results[0]["num_samples"] == results[1]["num_samples"] == 5
+    assert results[0]["class_ap"] == pytest.approx(results[1]["class_ap"], abs=1e-6)
+
+
+def test_half_precision_trains(tmp_path: Path) -> None:
+    result = train(recipe(max_steps=2, precision="bf16-mixed"), tmp_path / "run")
+    assert result.steps == 2
+    weights, _ = read_state_dict(tmp_path / "run/last.safetensors")
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+def test_checkpointed_gradients_train_to_the_same(tmp_path: Path) -> None:
+    """`run.grad_checkpointing` changes memory, not the run; drop path and sampling draw the same numbers."""
+    small = recipe(max_steps=1)
+    plain = replace(small, model=replace(small.model, drop_path_rate=0.0), augment=DetectionAugment())
+    found = []
+    for checkpointing in (False, True):
+        folder = tmp_path / f"run{checkpointing}"
+        train(replace(plain, run=replace(plain.run, grad_checkpointing=checkpointing)), folder)
+        found.append(read_state_dict(folder / "last.safetensors")[0])
+    weights = [key for key in found[0] if key.endswith("weight")]
+    assert all(torch.allclose(found[0][key], found[1][key], atol=1e-5) for key in weights)

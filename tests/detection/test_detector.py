@@ -1,0 +1,238 @@
+"""The contract that all four detectors share, with and without MSCSA."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from mscsa.attention import MSCSA
+from mscsa.detection import DETECTORS, Detector, build_detector
+from tests.detection.small import BACKBONES, VARIANTS, K, batch, fresh, scene, small, wake
+
+ALL = [(name, backbone) for name in VARIANTS for backbone in BACKBONES]
+SIZES = ((97, 131, 2), (64, 96, 0))  # mixed, one without objects
+
+
+def losses_of(model: Detector, *shapes: tuple[int, int, int]) -> dict[str, Tensor]:
+    images, targets = batch(*shapes, dtype=next(model.parameters()).dtype)
+    torch.manual_seed(3)
+    return model(images, targets)
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+@pytest.mark.parametrize(("name", "backbone"), ALL)
+def test_every_parameter_learns(name: str, backbone: str) -> None:
+    """No parameter is left out, which DDP would wait for; and none but the known gets a gradient of 0."""
+    model = fresh(name, backbone).double()
+    wake(model)
+    loss = total(losses_of(model, *SIZES))
+    assert loss.isfinite()
+    loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    assert not [name for name, grad in gradients.items() if grad is None or not grad.isfinite().all()]
+    dead = {name for name, grad in gradients.items() if grad is not None and grad.abs().max() <= 1e-12}
+    # A shift of all keys alike changes no attention.
+    assert {name for name in dead if not name.endswith("self_attn.k_proj.bias")} == set()
+
+
+@pytest.mark.parametrize(("name", "backbone"), ALL)
+def test_a_batch_without_any_object_trains(name: str, backbone: str) -> None:
+    model = fresh(name, backbone)
+    losses = losses_of(model, (97, 131, 0), (64, 96, 0))
+    loss = total(losses)
+    assert loss.isfinite()
+    loss.backward()
+    gradients = [p.grad for p in model.parameters()]
+    assert all(grad is not None and bool(grad.isfinite().all()) for grad in gradients)
+    of_boxes = [value for key, value in losses.items() if "box" in key or "mask" in key or "giou" in key]
+    assert of_boxes and all(value == 0 for value in of_boxes)
+    assert loss > 0  # that there is nothing is to be learned too
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_detections_lie_in_their_image(name: str) -> None:
+    model = fresh(name, "mscsa_resnet10t").eval()
+    wake(model)
+    sizes = [(97, 131), (33, 150), (160, 40), (32, 32)]
+    with torch.inference_mode():
+        found = model([scene(height, width, 1)[0] for height, width in sizes])
+    assert len(found) == len(sizes)
+    for (height, width), each in zip(sizes, found, strict=True):
+        boxes, labels, scores = each["boxes"], each["labels"], each["scores"]
+        count = len(labels)
+        assert 0 < count <= model.detections_per_img == 5
+        assert boxes.shape == (count, 4) and scores.shape == labels.shape == (count,)
+        assert labels.dtype == torch.int64 and labels.min() >= 1 and labels.max() <= K
+        assert (scores.diff() <= 0).all() and scores.min() >= 0 and scores.max() <= 1
+        assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.min() >= 0
+        assert boxes[:, 2].max() <= width and boxes[:, 3].max() <= height
+        assert ("masks" in each) == model.has_masks
+        if model.has_masks:
+            assert each["masks"].shape == (count, 1, height, width)
+            assert each["masks"].min() >= 0 and each["masks"].max() <= 1
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn", "cascade_mask_rcnn", "retinanet"])
+def test_nothing_found_has_the_shapes_too(name: str) -> None:
+    model = small(name, score_thresh=0.999).eval()
+    with torch.inference_mode():
+        (found,) = model([torch.rand(3, 50, 70)])
+    assert found["boxes"].shape == (0, 4) and found["labels"].shape == found["scores"].shape == (0,)
+    assert found["labels"].dtype == torch.int64
+    assert not model.has_masks or found["masks"].shape == (0, 1, 50, 70)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_labels_go_in_and_come_out_as_1_to_k(name: str) -> None:
+    """A model whose biases are sure of one class says its label, and has the least loss with it."""
+    model = fresh(name)
+    images, targets = batch((96, 96, 3))
+    for label in (1, K):
+        sure = copy.deepcopy(model)
+        for layer in sure.get_classifier():
+            layer = getattr(layer, "cls_score", layer)
+            if layer.bias.numel() < 256:  # one for each class and anchor; with 0 for the background or not
+                shifted = layer.bias.detach().view(-1, K + (len(layer.bias) % K > 0 or name.endswith("rcnn")))
+                shifted[:, label - sure.first_label * 0 - (shifted.shape[1] == K)] += 8.0
+        losses = {}
+        for given in range(1, K + 1):
+            torch.manual_seed(3)
+            target = {**targets[0], "labels": torch.full((3,), given)}
+            of_class = {k: v for k, v in sure(images, [target]).items() if "class" in k or "ce_" in k}
+            losses[given] = float(total(of_class))
+        assert min(losses, key=losses.__getitem__) == label
+        with torch.inference_mode():
+            (found,) = sure.eval()(images)
+        assert set(found["labels"].tolist()) == {label}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_odd_size_is_padded_to_the_last_bit(name: str) -> None:
+    """The pyramid sees the image normalised, with 0 on the right and below up to a multiple of 32."""
+    model = fresh(name, "mscsa_resnet10t").eval()
+    image, _ = scene(97, 131, 2)
+    seen: list[Tensor] = []
+    model.pyramid.register_forward_hook(lambda _m, _i, maps: seen.extend(maps))
+    mean, std = (torch.tensor(model.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
+    by_hand = torch.zeros(1, 3, 128, 160)
+    by_hand[0, :, :97, :131] = (image - mean) / std
+    with torch.inference_mode():
+        model([image])
+        ours, seen = list(seen), []
+        maps = model.pyramid(by_hand)
+    assert len(ours) == len(maps)
+    assert all(torch.equal(a, b) for a, b in zip(ours, maps, strict=True))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_tensor_of_images_is_a_list_of_them(name: str) -> None:
+    model = fresh(name).eval()
+    images = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        for one, other in zip(model(images), model(list(images)), strict=True):
+            assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_came_before_changes_nothing(name: str) -> None:
+    """torchvision keeps the strides that it guesses from the first image it sees."""
+    first, second = fresh(name).eval(), fresh(name).eval()
+    image, _ = scene(97, 131, 2)
+    with torch.inference_mode():
+        first([torch.rand(3, 33, 33)])  # padded to twice its size
+        (one,), (other,) = first([image]), second([image])
+    assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_state_dict_tells_all(name: str) -> None:
+    model = fresh(name, "mscsa_resnet10t")
+    wake(model)
+    losses_of(model, *SIZES)  # moves the statistics of batch norms
+    torch.manual_seed(1)
+    detector, own = VARIANTS[name]
+    other = small(name, "mscsa_resnet10t")
+    wake(other, 0.3)
+    state = model.state_dict()
+    other.load_state_dict(state, strict=True)
+    image, _ = scene(97, 131, 2)
+    with torch.inference_mode():
+        (one,), (two,) = model.eval()([image]), other.eval()([image])
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    key = next(key for key in state if "input_proj" in key or "fpn" in key)
+    del state[key]
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_mscsa_reads_all_stages_and_fuses_what_is_taken(name: str) -> None:
+    model = fresh(name, "mscsa_resnet10t").eval()
+    mscsa = next(module for module in model.modules() if isinstance(module, MSCSA))
+    strides = [int(each) for each in model.pyramid.feature_info.reduction()]
+    assert strides == ([4, 8, 16, 32] if model.has_masks else [8, 16, 32])
+    assert len(model.pyramid._attended) == 4
+    assert [int(level) for level in model.pyramid.fusion.levels] == list(range(4))[-len(strides) :]
+    wake(model.net)  # heads that do not look at the maps would hide it
+    image, _ = scene(97, 131, 2)
+    with torch.inference_mode():
+        (before,) = model([image])
+        for parameter in mscsa.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        (after,) = model([image])
+    assert after["boxes"].shape != before["boxes"].shape or (after["boxes"] - before["boxes"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_checkpointed_gradients_are_the_same(name: str) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = fresh(name, "mscsa_resnet10t").double()
+        wake(model)
+        model.set_grad_checkpointing(checkpointing)
+        total(losses_of(model, (64, 96, 2))).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert any(grad.abs().max() > 1e-6 for grad in gradients[0])
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_names_for_the_optimiser_are_the_models_own(name: str) -> None:
+    with torch.device("meta"):
+        model = build_detector(name, "mscsa_swin_tiny_patch4_window7_224", K)
+    names = [name for name, _ in model.named_parameters()]
+    spared = model.no_weight_decay()
+    assert spared and spared <= set(names)
+    assert all("relative_position_bias_table" in each for each in spared)
+    head = [each for each in names if each.startswith(model.head_prefixes)]
+    rest = set(names) - set(head)
+    of_pyramid = {each for each in names if each.startswith(model.body)}
+    assert len(of_pyramid) == len(list(model.pyramid.parameters())) and of_pyramid <= rest
+    slow = {each for each in rest - of_pyramid}
+    # Deformable DETR's own training gives these a tenth of the rate too.
+    parts = ("sampling_offsets", "reference_points")
+    assert slow == {each for each in names if name == "deformable_detr" and any(p in each for p in parts)}
+    assert bool(slow) == (name == "deformable_detr")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_autocast_keeps_boxes_precise(name: str) -> None:
+    """In bfloat16 a coordinate has 8 bits: boxes would lie on multiples of 1 px from 128 on."""
+    model = fresh(name, "mscsa_resnet10t")
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(model, (97, 131, 2), (64, 300, 1))
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
+    total(losses).backward()
+    wake(model.eval())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = model([scene(97, 131, 2)[0], scene(64, 300, 1)[0]])
+    for each in found:
+        assert each["boxes"].dtype == each["scores"].dtype == torch.float32
+        inside = each["boxes"][(each["boxes"] > 1) & (each["boxes"] < 63)]
+        assert len(inside) and not torch.equal(inside, inside.bfloat16().float())
