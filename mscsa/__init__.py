@@ -3,7 +3,9 @@
 Importing this package registers its models with timm.
 """
 
+from . import detection as detection
 from . import registered as registered
+from . import segmentation as segmentation
 from .attention import MSCSA as MSCSA
 from .attention import MSCSAConfig as MSCSAConfig
 from .attention import MSCSANeck as MSCSANeck

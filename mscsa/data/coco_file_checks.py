@@ -13,6 +13,7 @@ from typing import Any
 
 from mscsa.data.checks import Problem
 from mscsa.data.coco_annotation_checks import ListedImage, check_annotations
+from mscsa.data.coco_mask_checks import compacted
 from mscsa.data.findings import Findings, short
 
 _PARTS = ("images", "annotations", "categories")
@@ -61,7 +62,7 @@ def _read_parts(path: Path, findings: Findings) -> dict[str, list[dict[str, Any]
     kind, remedy = "broken JSON", "write the file again"
     content = None
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_hook=compacted)
     except json.JSONDecodeError as error:
         where = f"at line {error.lineno}, column {error.colno}"
         findings.add(kind, f"broken JSON {where}: {error.msg.lower()}", remedy)

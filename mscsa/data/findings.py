@@ -67,5 +67,5 @@ class Findings:
 
 
 def _printable(text: str) -> str:
-    """Keep names with line breaks on one line, and half characters, which JSON can hold, from stopping `print`."""
+    """Keep text on one line, and half characters, which JSON can hold, from stopping `print`."""
     return " ".join(text.splitlines()).encode(errors="backslashreplace").decode()

@@ -239,6 +239,7 @@ def same_image_id(made: Made) -> None:
 TRAIN = "annotations/instances_train.json"
 SPOILT: dict[str, tuple[Callable[[Made], Any], str, str]] = {
     "missing image": (drop_image, "train/train11.png", "image 11: no such file"),
+    "name too long": (on_image(12, file_name="a" * 300), f"train/{'a' * 300}", "image 12: no such file"),
     "damaged image": (damage_image, "train/train11.png", "image 11: damaged or truncated"),
     "size mismatch": (resize_image, "train/train11.png", "image 11 has 20x30 px, .*train.json says 40x60"),
     "turned image": (turn_image, "train/train11.png", "image 11 has 60x40 px, .*train.json says 40x60"),
@@ -494,6 +495,16 @@ def _replace_one(content: dict[str, Any], rng: np.random.Generator) -> None:
             where[key] = copy.deepcopy(WEIRD[rng.integers(len(WEIRD))])
             return
         where = inner
+
+
+def test_names_that_cannot_be_printed_are_printed(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    on_image(12, file_name="\ud800\nx.png")(made)
+    made.train["categories"].append({"id": 7, "name": "\udfff"})
+    made.write()
+    assert main(["check-data", str(made.root)]) == 2
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("2 problems") and len(out) == 5
+    assert any(re.search(r"\\ud800 x\.png +image 12: no such file", line) for line in out)
 
 
 def test_the_command_names_problems_and_notes(made: Made, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as official
 
-from mscsa.data.coco_mask_checks import mask_bounds
+from mscsa.data.coco_mask_checks import compacted, mask_bounds
 from mscsa.data.coco_masks import (
     BadMask,
     decode_counts,
@@ -208,7 +208,8 @@ def test_boxes_around_masks_are_those_of_their_pixels() -> None:
     expected += [[0, 1, 5, 9], None]
     damaged = [[[1.0, 2.0]], {"size": [8, 8], "counts": "P"}, {"size": [8, 8], "counts": [3]}, 7]
     for extra in ([], damaged):
-        bounds, bad = mask_bounds(segmentations + extra, np.array(sizes + [(8, 8)] * len(extra), float))
+        given = [compacted({"segmentation": each})["segmentation"] for each in segmentations + extra]
+        bounds, bad = mask_bounds(given, np.array(sizes + [(8, 8)] * len(extra), float))
         wrong = list(range(len(segmentations), len(segmentations) + len(extra)))
         assert sorted(bad) == empty + wrong
         for i, box in enumerate(expected + [None] * len(extra)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mscsa.detection import build_detector
 from mscsa.errors import UserError
 from mscsa.tools.steps import StepOptions, build_step, choose_device
 
@@ -57,6 +60,58 @@ def test_training_of_a_pyramid_reaches_all_levels() -> None:
     model = Pyramid()
     build_step(model, "training", 2, (8, 8), StepOptions())()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+@pytest.fixture
+def detector_step(monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, list[tuple]]:
+    """A small detector, and what it was called with and gave."""
+    detector = build_detector(
+        "mask_rcnn", "test_resnet", 3, fpn_channels=16, proposals=60, detections_per_img=5
+    )
+    calls: list[tuple] = []
+    detector.register_forward_hook(
+        lambda model, inputs, output: calls.append((model.training, inputs, output))
+    )
+    return detector, calls
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_detector_goes_from_images_to_all_its_detections(
+    detector_step: tuple[nn.Module, list[tuple]], dtype: Any
+) -> None:
+    detector, calls = detector_step
+    build_step(detector, "inference", 2, (64, 96), StepOptions(dtype=dtype))()
+    ((training, (images,), found),) = calls
+    assert not training
+    assert [tuple(image.shape) for image in images] == [(3, 64, 96)] * 2
+    assert all(float(image.min()) >= 0 and float(image.max()) <= 1 for image in images)
+    assert [len(each["boxes"]) for each in found] == [5, 5]
+    assert {p.dtype for p in detector.parameters()} == {torch.float32}
+
+
+def test_training_a_detector_takes_objects_with_masks(detector_step: tuple[nn.Module, list[tuple]]) -> None:
+    detector, calls = detector_step
+    before = detector.net.roi_heads.mask_head[0][0].weight.detach().clone()
+    build_step(detector, "training", 1, (64, 96), StepOptions())()
+    ((training, (_, (target,)), losses),) = calls
+    assert training and "loss_mask" in losses
+    assert target["boxes"].shape == (32, 4) and set(target["labels"].tolist()) == {1, 2, 3}
+    for box, mask in zip(target["boxes"], target["masks"], strict=True):
+        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        around = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        assert (box - around).abs().max() <= 1
+    assert not torch.equal(before, detector.net.roi_heads.mask_head[0][0].weight)
+
+
+def test_checkpointing_computes_the_backbone_twice() -> None:
+    for is_on in (False, True):
+        detector = build_detector(
+            "retinanet", "mscsa_test_resnet", 3, fpn_channels=16, fields={"pool_stride": 8}
+        )
+        calls: list[str] = []
+        detector.pyramid.backbone.stages[0].blocks[0].register_forward_hook(lambda *_: calls.append("block"))
+        build_step(detector, "training", 2, (64, 64), StepOptions(grad_checkpointing=is_on))()
+        assert len(calls) == (2 if is_on else 1)
 
 
 def test_devices() -> None:
