@@ -40,6 +40,29 @@ def test_the_model_is_left_alone():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_what_is_run_can_be_chosen():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1))
+    macs = count_macs(model, (6, 7), run=lambda skeleton, image: skeleton[0](image))
+    assert macs == 6 * 7 * 12
+
+
+def test_part_of_a_parameter_that_goes_into_a_module_is_counted():
+    """torch's counter trips over it while the parameter wants a gradient."""
+
+    class Queries(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.zeros(4, 6))
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.layer(torch.split(self.table, 3, dim=1)[0].unsqueeze(0).expand(1, -1, -1))
+
+    model = Queries()
+    assert count_macs(model) == 4 * 3 * 2
+    assert model.table.requires_grad
+
+
 def test_run_and_count_gives_the_result():
     result, macs = run_and_count(lambda: torch.ones(2, 3, device="meta") @ torch.ones(3, 4, device="meta"))
     assert result.shape == (2, 4) and macs == 24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -30,10 +31,8 @@ def compacted(entry: dict[str, Any]) -> dict[str, Any]:
     """
     polygons = entry.get("segmentation")
     if type(polygons) is list:
-        try:
+        with suppress(TypeError, OverflowError):
             entry["segmentation"] = [array("d", each) if type(each) is list else each for each in polygons]
-        except (TypeError, OverflowError):
-            pass
     return entry
 
 
@@ -43,7 +42,7 @@ def mask_bounds(
     """Find the box around each segmentation, without drawing it.
 
     Args:
-        segmentations: Polygons as `compacted` gives them, run lengths, or None or [] where there is none, (N).
+        segmentations: Polygons in arrays (`compacted`), run lengths, or None or [] where there is none, (N).
         sizes: (H, W) of the image of each in pixels, NaN where it is not known, (N, 2).
     Returns:
         The boxes, NaN where there is none: no segmentation, a damaged one, or run lengths for an image of
@@ -103,7 +102,7 @@ def _around_polygons(segmentations: Sequence[Any]) -> Bounds:
     if not np.isfinite(points).all():
         raise ValueError
     polygon_ends = np.cumsum([len(each) for each in segmentations])
-    ends = np.cumsum(lengths // 2)[polygon_ends - 1]
+    ends = np.cumsum(lengths // 2)[:len(polygon_ends)]
     starts = np.concatenate(([0], ends[:-1]))
     return np.hstack([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)])
 

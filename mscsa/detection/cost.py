@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.mask_rcnn import MaskRCNN
 from torchvision.models.detection.retinanet import RetinaNet
 
+from mscsa.detection.cascade import CascadeRoIHeads
 from mscsa.detection.detector import Detector
-from mscsa.detection.rcnn import CascadeRoIHeads
 
 PROPOSALS = 1000
 """Boxes of an image whose box head is counted, at each stage of a cascade."""

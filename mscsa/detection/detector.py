@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -167,6 +169,20 @@ class Detector(nn.Module):
             labels = target["labels"] + (self.first_label - 1)
             shifted.append({key: target[key] for key in needed} | {"boxes": boxes, "labels": labels})
         return shifted
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
+        """Number the layers for timm's layer decay: the backbone's own; then MSCSA, FPN and heads as one.
+
+        Raises:
+            UserError: If timm names no layer groups for the backbone.
+        """
+        backbone, prefix = self.pyramid.backbone, f"{self.body}backbone."
+        if not hasattr(backbone, "group_matcher"):
+            raise UserError(
+                f"timm names no layer groups for {type(backbone).__name__}: train it without layer decay"
+            )
+        layers = group_parameters(backbone, backbone.group_matcher(coarse=coarse), reverse=True)
+        return lambda name: layers[name.removeprefix(prefix)] if name.startswith(prefix) else math.inf
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""

@@ -76,8 +76,7 @@ def batch(*shapes: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> 
 
 def wake(model: torch.nn.Module, scale: float = 0.05) -> None:
     """Move all parameters off the values at which whole branches give 0."""
-    generator = torch.Generator().manual_seed(7)
+    torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(scale * noise.to(parameter.dtype))
+            parameter.add_(torch.randn_like(parameter), alpha=scale)

@@ -22,6 +22,8 @@ from mscsa.tools.model_pair import build_pair
 from mscsa.tools.report import plain_text
 from mscsa.tools.steps import StepOptions
 
+DETECTORS = ("mask_rcnn", "cascade_mask_rcnn", "retinanet", "deformable_detr")
+
 TINY: dict[str, Any] = {"name": "test_resnet", "dense": False, "budget": 0.5, "fields": {"pool_stride": 8}}
 
 
@@ -138,3 +140,36 @@ def test_numbers_out_of_range_are_refused() -> None:
         compare_speed(pair.baseline, pair.model, (32, 32), batch_sizes=())
     with pytest.raises(ValueError, match="threads=0"):
         compare_speed(pair.baseline, pair.model, (32, 32), threads=0)
+
+
+def bench_detector(head: str, patch: pytest.MonkeyPatch, **options: Any) -> BenchResult:
+    patch.setattr(bench, "_ROUND_S", 0.0)
+    patch.setattr(bench, "_WARM_UP_S", 0.0)
+    return bench_model(
+        {**TINY, "head": head},
+        (64, 64),
+        batch_sizes=(1,),
+        options=StepOptions(),
+        rounds=5,
+        threads=1,
+        **options,
+    )
+
+
+def test_a_detector_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = bench_detector("retinanet", monkeypatch, modes=("inference", "training"), with_memory=False)
+    assert [(c.mode, c.batch_size) for c in result.comparisons] == [("inference", 1), ("training", 1)]
+    assert "64x64 px under retinanet" in plain_text(bench_tables(result)[0])
+    assert result.comparisons[1].model.median_ms > result.comparisons[0].model.median_ms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", DETECTORS)
+def test_time_and_memory_of_each_detector(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = bench_detector(head, monkeypatch, modes=("inference", "training"), with_memory=True)
+    assert len(result.comparisons) == 2
+    pair = build_pair(**TINY, head=head, size=(64, 64))
+    weights = sum(p.numel() * p.element_size() for p in pair.baseline.parameters()) / 2**20
+    peaks = {(p.is_model, p.mode): p.mebibytes for p in result.memory}
+    assert all(peaks[is_model, "training"] > 4 * weights for is_model in (False, True))
+    assert all(peaks[is_model, "inference"] > weights for is_model in (False, True))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from mscsa.errors import UserError
-from mscsa.tools.model_info import cost_tables, describe_model, info_json, info_tables
+from mscsa.macs import count_parameters
+from mscsa.tools.model_info import cost_tables, count_model, describe_model, info_json, info_tables
 from mscsa.tools.model_pair import build_pair, parse_size
 from mscsa.tools.report import plain_text
 
@@ -75,6 +77,38 @@ def test_parts_in_the_table_add_up_to_the_whole(dense: bool) -> None:
         assert sum(figures) == pytest.approx(float(whole[column]), abs=0.0006 * len(parts))
     assert any(row[0] == "classifier" for row in parts) is not dense
     assert any("fusion" in row[0] for row in parts) is dense
+
+
+@pytest.mark.parametrize("head", ["mask_rcnn", "cascade_mask_rcnn", "retinanet", "deformable_detr"])
+def test_parts_of_a_detector(head: str) -> None:
+    info = describe_model("resnet10t", head=head, size=(100, 150))
+    starts_at_4 = "mask_rcnn" in head
+    assert [stage.is_fused for stage in info.stages] == [starts_at_4, True, True, True]
+    assert [stage.size for stage in info.stages] == [(32, 40), (16, 20), (8, 10), (4, 5)]  # of 128x160 px
+    assert info.macs - info.mscsa_macs.total == info.baseline_macs
+    assert info.parameters - sum(info.mscsa_parameters.values()) == info.baseline_parameters
+    with torch.device("meta"):
+        backbone = build_pair("resnet10t", dense=True).baseline
+    # All that is neither MSCSA nor FPN and heads.
+    assert info.baseline_macs - info.head_macs == count_model(backbone, (128, 160))
+    assert info.baseline_parameters - info.head_parameters == count_parameters(backbone)
+    table = cost_tables(info)[0]
+    assert sum(float(row[2]) for row in table.rows[:-1]) == pytest.approx(float(table.rows[-1][2]), abs=0.001)
+    assert f"under {head}" in table.title
+    assert bool(table.notes) is starts_at_4
+    assert any(row[0].startswith(head) for row in table.rows)
+
+
+def test_parts_of_a_segmenter_at_an_odd_size() -> None:
+    info = describe_model("resnet10t", head="semantic_fpn", size=(100, 150))
+    assert info.baseline_macs - info.head_macs == count_model(
+        build_pair("resnet10t", dense=True).baseline, (128, 160)
+    )
+
+
+def test_unknown_head() -> None:
+    with pytest.raises(UserError, match="no head is called 'yolo': give one of semantic_fpn, .*, mask_rcnn"):
+        build_pair("resnet10t", head="yolo")
 
 
 def test_json_holds_plain_values() -> None:

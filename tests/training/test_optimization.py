@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import mscsa
+from mscsa.detection import build_detector
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import OptimSpec, RunSpec
@@ -159,3 +160,21 @@ def test_a_head_learns_at_its_own_rate() -> None:
         assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 else 0.0), name
     with pytest.raises(UserError, match="head_lr_factor 10 needs a model with a head on a pyramid"):
         build_optimizer(nn.Linear(2, 2), spec)
+
+
+@pytest.mark.parametrize("backbone", ["test_convnext", "mscsa_test_convnext"])
+def test_layer_decay_of_a_detector_is_that_of_its_backbone(backbone: str) -> None:
+    """Both arms of a comparison learn at the same rates; MSCSA, FPN and heads at the whole one."""
+    fields = {"fields": {"num_heads": 2, "head_dim": 8, "squeeze_ratio": 0.25}} if "mscsa" in backbone else {}
+    model = build_detector("retinanet", backbone, 3, fpn_channels=16, **fields)
+    optimizer = build_optimizer(model, OptimSpec(layer_decay=0.5))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    scales = {names[id(p)]: group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert scales.keys() == dict(model.named_parameters()).keys()
+    prefix = "net.backbone.body.backbone."
+    plain = {name for name in scales if name.startswith(prefix)}
+    assert all(scale == 1 for name, scale in scales.items() if name not in plain)
+    depths = {round(-math.log2(scales[name])) for name in plain}
+    assert depths == set(range(1, max(depths) + 1)) and max(depths) > 4
+    stem = next(name for name in plain if ".stem." in name)
+    assert scales[stem] == min(scales.values())
