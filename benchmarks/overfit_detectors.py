@@ -30,7 +30,7 @@ from mscsa.training.objectives import DetectionObjective
 
 NUM_SCENES = 16
 
-RCNN = {"anchor_scale": 4.0, "fpn_channels": 64, "proposals": 64}
+RCNN = {"anchor_scale": 4.0, "fpn_channels": 64, "proposals": 64, "boxes_per_img": 64}
 DETR = {"encoder_layers": 2, "decoder_layers": 2, "num_queries": 50, "dropout": 0.0, "box_refine": True}
 
 
@@ -49,10 +49,10 @@ class Variant:
 
 
 VARIANTS = (
-    Variant(detector="mask_rcnn", steps=450, lr=1e-3, options=RCNN),
-    Variant(detector="cascade_mask_rcnn", steps=400, lr=1e-3, options=RCNN),
-    Variant(detector="retinanet", steps=450, lr=1e-3, options={"anchor_scale": 4.0, "fpn_channels": 128}),
-    Variant(detector="deformable_detr", steps=1000, lr=1e-3, options=DETR),
+    Variant(detector="mask_rcnn", steps=500, lr=1e-3, options=RCNN),
+    Variant(detector="cascade_mask_rcnn", steps=500, lr=1e-3, options=RCNN),
+    Variant(detector="retinanet", steps=350, lr=1e-3, options={"anchor_scale": 4.0, "fpn_channels": 128}),
+    Variant(detector="deformable_detr", steps=800, lr=1e-3, options=DETR),
 )
 BACKBONES = ("resnet10t", "mscsa_resnet10t")
 

@@ -102,7 +102,7 @@ def _around_polygons(segmentations: Sequence[Any]) -> Bounds:
     if not np.isfinite(points).all():
         raise ValueError
     polygon_ends = np.cumsum([len(each) for each in segmentations])
-    ends = np.cumsum(lengths // 2)[:len(polygon_ends)]
+    ends = np.cumsum(lengths // 2)[polygon_ends - 1]
     starts = np.concatenate(([0], ends[:-1]))
     return np.hstack([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)])
 

@@ -42,6 +42,7 @@ def mask_rcnn(
     detections_per_img: int = 100,
     score_thresh: float = 0.05,
     proposals: int = 1000,
+    boxes_per_img: int = 512,
 ) -> MaskRCNN:
     """Build torchvision's Mask R-CNN on a pyramid.
 
@@ -58,6 +59,7 @@ def mask_rcnn(
         score_thresh: Least score of an object.
         proposals: Most boxes that the proposal network gives for an image; a cascade trains on twice as many,
             as MMDetection's.
+        boxes_per_img: Most proposals of an image that a head trains on, a quarter of them on objects.
     Raises:
         UserError: If the pyramid's strides do not double from level to level, or there is no such norm, or
             it does not fit the channels.
@@ -79,6 +81,7 @@ def mask_rcnn(
         rpn_post_nms_top_n_train=2 * proposals if cascade else proposals,
         rpn_post_nms_top_n_test=proposals,
         box_predictor=FastRCNNPredictor(_BOX_CHANNELS, num_classes + 1),
+        box_batch_size_per_image=boxes_per_img,
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
         **_head_parts(strides, fpn_channels, head_norm, num_classes),
@@ -90,7 +93,7 @@ def mask_rcnn(
                 box_predictor=SharedBoxPredictor(_BOX_CHANNELS, num_classes),
                 fg_iou_thresh=stage.iou,
                 bg_iou_thresh=stage.iou,
-                batch_size_per_image=512,
+                batch_size_per_image=boxes_per_img,
                 positive_fraction=0.25,
                 bbox_reg_weights=stage.coder_weights,
                 score_thresh=score_thresh,

@@ -14,8 +14,8 @@ from mscsa.recipes.spec import DetectionAugment, DetectionData, ModelSpec, Optim
 
 SCENES: dict[str, dict[str, Any]] = {
     # Digits are 16 px and more: anchors of 16 to 256 px, at strides from 4 or 8 on.
-    "mask_rcnn": {"fpn_channels": 64, "anchor_scale": 4.0, "proposals": 50},
-    "cascade_mask_rcnn": {"fpn_channels": 64, "anchor_scale": 4.0, "proposals": 50},
+    "mask_rcnn": {"fpn_channels": 64, "anchor_scale": 4.0, "proposals": 50, "boxes_per_img": 64},
+    "cascade_mask_rcnn": {"fpn_channels": 64, "anchor_scale": 4.0, "proposals": 50, "boxes_per_img": 64},
     "retinanet": {"fpn_channels": 64, "anchor_scale": 2.0},
     "deformable_detr": {"num_queries": 50, "encoder_layers": 2, "decoder_layers": 2, "box_refine": True},
 }
@@ -23,7 +23,7 @@ SCENES: dict[str, dict[str, Any]] = {
 
 FOLDERS: dict[str, dict[str, Any]] = {
     # Objects from some 5 px on, such as nuclei: anchors of 12 to 192 px, and of 12 to 305 px.
-    "mask_rcnn": {"fpn_channels": 64, "anchor_scale": 3.0, "proposals": 1000},
+    "mask_rcnn": {"fpn_channels": 64, "anchor_scale": 3.0, "proposals": 1000, "boxes_per_img": 128},
     "retinanet": {"fpn_channels": 64, "anchor_scale": 1.5},
 }
 """Detectors with a recipe on a small folder in COCO's format, and their options."""

@@ -313,6 +313,11 @@ SPOILT: dict[str, tuple[Callable[[Made], Any], str, str]] = {
         TRAIN,
         "reaches 2 px outside the image of 64x48",
     ),
+    "bbox and polygon outside": (
+        on_annotation(20, bbox=[0, 0, 80, 48], segmentation=[rectangle(0, 0, 80, 48)]),
+        TRAIN,
+        "annotation 20 .*: bbox .* reaches 16 px outside",
+    ),
     "bbox left of it": (on_annotation(20, bbox=[-1.5, 0, 60, 48]), TRAIN, "reaches 1.5 px outside the image"),
     "bbox beside mask": (
         on_annotation(30, bbox=[22, 2, 18, 9]),
