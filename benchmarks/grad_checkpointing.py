@@ -90,15 +90,15 @@ def main() -> None:
     savings = measure(pair, parse_size(arguments.size), rounds=arguments.rounds, threads=arguments.threads)
     show(
         Table(
-            title=f"Training step of {arguments.head}, 1 image of {arguments.size} px, without -> with checkpointing",
+            title=f"Training step of {arguments.head}, 1 image of {arguments.size} px: without and with",
             columns=(
                 "backbone",
                 "peak MiB",
-                "",
-                "",
+                "with",
+                "change",
                 "of weights",
                 "seconds",
-                "",
+                "with",
                 "time ratio",
                 "over rounds",
             ),

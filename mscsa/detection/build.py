@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from mscsa.detection.cascade import CASCADE
 from mscsa.detection.detector import Detector, NormMode
-from mscsa.detection.rcnn import CASCADE, mask_rcnn
+from mscsa.detection.rcnn import mask_rcnn
 from mscsa.detection.retinanet import retinanet
 from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError

@@ -20,16 +20,6 @@ Norm = Literal["none", "bn", "gn"]
 _GROUPS = 32
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that lets an empty batch pass, such as the masks of images without objects."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Norm (N, C, H, W), N >= 0; of nothing, the parameters get a gradient of 0."""
-        if len(input):
-            return super().forward(input)
-        return input * self.weight[:, None, None] + self.bias[:, None, None]
-
-
 def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
     """Give the constructor of a norm by its number of channels; None for no norm.
 
@@ -38,7 +28,7 @@ def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
     """
     layers: dict[str, Callable[[int], nn.Module] | None] = {
         "none": None,
-        "bn": BatchNorm,
+        "bn": nn.BatchNorm2d,
         "gn": _group_norm,
     }
     if norm not in layers:

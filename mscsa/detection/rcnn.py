@@ -18,11 +18,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.poolers import LevelMapper
 
 from mscsa.detection.boxes import Anchors, keep_precision
-from mscsa.detection.cascade import CASCADE, CascadeRoIHeads, CascadeStage, SharedBoxPredictor
+from mscsa.detection.cascade import CascadeRoIHeads, CascadeStage, SharedBoxPredictor
 from mscsa.detection.fpn import BatchImages, Norm, PyramidFPN, norm_layer
 from mscsa.errors import UserError
-
-__all__ = ["CASCADE", "CascadeRoIHeads", "CascadeStage", "mask_rcnn"]
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _BOX_SIDE, _MASK_SIDE = 7, 14
@@ -49,7 +47,7 @@ def mask_rcnn(
     Args:
         pyramid: Of `build_pyramid`; its parts are taken over.
         num_classes: K, without the background.
-        cascade: Heads in a row, in place of the one (`CASCADE`).
+        cascade: Heads in a row, in place of the one (`mscsa.detection.cascade.CASCADE`).
         fpn_channels: Channels of the FPN's maps and of the heads' convolutions.
         fpn_norm: Norm in the FPN.
         head_norm: Norm in the heads; with one, the box head has four convolutions before its linear layer.

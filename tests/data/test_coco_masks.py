@@ -132,6 +132,7 @@ AREA = 12 * 10
         ({"size": [12, 10], "counts": ""}, "damaged"),
         ({"size": [12, 10], "counts": "\ud800"}, "damaged"),
         ({"size": [12, 10], "counts": "P"}, "damaged"),  # says that more follows
+        ({"size": [12, 10], "counts": "hs"}, "damaged"),  # "h3", whose 3 has a bit that the code has not
         ({"size": [12, 10], "counts": "o" * 9 + "0"}, "damaged"),
         ({"size": [12, 10], "counts": [AREA - 1]}, "119 pixels, the image has 120"),
         ({"size": [12, 10], "counts": [60, 61]}, "121 pixels, the image has 120"),

@@ -68,7 +68,9 @@ def scene(height: int, width: int, count: int, dtype: torch.dtype = torch.float3
     return image.to(dtype), {"boxes": boxes.to(dtype), "labels": labels, "masks": masks}
 
 
-def batch(*shapes: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], list[Any]]:
+def batch(
+    *shapes: tuple[int, int, int], dtype: torch.dtype = torch.float32
+) -> tuple[list[Tensor], list[Any]]:
     """Give images and targets for (height, width, number of objects) each."""
     scenes = [scene(*shape, dtype=dtype) for shape in shapes]
     return [image for image, _ in scenes], [target for _, target in scenes]

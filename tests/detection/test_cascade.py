@@ -104,7 +104,9 @@ def test_each_stage_sees_the_boxes_that_the_one_before_moved(
     first, second, third = recorder.mean_iou()
     assert 0.5 < first < 0.75
     assert second > first + 0.1 and third > second + 0.04, (first, second, third)
-    moved = move_boxes(heads.stages[0], offsets_of(heads.stages[0], recorder.boxes[0]), recorder.boxes[:1], [IMAGE])
+    moved = move_boxes(
+        heads.stages[0], offsets_of(heads.stages[0], recorder.boxes[0]), recorder.boxes[:1], [IMAGE]
+    )
     # Each box of the second stage is one that the first has moved, or an object's own, added in training.
     known = torch.cat([moved[0], OBJECTS]) if is_training else moved[0]
     assert (recorder.boxes[1][:, None] - known).abs().amax(dim=2).amin(dim=1).max() < 1e-9
@@ -205,7 +207,9 @@ def test_scores_and_masks_are_means_over_the_stages(monkeypatch: pytest.MonkeyPa
     expected = sorted(scores.flatten().tolist(), reverse=True)[: heads.detections_per_img]
     assert found["scores"].tolist() == pytest.approx(expected, abs=1e-12)
     masks = mask_logits.sigmoid().mean(dim=0)
-    for label, box, score, mask in zip(*(found[k] for k in ("labels", "boxes", "scores", "masks")), strict=True):
+    for label, box, score, mask in zip(
+        *(found[k] for k in ("labels", "boxes", "scores", "masks")), strict=True
+    ):
         row = int((boxes - box).abs().sum(dim=1).argmin())
         assert torch.allclose(boxes[row], box, atol=1e-9)
         assert torch.allclose(scores[row, label - 1], score, atol=1e-12)
@@ -240,7 +244,9 @@ def test_a_cascade_of_one_is_torchvisions_head() -> None:
     one = CascadeRoIHeads([stage], [1.0]).eval()
     reference = as_torchvision(stage).eval()
     with torch.inference_mode():
-        ((ours,), _), ((theirs,), _) = (each(maps(), [proposals_around()], [IMAGE]) for each in (one, reference))
+        ((ours,), _), ((theirs,), _) = (
+            each(maps(), [proposals_around()], [IMAGE]) for each in (one, reference)
+        )
     assert len(ours["boxes"]) == one.detections_per_img
     assert ours["labels"].tolist() == theirs["labels"].tolist()
     for key in ("boxes", "scores", "masks"):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
 
-from mscsa.detection import set_loss
 from mscsa.detection.set_loss import Objects, count_objects, match, set_losses
 
 
@@ -54,7 +54,10 @@ def test_equal_to_transformers(counts: tuple[int, int]) -> None:
         assert torch.allclose(ours[name], weight * theirs[name], rtol=1e-9), name
     gradients = [
         torch.autograd.grad(total, (logits, boxes))
-        for total in (sum(ours.values()), 2 * theirs["loss_ce"] + 5 * theirs["loss_bbox"] + 2 * theirs["loss_giou"])
+        for total in (
+            sum(ours.values()),
+            2 * theirs["loss_ce"] + 5 * theirs["loss_bbox"] + 2 * theirs["loss_giou"],
+        )
     ]
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*gradients, strict=True))
 
@@ -65,7 +68,7 @@ def test_the_matching_is_the_cheapest() -> None:
     ((labels, known),) = objects(3)
 
     def cost(query: int, index: int) -> float:
-        p = float(logits[0, query, labels[index]].sigmoid())
+        p = logits[0, query, labels[index]].sigmoid().item()
         focal = 0.25 * (1 - p) ** 2 * -math.log(p) - 0.75 * p**2 * -math.log(1 - p)
         (cx, cy, w, h), (dx, dy, v, g) = boxes[0, query].tolist(), known[index].tolist()
         distance = abs(cx - dx) + abs(cy - dy) + abs(w - v) + abs(h - g)
@@ -120,12 +123,20 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_processes_divide_by_the_same_number(tmp_path: Path) -> None:
     """So that the mean of their gradients is that of one process with all images."""
-    assert set_loss.dist.is_available()
     command = [sys.executable, "-c", COUNT]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     runs = [
         subprocess.Popen([*command, str(rank), str(tmp_path / "meet")], env=environment) for rank in (0, 1)
     ]
     assert [run.wait(timeout=120) for run in runs] == [0, 0]
+
+
+def test_a_process_asks_the_others_for_their_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 4)
+    monkeypatch.setattr(dist, "all_reduce", lambda count: count.add_(9))
+    assert count_objects(objects(3, 2)) == (5 + 9) / 4
+    assert count_objects(objects(0, 0)) == 9 / 4

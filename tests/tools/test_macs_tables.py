@@ -173,6 +173,10 @@ def test_table_2_has_all_printed_rows(detectors: PaperTable) -> None:
 def test_mscsa_in_table_2_costs_what_it_does_by_hand(detectors: PaperTable) -> None:
     tokens, squeezed, channels = 25 * 40, 64, 256
     fusion_at_4 = 2 * tokens * squeezed * channels / 1e9
+    layers, heads, head_dim = 2, 8, 32
+    keys = 25 * 40 + 13 * 20 + 9 * 14
+    products = layers * tokens * keys * heads * (head_dim + 2 * head_dim) / 1e9
+    assert f"; {products:.2f} of it are attention products" in note(detectors, "ResNet-50")
     for row in detectors.rows:
         expected = BY_HAND_DENSE[row["backbone"]]
         if row["head"] in ("retinanet", "deformable_detr"):  # they start at 1/8

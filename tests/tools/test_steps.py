@@ -92,7 +92,10 @@ def test_a_detector_goes_from_images_to_all_its_detections(
 def test_training_a_detector_takes_objects_with_masks(detector_step: tuple[nn.Module, list[tuple]]) -> None:
     detector, calls = detector_step
     before = detector.net.roi_heads.mask_head[0][0].weight.detach().clone()
+    masked: list[int] = []
+    detector.net.roi_heads.mask_head.register_forward_pre_hook(lambda _, boxes: masked.append(len(boxes[0])))
     build_step(detector, "training", 1, (64, 96), StepOptions())()
+    assert masked == [32]
     ((training, (_, (target,)), losses),) = calls
     assert training and "loss_mask" in losses
     assert target["boxes"].shape == (32, 4) and set(target["labels"].tolist()) == {1, 2, 3}
