@@ -111,7 +111,8 @@ def build_pyramid(
     out_indices = None
     if strides is not None:
         with torch.device("meta"):
-            out_indices = _out_indices(strides, build_backbone(backbone_name), bare)
+            known = build_backbone(backbone_name, **(backbone_kwargs or {}))
+            out_indices = _out_indices(strides, known, bare)
     return create_model(
         backbone_name,
         pretrained=pretrained,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import marshal
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mscsa.data.coco_masks import BadMask, decode_segmentation
+from mscsa.data.coco_masks import BadMask, check_segmentation, decode_segmentation
 from mscsa.data.contract import Split, augmented_by, sample_index
 from mscsa.data.detection_transforms import Objects, ObjectTransform
 from mscsa.data.images import load_image
@@ -78,7 +81,7 @@ class CocoDetection(Dataset[tuple[Tensor, dict[str, Any], int]]):
         split: `train` or `val`.
         transform: What makes tensors of image and objects.
         seed: Seed of the augmentation.
-        with_masks: Whether training samples have masks.
+        with_masks: Whether training samples have masks, and those of validation are to be scored.
         keep_empty: Whether training has images without objects too.
         class_names: Those of a checkpoint, or of the other split, in the order of their labels; the data's
             own if None. Categories are matched by name.
@@ -111,12 +114,14 @@ class CocoDetection(Dataset[tuple[Tensor, dict[str, Any], int]]):
         self.split = split
         self.transform = transform
         self.seed = seed
-        self.with_masks = with_masks and split == "train"
+        self.with_masks = with_masks
         counts = np.diff(self.annotations.starts)
         is_used = counts > 0 if split == "train" and not keep_empty else np.ones(len(counts), bool)
         self._images = np.flatnonzero(is_used)
         if not len(self._images):
             raise UserError(f"{self.annotation_file} has no image{'' if keep_empty else ' with objects'}")
+        if split == "val":
+            self._check_scorable()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -160,6 +165,21 @@ class CocoDetection(Dataset[tuple[Tensor, dict[str, Any], int]]):
         """Give the whole file of annotations, by which detections are scored."""
         return read_json(self.annotation_file)
 
+    def _check_scorable(self) -> None:
+        """Refuse now what would end the first evaluation: no object, or a mask that cannot be read."""
+        if not len(self.annotations.labels):
+            raise UserError(f"{self.annotation_file} has no object: there is nothing to score detections by")
+        if not self.with_masks:
+            return
+        content = self.ground_truth()
+        sizes = {each["id"]: (each["height"], each["width"]) for each in content["images"]}
+        for annotation in content["annotations"]:  # crowds too
+            name = f"{self.annotation_file}: annotation {annotation['id']}"
+            try:
+                check_segmentation(annotation.get("segmentation"), sizes[annotation["image_id"]])
+            except BadMask as bad:
+                raise UserError(f"{name}: {bad.what}; {bad.remedy}") from bad
+
     def _objects(self, place: int, size: tuple[int, int]) -> Objects:
         annotations = self.annotations
         first, last = annotations.starts[place : place + 2].tolist()
@@ -168,7 +188,7 @@ class CocoDetection(Dataset[tuple[Tensor, dict[str, Any], int]]):
             "labels": torch.from_numpy(self._labels[annotations.labels[first:last]]),
         }
         if self.with_masks:
-            masks = np.zeros((last - first, *size), bool)
+            masks = np.zeros((last - first, *size), np.uint8)  # torchvision resizes bool as float32
             for i in range(first, last):
                 masks[i - first] = self._mask(i, size)
             objects["masks"] = torch.from_numpy(masks)
@@ -214,8 +234,21 @@ def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
 
 def image_path(folder: Path, file_name: str) -> Path:
     """Find an image's file: `file_name` is relative to the split's folder, or to the one around it."""
-    path = folder / file_name
-    return path if path.is_file() or not (folder.parent / file_name).is_file() else folder.parent / file_name
+    path, around = folder / file_name, folder.parent / file_name
+    # Not `Path.is_file`, which raises for names that no file can have.
+    return path if os.path.isfile(path) or not os.path.isfile(around) else around
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Keep Python from looking for cycles, of which JSON has none, among millions of new objects."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -225,8 +258,9 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: If it is not JSON, or lacks one of COCO's lists.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        with paused_collector():
+            content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}; replace it") from error
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
@@ -247,8 +281,9 @@ def read_annotations(path: Path) -> CocoAnnotations:
 def _read_annotations(path: Path, _changed: int) -> CocoAnnotations:
     content = read_json(path)
     try:
-        return _compact(content, path)
-    except (KeyError, TypeError, ValueError) as error:
+        with paused_collector():
+            return _compact(content, path)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(
@@ -267,6 +302,9 @@ def _compact(content: dict[str, Any], path: Path) -> CocoAnnotations:
         raise UserError(f"{path} has no categories: name the classes there")
     images = content["images"]
     image_ids = np.array([each["id"] for each in images], np.int64)
+    known, counts = np.unique(image_ids, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(f"{path} has two images of id {known[counts > 1][0]}: give each its own")
     sizes = np.array([(each["height"], each["width"]) for each in images], np.int64).reshape(-1, 2)
     annotations = [each for each in content["annotations"] if not each.get("iscrowd")]
     image_of = _places([each["image_id"] for each in annotations], image_ids, "image_id", path)

@@ -56,20 +56,13 @@ def _check_images(
     findings = Findings(annotation_file)
     ids: dict[str, int] = {}
     for image in {image.file_name: image for image in images if image.file_name}.values():
-        path = _path_of(folder, image.file_name)
+        path = image_path(folder, image.file_name)
         if not os.path.isfile(path):
             what = f"image {image.id}: no such file"
             findings.add("missing images", what, "add it, or remove it from the annotations", path)
         elif annotations_only or _is_right(path, image, annotation_file, findings):
             ids[str(path)] = image.id
     return findings.problems(), ids
-
-
-def _path_of(folder: Path, file_name: str) -> Path:
-    try:
-        return image_path(folder, file_name)
-    except OSError:  # a name that no file can have
-        return folder / file_name
 
 
 def _is_right(path: Path, image: ListedImage, annotation_file: Path, findings: Findings) -> bool:

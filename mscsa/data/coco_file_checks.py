@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mscsa.data.checks import Problem
+from mscsa.data.coco import paused_collector
 from mscsa.data.coco_annotation_checks import ListedImage, check_annotations
 from mscsa.data.coco_mask_checks import compacted
 from mscsa.data.findings import Findings, short
@@ -36,25 +35,13 @@ def check_annotation_file(path: Path) -> FileReport:
     would be misled by. The images themselves are not touched.
     """
     findings = Findings(path)
-    with _paused_collector():
+    with paused_collector():
         parts = _read_parts(path, findings)
         categories = _check_categories(parts["categories"], findings)
         images = _check_images(parts["images"], findings)
         _check_ids(parts["annotations"], "annotation", "annotations", _image_of, findings)
         check_annotations(parts["annotations"], images, categories, findings)
     return FileReport(findings.problems(), images, categories)
-
-
-@contextmanager
-def _paused_collector() -> Iterator[None]:
-    """Keep Python from looking for cycles, of which JSON has none, among millions of new objects."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _read_parts(path: Path, findings: Findings) -> dict[str, list[dict[str, Any]]]:

@@ -46,16 +46,22 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.
     """
     if isinstance(segmentation, dict):
         return decode_counts(read_counts(segmentation, size), size)
-    polygons = read_polygons(segmentation)
-    farthest = max(abs(float(value)) for polygon in polygons for value in polygon)
-    if farthest > FARTHEST * max(size):
-        raise BadMask(
-            f"polygon with the coordinate {farthest:g}, the image has {list(size)} (height, width)",
-            "give coordinates in pixels of the image",
-        )
+    polygons = _near_polygons(segmentation, size)
     encoder = mask_encoder()
     pieces = encoder.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
     return encoder.decode(encoder.merge(pieces)).astype(bool)
+
+
+def check_segmentation(segmentation: Any, size: tuple[int, int]) -> None:
+    """Refuse what `decode_segmentation` would, without drawing it.
+
+    Raises:
+        BadMask: As there.
+    """
+    if isinstance(segmentation, dict):
+        read_counts(segmentation, size)
+    else:
+        _near_polygons(segmentation, size)
 
 
 def encode_masks(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -208,6 +214,18 @@ def decompress(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.in
         sums -= np.repeat(sums[firsts], number)
         lengths[is_summed] = sums[is_summed]
     return lengths, firsts
+
+
+def _near_polygons(segmentation: Any, size: tuple[int, int]) -> Sequence[Sequence[float]]:
+    """Check polygons, and that none lies so far away that drawing it would take minutes."""
+    polygons = read_polygons(segmentation)
+    farthest = max(abs(float(value)) for polygon in polygons for value in polygon)
+    if farthest > FARTHEST * max(size):
+        raise BadMask(
+            f"polygon with the coordinate {farthest:g}, the image has {list(size)} (height, width)",
+            "give coordinates in pixels of the image",
+        )
+    return polygons
 
 
 def _text(counts: bytes | str) -> str:

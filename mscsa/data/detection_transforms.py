@@ -16,7 +16,7 @@ from mscsa.data.segmentation_transforms import resized_size
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
 Objects = dict[str, Tensor]
-"""`boxes` (N, 4), x1 y1 x2 y2 in pixels; `labels` (N,); where they are asked for, `masks` (N, H, W), bool."""
+"""`boxes` (N, 4), x1 y1 x2 y2 in pixels; `labels` (N,); where asked for, `masks` (N, H, W), 0 or 1, uint8."""
 
 ObjectTransform = Callable[[Image.Image, Objects], tuple[Tensor, Objects]]
 """RGB image and its objects to (3, h, w) float in 0..1 and the objects there; detectors normalise."""

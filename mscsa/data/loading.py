@@ -83,14 +83,14 @@ def build_datasets(
     Args:
         model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
         seed: Seed of the augmentation.
-        with_masks: Whether objects have masks in training.
+        with_masks: Whether objects have masks.
     Raises:
         UserError: As `build_dataset` does, or if the classes of the two differ.
     """
     train = build_dataset("train", data, augment, model_cfg, seed, with_masks=with_masks)
     # Each file of annotations has category ids of its own: the names of train settle the labels.
     names = train.class_names if isinstance(data, DetectionData) else None
-    return train, build_dataset("val", data, augment, model_cfg, seed, names)
+    return train, build_dataset("val", data, augment, model_cfg, seed, names, with_masks=with_masks)
 
 
 def build_dataset(
@@ -109,7 +109,7 @@ def build_dataset(
         model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
         seed: Seed of the augmentation.
         class_names: Classes of a checkpoint, in the order of its labels; null takes the data's.
-        with_masks: Whether objects have masks in training.
+        with_masks: Whether objects have masks.
     Raises:
         UserError: If the description is incomplete, or the data does not fit it or `class_names`.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -75,7 +76,7 @@ class SceneDetection(Dataset[tuple[Tensor, dict[str, Any], int]]):
             return pixels, {"image_id": index, "size": (self.size, self.size)}, index
         objects = {"boxes": torch.from_numpy(scene.boxes), "labels": torch.from_numpy(scene.labels) + 1}
         if self.with_masks:
-            objects["masks"] = torch.from_numpy(scene.masks)
+            objects["masks"] = torch.from_numpy(scene.masks.astype(np.uint8))
         with augmented_by(self.seed, key):
             pixels, objects = self.transform(image, objects)
         return pixels, objects, index

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from mscsa.checkpoints import write_text
 from mscsa.data import ObjectDataset
-from mscsa.data.coco_masks import encode_masks
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
 
@@ -140,16 +139,14 @@ def measure_detection(
         raise ValueError("no samples to evaluate: the validation set is empty")
     if len(set(seen)) < len(seen):
         raise AssertionError("an image was evaluated twice: the samplers of the processes overlap")
-    if results is not None and _rank() == 0:
-        write_text(results, json.dumps(found))
     limit: int = model.detections_per_img  # type: ignore[assignment]
-    # One process scores: it takes seconds, and all get the very same numbers.
-    scores = [None]
-    if _rank() == 0:
-        scores = [score_results(dataset.ground_truth(), found, dataset, seen, limit, with_masks)]  # type: ignore[list-item]
-    if _in_group():
-        dist.broadcast_object_list(scores, device=device if device.type == "cuda" else None)
-    return scores[0]
+
+    def score() -> DetectionScores:
+        if results is not None:
+            write_text(results, json.dumps(found))
+        return score_results(dataset.ground_truth(), found, dataset, seen, limit, with_masks)
+
+    return _on_first_process(score, device)
 
 
 def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
@@ -163,7 +160,7 @@ def coco_results(image_id: int, detections: Detections, category_ids: Sequence[i
         )
     ]
     if detections.masks is not None:
-        for result, mask in zip(results, encode_masks(detections.masks), strict=True):
+        for result, mask in zip(results, detections.masks, strict=True):
             result["segmentation"] = mask
     return results
 
@@ -255,9 +252,25 @@ def _gather(seen: list[int], found: list[Result], is_stopped: bool) -> tuple[lis
     return all_seen, all_found, any(share[2] for share in shares)
 
 
+def _on_first_process(score: Callable[[], DetectionScores], device: torch.device) -> DetectionScores:
+    """Score in one process, and give all the very same numbers, or the same error.
+
+    Raises:
+        ValueError: What the scoring raised, in each process: none is left waiting for the others.
+    """
+    if not _in_group():
+        return score()
+    answer: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            answer = [score()]
+        except ValueError as error:
+            answer = [error]
+    dist.broadcast_object_list(answer, device=device if device.type == "cuda" else None)
+    if isinstance(answer[0], ValueError):
+        raise answer[0]
+    return answer[0]
+
+
 def _in_group() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def _rank() -> int:
-    return dist.get_rank() if _in_group() else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mscsa.data.coco_masks import encode_masks
 from mscsa.evaluation.top1 import autocast
 
 MASK_THRESHOLD = 0.5
 """Least probability of a pixel that belongs to an object."""
 
 _MASKS_AT_ONCE = 16
-# 100 masks of a large image in float32 are half a gigabyte.
+# 100 masks of 800x1333 px in float32 are half a gigabyte.
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Detections:
     """1..K, (N,)."""
     scores: NDArray[np.float32]
     """In 0..1, (N,)."""
-    masks: NDArray[np.bool_] | None = None
-    """Pixels of each object, (N, H, W); None of detectors of boxes."""
+    masks: tuple[dict[str, Any], ...] | None = None
+    """Pixels of each object as COCO's run lengths (`decode_segmentation`), N; None of detectors of boxes. A
+    hundred masks of a large photograph would be gigabytes."""
 
 
 def find_objects(
@@ -62,17 +65,16 @@ def find_objects(
 def _at_own_size(found: dict[str, Tensor], given: tuple[int, int], own: tuple[int, int]) -> Detections:
     """Scale the detections of an image from the size that the model was given to its own, (H, W) each."""
     scale = found["boxes"].new_tensor([own[1] / given[1], own[0] / given[0]]).repeat(2)
-    masks = None
+    masks: list[dict[str, Any]] | None = None
     if "masks" in found:
-        masks = np.zeros((len(found["masks"]), *own), bool)
-        for first in range(0, len(masks), _MASKS_AT_ONCE):
-            some = found["masks"][first : first + _MASKS_AT_ONCE].float()
+        masks = []
+        for some in found["masks"].split(_MASKS_AT_ONCE):
             if given != own:
-                some = F.interpolate(some, own, mode="bilinear", align_corners=False)
-            masks[first : first + _MASKS_AT_ONCE] = (some[:, 0] >= MASK_THRESHOLD).cpu().numpy()
+                some = F.interpolate(some.float(), own, mode="bilinear", align_corners=False)
+            masks += encode_masks((some[:, 0] >= MASK_THRESHOLD).cpu().numpy())
     return Detections(
         boxes=(found["boxes"] * scale).float().cpu().numpy(),
         labels=found["labels"].cpu().numpy(),
         scores=found["scores"].float().cpu().numpy(),
-        masks=masks,
+        masks=None if masks is None else tuple(masks),
     )

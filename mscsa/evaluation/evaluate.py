@@ -54,7 +54,10 @@ def evaluate(
     data = _override(info.data, overrides or {})
     task = info.model.task
     check_input_size(model, info.model, data.input_size)
-    dataset = build_dataset("val", data, PARTS[task][1](), info.input, 0, info.class_names)
+    with_masks = task == "instance_segmentation"
+    dataset = build_dataset(
+        "val", data, PARTS[task][1](), info.input, 0, info.class_names, with_masks=with_masks
+    )
     in_group = dist.is_available() and dist.is_initialized()
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if in_group else (0, 1)
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)

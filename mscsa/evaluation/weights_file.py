@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mscsa.checkpoints import load_weights, read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation.models import build_model
-from mscsa.recipes.spec import PARTS, DataSpec, ModelSpec, Task
+from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData, Task
 
 INPUT_FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
@@ -62,6 +62,9 @@ class ModelInfo:
         size_field = "image_size" if task == "classification" else "short_side"
         given = {"root": root, size_field: size, **others}
         given = {name: value for name, value in given.items() if value is not None}
+        if size is not None and isinstance(self.data, (DetectionData, SegmentationData)):
+            # The limit grows along, so that it does not hold back what was asked for.
+            given["long_side"] = max(size, round(self.data.long_side * size / self.data.short_side))
         if root is not None and self.data.kind == "scenes":
             given["kind"] = _KIND_OF_FOLDER[task]
         return given

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+from mscsa.data.coco_masks import decode_segmentation
 from mscsa.errors import UserError
 from mscsa.evaluation import DetectedObjects
 from mscsa.evaluation.coco_ap import Result, coco_results
-from mscsa.tools.segmentation_picture import palette
+from mscsa.tools.segmentation_picture import check_not_input, palette
 
 _OPACITY = 0.45
 _LEAST_SIDE = 512
@@ -51,7 +52,7 @@ def write_detections(
         threshold: Least score of an object that is drawn, in 0..1.
     Raises:
         ValueError: If the threshold is not in 0..1.
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or a picture would overwrite its image.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold={threshold} given: give a score in 0..1")
@@ -65,6 +66,7 @@ def write_detections(
             name += "_"
         written.add(name)
         picture = out / f"{name}.png"
+        check_not_input(picture, each.path)
         try:
             out.mkdir(parents=True, exist_ok=True)
             draw_objects(each, threshold).save(picture)
@@ -89,8 +91,11 @@ def draw_objects(detected: DetectedObjects, threshold: float) -> Image.Image:
     labels = found.labels[chosen]
     colours = [tuple(palette(len(detected.class_names))[label - 1].tolist()) for label in labels]
     if found.masks is not None:
-        masks = _enlarged(found.masks[chosen], factor)
-        pixels = draw_segmentation_masks(pixels, torch.from_numpy(masks), alpha=_OPACITY, colors=colours)
+        own = (detected.image.height, detected.image.width)
+        # One at a time: together, those of a large photograph would be gigabytes.
+        for i, colour in zip(chosen, colours, strict=True):
+            mask = torch.from_numpy(_enlarged(decode_segmentation(found.masks[i], own), factor))
+            pixels = draw_segmentation_masks(pixels, mask, alpha=_OPACITY, colors=[colour])
     texts = [
         f"{detected.class_names[label - 1]} {100 * score:.0f}"
         for label, score in zip(labels, found.scores[chosen], strict=True)
@@ -114,10 +119,9 @@ def _summary(each: DetectedObjects, position: int, picture: str, threshold: floa
     found = each.detections
     assert found is not None
     names = [each.class_names[label - 1] for label in found.labels]
-    ids = each.category_ids or range(1, len(each.class_names) + 1)
     results = [
         {**result, "class": name, "image_id": position}
-        for result, name in zip(coco_results(position, found, list(ids)), names, strict=True)
+        for result, name in zip(coco_results(position, found, each.category_ids), names, strict=True)
     ]
     drawn = Counter(name for name, score in zip(names, found.scores, strict=True) if score >= threshold)
     return WrittenDetections(
@@ -129,8 +133,8 @@ def _summary(each: DetectedObjects, position: int, picture: str, threshold: floa
     )
 
 
-def _enlarged(masks: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
-    return np.ascontiguousarray(masks.repeat(factor, axis=1).repeat(factor, axis=2))
+def _enlarged(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+    return np.ascontiguousarray(mask.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
 def _to_image(pixels: Any) -> Image.Image:
@@ -147,6 +151,6 @@ def _font() -> str:
         from matplotlib.font_manager import findfont
     except ModuleNotFoundError as error:
         raise UserError(
-            "the picture needs matplotlib, which is not installed; run: pip install mscsa[train]"
+            "the picture needs matplotlib, which is not installed; run: pip install mscsa[detection]"
         ) from error
     return findfont("DejaVu Sans")

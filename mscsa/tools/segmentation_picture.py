@@ -49,6 +49,7 @@ def write_segmentations(segmentations: Iterable[Segmentation], out: Path) -> Ite
             name += "_"
         written.add(name)
         label_map, overlay = out / f"{name}.png", out / f"{name}_overlay.png"
+        check_not_input(label_map, each.path)
         try:
             out.mkdir(parents=True, exist_ok=True)
             write_label_map(label_map, each.labels)
@@ -63,6 +64,16 @@ def write_segmentations(segmentations: Iterable[Segmentation], out: Path) -> Ite
             overlay=str(overlay),
             classes=tuple(class_shares(each.labels, each.class_names)),
         )
+
+
+def check_not_input(target: Path, source: str) -> None:
+    """Refuse to write a picture over the image that it is of.
+
+    Raises:
+        UserError: If both are the same file.
+    """
+    if target.resolve() == Path(source).resolve():
+        raise UserError(f"{target} is the image itself, which is not overwritten: give another --out")
 
 
 def class_shares(labels: NDArray[np.uint8], class_names: Sequence[str]) -> list[tuple[str, float]]:

@@ -6,7 +6,7 @@ import torch
 
 from mscsa.data.scenes import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
-from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionData, Recipe
+from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionAugment, DetectionData, Recipe
 
 _SIZES = ("image_size", "short_side", "long_side", "max_digits")
 
@@ -44,6 +44,8 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
             raise UserError(f"{name} {count} is not possible; give 1 or more")
     if data.workers < 0:
         raise UserError(f"data.workers {data.workers} is not possible; give 0 or more")
+    if isinstance(recipe.augment, DetectionAugment):
+        _check_sides(recipe.augment)
     if isinstance(data, DetectionData) and data.short_side > data.long_side:
         raise UserError(
             f"data.short_side {data.short_side} is more than data.long_side {data.long_side}: give a "
@@ -55,6 +57,20 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
         )
     _check_device(recipe, device)
     _check_batch(recipe)
+
+
+def _check_sides(augment: DetectionAugment) -> None:
+    crop_sides = (1, 1) if augment.crop_sides is None else augment.crop_sides
+    given = {"short_sides": augment.short_sides, "crop_short_sides": augment.crop_short_sides}
+    for name, sides in {**given, "crop_sides": crop_sides}.items():
+        if any(side < 1 for side in sides):
+            raise UserError(f"augment.{name} {list(sides)} is not possible; give sides of 1 px or more")
+    if not augment.crop_short_sides or crop_sides[0] > crop_sides[1]:
+        raise UserError(
+            f"augment.crop_sides {list(crop_sides)} with crop_short_sides "
+            f"{list(augment.crop_short_sides)} is not possible; give the smaller side first, and one "
+            "crop_short_side or more"
+        )
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:

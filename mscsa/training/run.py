@@ -20,12 +20,13 @@ from torch import nn
 
 from mscsa.checkpoints import write_text
 from mscsa.data import TaskDataset, build_datasets, class_names_of, derive_seed
+from mscsa.data.coco_masks import mask_encoder
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.models import build_model, check_input_size, resolved_spec
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.evaluation.weights_file import INPUT_FIELDS, ModelInfo
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
 from mscsa.training.checkpointing import (
@@ -43,6 +44,7 @@ from mscsa.training.module import TrainingModule, seed_generators
 from mscsa.training.objectives import build_objective
 from mscsa.training.optimization import run_length
 from mscsa.training.resuming import check_same_run, run_identity
+from mscsa.training.sync_batchnorm import SyncBatchNorms
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +133,8 @@ def _build_session(
     recipe: Recipe, folder: Path, device: torch.device, saved: dict[str, Any] | None
 ) -> _Session:
     """Build model, data and trainer, and check that they may go on from `saved`."""
+    if isinstance(recipe.data, DetectionData):
+        mask_encoder()  # without its package, only the first evaluation would fail
     seed_generators(derive_seed("model", recipe.run.seed))
     num_classes = len(class_names_of(recipe.data))
     model = _build_model(recipe, num_classes, is_resumed=saved is not None)
@@ -190,20 +194,22 @@ def _build_trainer(
     loggers: list[Logger],
 ) -> pl.Trainer:
     run = recipe.run
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if run.sync_batchnorm and run.devices * run.num_nodes > 1:
+        plugins.append(SyncBatchNorms())
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=run.devices,
         num_nodes=run.num_nodes,
         strategy="ddp" if run.devices * run.num_nodes > 1 else "auto",
         precision=run.precision,
-        sync_batchnorm=run.sync_batchnorm and run.devices * run.num_nodes > 1,
         max_epochs=-1,  # `max_steps` says it all
         max_steps=total_steps,
         accumulate_grad_batches=run.accumulate,
         use_distributed_sampler=False,  # ours know the processes
         logger=loggers,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=plugins,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(each, ProgressBar) for each in callbacks),
@@ -217,8 +223,8 @@ def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Mo
         spec = replace(spec, pretrained=False, checkpoint=None)
     elif recipe.starts_from and spec.checkpoint is None and not spec.pretrained:
         logger.warning(
-            "%s starts from random weights: give --model.checkpoint FILE, the best.safetensors of %s, or "
-            "--model.pretrained true for timm's weights of the backbone",
+            "%s starts from random weights, whatever of them it freezes: give --model.checkpoint FILE, the "
+            "best.safetensors of %s, or --model.pretrained true for timm's weights of the backbone",
             recipe.name,
             recipe.starts_from,
         )

@@ -61,12 +61,12 @@ def test_masks_lie_where_the_objects_are_drawn(root: Path) -> None:
         scale = min(64 / min(height, width), 100 / max(height, width))
         assert image.shape == (3, round(height * scale), round(width * scale))
         assert target["masks"].shape == (len(target["labels"]), *image.shape[1:])
-        assert target["masks"].dtype == torch.bool
+        assert target["masks"].dtype == torch.uint8
         assert image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
         red, blue = image[0] > 0.6, image[2] > 0.6
         for label, box, mask in zip(target["labels"], target["boxes"], target["masks"], strict=True):
             drawn = red if label == 1 else blue
-            assert (mask & drawn).sum() > 0.85 * (mask | drawn).sum()
+            assert (mask.bool() & drawn).sum() > 0.85 * (mask.bool() | drawn).sum()
             ys, xs = torch.where(mask)
             tight = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
             assert (tight - box).abs().max() <= 2.1
@@ -170,6 +170,9 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("image", lambda c: c["annotations"][0].update(image_id=5), "unknown image_id 5"),
     ("twice", lambda c: c["categories"][0].update(id=2), "two categories of id 2"),
     ("name", lambda c: c["categories"][0].update(name="bar"), "two categories of name 'bar'"),
+    ("image twice", lambda c: c["images"][1].update(id=100), "two images of id 100"),
+    ("large", lambda c: c["images"][0].update(height=10**30), "not in COCO's format"),
+    ("no dict", lambda c: c["annotations"].insert(0, 1), "not in COCO's format"),
     ("none", lambda c: c["categories"].clear(), "has no categories"),
     ("list", lambda c: c.pop("images"), "not in COCO's format: give lists images, annotations, categories"),
     ("key", lambda c: c["images"][0].pop("height"), r"not in COCO's format \(KeyError: 'height'\)"),
@@ -221,3 +224,17 @@ def test_file_names_may_hold_the_folder(root: Path) -> None:
     edit(root, lambda c: [each.update(file_name=f"train/{each['file_name']}") for each in c["images"]])
     assert Path(dataset(root).describe(0)) == root / "train/100.png"
     assert dataset(root)[0][0].shape[0] == 3
+
+
+def test_what_evaluation_would_stumble_over_is_refused_at_once(root: Path) -> None:
+    """The scorer's compiled readers never get masks that do not fit, and a run fails before its start."""
+    edit(root, lambda c: c["annotations"][2].update(segmentation={"size": [60, 80], "counts": [9]}), "val")
+    with pytest.raises(UserError, match=r"instances_val.json: annotation 998: run lengths of 9 pixels"):
+        dataset(root, "val")
+    assert len(build_dataset("val", data(root), PLAIN, {}, 0)) == 4  # boxes alone are scored without masks
+    edit(root, lambda c: c["annotations"][2].pop("segmentation"), "val")
+    with pytest.raises(UserError, match="annotation 998: segmentation is empty"):
+        dataset(root, "val")
+    edit(root, lambda c: c["annotations"].clear(), "val")
+    with pytest.raises(UserError, match="has no object: there is nothing to score"):
+        build_dataset("val", data(root), PLAIN, {}, 0)

@@ -25,14 +25,14 @@ def sample(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> t
     objects = {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.arange(1, len(boxes) + 1),
-        "masks": torch.from_numpy(masks),
+        "masks": torch.from_numpy(masks.astype(np.uint8)),
     }
     return Image.fromarray(pixels), objects
 
 
 def check(image: Tensor, objects: Objects, margin: int = 2) -> None:
     """Each object's pixels have its brightness, in its mask and inside its box, but for a blurred margin."""
-    assert image.dtype == torch.float32 and objects["masks"].dtype == torch.bool
+    assert image.dtype == torch.float32 and objects["masks"].dtype == torch.uint8
     for label, box, mask in zip(objects["labels"], objects["boxes"], objects["masks"], strict=True):
         x1, y1, x2, y2 = (int(each) for each in box.round())
         assert x1 >= 0 and y1 >= 0 and x2 <= image.shape[2] and y2 <= image.shape[1]

@@ -196,7 +196,8 @@ class Recalls(nn.Module):
                 "scores": torch.from_numpy(each.scores),
             }
             if self.with_masks and each.masks is not None:
-                masks = torch.from_numpy(each.masks).float().repeat_interleave(self.factor, 1)
+                dense = np.array([decode_segmentation(mask, SIZE) for mask in each.masks], np.float32)
+                masks = torch.from_numpy(dense.reshape(-1, *SIZE)).repeat_interleave(self.factor, 1)
                 answer["masks"] = masks.repeat_interleave(self.factor, 2)[:, None]
             answers.append(answer)
         return answers
@@ -209,12 +210,11 @@ def recalled(truth: dict[str, Any], results: list[Any]) -> dict[int, Detections]
         own = sorted((r for r in results if r["image_id"] == image["id"]), key=lambda r: -r["score"])
         boxes = np.array([each["bbox"] for each in own], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        masks = [decode_segmentation(each["segmentation"], SIZE) for each in own]
         found[image["id"]] = Detections(
             boxes=boxes,
             labels=np.array([label_of[each["category_id"]] for each in own], np.int64),
             scores=np.array([each["score"] for each in own], np.float32),
-            masks=np.array(masks, bool).reshape(-1, *SIZE),
+            masks=tuple(each["segmentation"] for each in own),
         )
     return found
 
@@ -274,11 +274,11 @@ def test_an_empty_answer_has_shapes() -> None:
         boxes=np.zeros((0, 4), np.float32),
         labels=np.zeros(0, np.int64),
         scores=np.zeros(0, np.float32),
-        masks=np.zeros((0, *SIZE), bool),
+        masks=(),
     )
     model = Recalls({1: nothing}, True, 2).eval()
     (found,) = find_objects(model, [torch.ones(3, 240, 320)], [SIZE], device=torch.device("cpu"))
-    assert found.boxes.shape == (0, 4) and found.masks is not None and found.masks.shape == (0, *SIZE)
+    assert found.boxes.shape == (0, 4) and found.masks == ()
     assert coco_results(1, found, CATEGORY_IDS) == []
 
 
@@ -341,6 +341,33 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     one, two = (json.loads((tmp_path / f"results{n}.json").read_text()) for n in (1, 2))
     key = lambda each: (each["image_id"], each["score"], each["bbox"])  # noqa: E731
     assert sorted(one, key=key) == sorted(two, key=key)
+
+
+def _measure_nothing(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    truth, results = make_case(4)
+    empty = Truth({**truth, "annotations": []})
+    try:
+        measure_detection(
+            Recalls(recalled(truth, results), False, 1),
+            batches(truth, 1, rank, 2),
+            dataset=empty,  # type: ignore[arg-type]
+            device=torch.device("cpu"),
+            with_masks=False,
+        )
+    except ValueError as error:
+        (Path(folder) / f"error{rank}.txt").write_text(str(error))
+    dist.destroy_process_group()
+
+
+def test_an_error_of_the_scoring_process_ends_all(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.start_processes(_measure_nothing, (port, str(tmp_path)), nprocs=2, start_method="fork")
+    texts = [(tmp_path / f"error{rank}.txt").read_text() for rank in (0, 1)]
+    assert texts[0] == texts[1] and "has an object" in texts[0]
 
 
 def test_without_the_package_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

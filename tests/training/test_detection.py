@@ -174,7 +174,8 @@ def test_predictions_are_drawn(
     found = json.loads(Path("found.json").read_text())
     (detected,) = detect(weights, ["scene.png"])
     assert detected.detections is not None and detected.detections.masks is not None
-    assert detected.detections.masks.shape == (len(detected.detections.boxes), 45, 70)
+    assert len(detected.detections.masks) == len(detected.detections.boxes)
+    assert all(mask["size"] == [45, 70] for mask in detected.detections.masks)
     assert detected.detections.boxes[:, 2].max() <= 70 and detected.detections.boxes[:, 3].max() <= 45
     assert len(found[0]["objects"]) == found[0]["num_drawn"] == len(detected.detections.boxes) > 0
     assert found[0]["objects"][0]["class"] in "0123456789"
@@ -186,6 +187,8 @@ def test_predictions_are_drawn(
     assert main([*command[:2], *command[3:], "--threshold", "1"]) == 0  # nothing is drawn
     untouched = np.asarray(Image.open("out/scene.png"))
     assert np.array_equal(untouched, plain)
+    assert main(["predict", "scene.png", "--checkpoint", weights, "--out", "."]) == 2
+    assert "scene.png is the image itself, which is not overwritten" in capsys.readouterr().err
     assert main([*command, "--threshold", "2"]) == 2
     assert "threshold=2.0 given" in capsys.readouterr().err
 
@@ -292,6 +295,9 @@ def test_settings_that_cannot_run(tmp_path: Path) -> None:
     small = recipe()
     with pytest.raises(UserError, match="data.short_side 64 is more than data.long_side 32"):
         train(replace(small, data=replace(small.data, long_side=32)), tmp_path / "a")
+    for sides in ({"short_sides": (0,)}, {"crop_sides": (60, 30)}, {"crop_short_sides": ()}):
+        with pytest.raises(UserError, match=r"augment\.\w+ .* is not possible"):
+            train(replace(small, augment=replace(small.augment, **sides)), tmp_path / "d")
     with pytest.raises(ValueError, match="'yolo' is not known: give one of .*retinanet"):
         train(replace(small, model=ModelSpec(name="test_resnet", head="yolo")), tmp_path / "b")
     with pytest.raises(UserError, match="no option 'anchor_scael': did you mean anchor_scale"):
