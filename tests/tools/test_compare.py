@@ -159,7 +159,7 @@ def run_in(folder: Path) -> Run:
         epochs=4,
         steps=None,
         metric="top1",
-        labels=Accuracy.LABELS,
+        metric_label="top-1",
     )
 
 
