@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mscsa.checkpoints import read_state_dict
 from mscsa.data import SceneClassification
 from mscsa.recipes.spec import (
     ClassificationAugment,
@@ -22,6 +23,7 @@ from mscsa.recipes.spec import (
     RunSpec,
 )
 from mscsa.training import train
+from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
 
 torch.set_num_threads(1)
@@ -106,6 +108,36 @@ def train_interrupted_in_evaluation(recipe: Recipe, folder: Path, evaluation: in
 
     SceneClassification.__getitem__ = read_and_signal  # type: ignore[method-assign]
     train(recipe, folder)
+
+
+def train_resumable(recipe: Recipe, folder: Path) -> None:
+    """Train, from the last checkpoint if there is one."""
+    train(recipe, folder, resume=(folder / "last.ckpt").exists())
+
+
+def train_killed(recipe: Recipe, folder: Path, dataset: type[Any], reads: int) -> None:
+    """Train until this process has read so many samples of a data set, and die by SIGKILL."""
+    read, keys = dataset.__getitem__, []
+
+    def read_or_die(self: Any, key: Any) -> Any:
+        keys.append(key)
+        if len(keys) > reads:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, key)
+
+    dataset.__getitem__ = read_or_die
+    train(recipe, folder)
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    """Two folders hold the same weights and the same metrics, but for the speed, to the last bit."""
+    for name in ("last.safetensors", "best.safetensors"):
+        a, b = (read_state_dict(folder / name)[0] for folder in (ours, theirs))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(value, b[key]) for key, value in a.items())
+    rows = [read_metrics(folder / "metrics.csv") for folder in (ours, theirs)]
+    for x, y in zip(*rows, strict=True):
+        assert {**x, "images_per_s": ""} == {**y, "images_per_s": ""}
 
 
 def log_samples(path: Path) -> None:

@@ -27,6 +27,7 @@ from mscsa.training.metrics_log import read_metrics
 from mscsa_cli import main
 from tests.data.coco_folder import write_coco
 from tests.training.processes import finish, free_port, group_environment, run, start
+from tests.training.runs import assert_same_run, before_step, train_killed, train_resumable
 
 torch.set_num_threads(1)
 
@@ -79,44 +80,50 @@ def recipe(**changes: Any) -> Recipe:
     )
 
 
-def train_here(spec: Recipe, folder: Path, kill_at: int = 0) -> None:
-    if kill_at:
-        original = SceneDetection.__getitem__
-        calls = []
-
-        def count(self: SceneDetection, key: Any) -> Any:
-            calls.append(key)
-            if len(calls) > kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(self, key)
-
-        SceneDetection.__getitem__ = count  # type: ignore[method-assign]
-    train(spec, folder, resume=(folder / "last.ckpt").exists())
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("detector") / "run"
-    assert run(train_here, recipe(), folder) == 0
+    assert run(train_resumable, recipe(), folder) == 0
     return folder
 
 
 def test_a_killed_run_ends_as_the_one_that_was_not(finished: Path, tmp_path: Path) -> None:
     """Killed within the second epoch and resumed: the same weights and metrics to the last bit."""
     folder = tmp_path / "run"
-    assert run(train_here, recipe(), folder, 16 + 5 + 6) == -signal.SIGKILL
+    assert run(train_killed, recipe(), folder, SceneDetection, 16 + 5 + 6) == -signal.SIGKILL
     assert (folder / "last.ckpt").exists() and not (folder / "result.json").exists()
-    assert run(train_here, recipe(), folder) == 0
-    for name in ("last.safetensors", "best.safetensors"):
-        ours, theirs = (read_state_dict(path / name)[0] for path in (folder, finished))
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
-    ours_rows, theirs_rows = (read_metrics(path / "metrics.csv") for path in (folder, finished))
-    for a, b in zip(ours_rows, theirs_rows, strict=True):
-        assert {k: v for k, v in a.items() if k != "images_per_s"} == {
-            k: v for k, v in b.items() if k != "images_per_s"
-        }
-    assert [row["step"] for row in theirs_rows if row["val_ap"]] == ["4", "8"]
+    assert run(train_resumable, recipe(), folder) == 0
+    assert_same_run(folder, finished)
+    rows = read_metrics(finished / "metrics.csv")
+    assert [row["step"] for row in rows if row["val_ap"]] == ["4", "8"]
+
+
+def train_killed_at_step(spec: Recipe, folder: Path, step: int) -> None:
+    before_step(lambda each: os.kill(os.getpid(), signal.SIGKILL) if each == step else None)
+    train(spec, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_a_transformer_on_files_is_exact(tmp_path: Path, workers: int) -> None:
+    """Dropout, crops, images of all sizes read from files, in loader processes or not."""
+    small = recipe()
+    options = {"encoder_layers": 1, "decoder_layers": 2, "num_queries": 10, "dropout": 0.3}
+    spec = replace(
+        small,
+        model=replace(
+            small.model, head="deformable_detr", head_kwargs={**options, "backbone_norm": "frozen"}
+        ),
+        data=replace(
+            small.data, kind="coco", root=str(write_coco(tmp_path / "coco")), batch_size=2, workers=workers
+        ),
+        run=replace(small.run, epochs=4),
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run(train_resumable, spec, whole) == 0
+    assert run(train_killed_at_step, spec, parts, 6) == -signal.SIGKILL  # within the third of four epochs
+    assert run(train_resumable, spec, parts) == 0
+    assert_same_run(parts, whole)
 
 
 FRESH = """

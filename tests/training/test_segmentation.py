@@ -22,6 +22,7 @@ from mscsa.training import NonFiniteError, train
 from mscsa.training.metrics_log import read_metrics
 from mscsa_cli import main
 from tests.training.processes import run
+from tests.training.runs import assert_same_run, train_killed, train_resumable
 
 torch.set_num_threads(1)
 
@@ -62,46 +63,22 @@ def recipe(**changes: object) -> Recipe:
     )
 
 
-def train_here(spec: Recipe, folder: Path, kill_at: int = 0) -> None:
-    if kill_at:
-        import os
-
-        original = SceneSegmentation.__getitem__
-
-        def count(self: SceneSegmentation, key: object) -> object:
-            count.calls += 1  # type: ignore[attr-defined]
-            if count.calls > kill_at:  # type: ignore[attr-defined]
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(self, key)  # type: ignore[arg-type]
-
-        count.calls = 0  # type: ignore[attr-defined]
-        SceneSegmentation.__getitem__ = count  # type: ignore[assignment, method-assign]
-    train(spec, folder, resume=(folder / "last.ckpt").exists())
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("segmenter") / "run"
-    assert run(train_here, recipe(), folder) == 0
+    assert run(train_resumable, recipe(), folder) == 0
     return folder
 
 
 def test_a_killed_run_ends_as_the_one_that_was_not(finished: Path, tmp_path: Path) -> None:
     """Killed within the second epoch and resumed: the same weights and metrics to the last bit."""
     folder = tmp_path / "run"
-    assert run(train_here, recipe(), folder, 16 + 5 + 6) == -signal.SIGKILL
+    assert run(train_killed, recipe(), folder, SceneSegmentation, 16 + 5 + 6) == -signal.SIGKILL
     assert (folder / "last.ckpt").exists() and not (folder / "result.json").exists()
-    assert run(train_here, recipe(), folder) == 0
-    for name in ("last.safetensors", "best.safetensors"):
-        ours, theirs = (read_state_dict(path / name)[0] for path in (folder, finished))
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
-    ours_rows, theirs_rows = (read_metrics(path / "metrics.csv") for path in (folder, finished))
-    for a, b in zip(ours_rows, theirs_rows, strict=True):
-        assert {k: v for k, v in a.items() if k != "images_per_s"} == {
-            k: v for k, v in b.items() if k != "images_per_s"
-        }
-    assert [row["step"] for row in theirs_rows if row["val_miou"]] == ["4", "8"]
+    assert run(train_resumable, recipe(), folder) == 0
+    assert_same_run(folder, finished)
+    rows = read_metrics(finished / "metrics.csv")
+    assert [row["step"] for row in rows if row["val_miou"]] == ["4", "8"]
 
 
 def test_the_file_rebuilds_the_model_and_its_score(finished: Path) -> None:
