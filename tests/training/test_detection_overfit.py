@@ -9,7 +9,7 @@ import pytest
 from benchmarks.overfit_detectors import BACKBONES, VARIANTS, Variant, overfit
 from mscsa.evaluation import InstanceScores
 
-STEPS = {"mask_rcnn": 80, "cascade_mask_rcnn": 80, "retinanet": 150, "deformable_detr": 400}
+STEPS = {"mask_rcnn": 80, "cascade_mask_rcnn": 80, "retinanet": 150, "deformable_detr": 200}
 FAST = ("mask_rcnn", "mscsa_resnet10t")
 """In the default suite; the others are slow tests."""
 
