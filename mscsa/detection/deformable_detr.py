@@ -118,8 +118,8 @@ class DeformableDETR(nn.Module):
             dropout=dropout,
             attention_dropout=dropout,
             activation_dropout=dropout,
-            # Without refinement all layers share their heads.
-            tie_word_embeddings=not (box_refine or two_stage),
+            # Without refinement all layers share their heads; transformers refuses to tie those of one layer.
+            tie_word_embeddings=decoder_layers > 1 and not (box_refine or two_stage),
         )
         self.config = DeformableDetrConfig(**options)
         self.transformer: Any = DeformableDetrForObjectDetection(self.config)

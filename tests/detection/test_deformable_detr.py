@@ -253,3 +253,15 @@ def test_without_its_packages_it_says_what_to_install(missing: str, monkeypatch:
         build_detector("deformable_detr", "resnet10t", 3)
     assert "\n" not in str(caught.value) and f"import of {missing}" in str(caught.value)
     assert build_detector("retinanet", "resnet10t", 3, fpn_channels=16).num_classes == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"box_refine": True}, {"two_stage": True}], ids=str)
+def test_one_decoder_layer_is_enough(options: dict[str, bool]) -> None:
+    model = build_detector(
+        "deformable_detr", "resnet10t", 3, encoder_layers=1, decoder_layers=1, num_queries=10, **options
+    )
+    target = {"boxes": torch.tensor([[4.0, 8.0, 40.0, 50.0]]), "labels": torch.tensor([2])}
+    losses = model([torch.rand(3, 64, 64)], [target])
+    torch.stack(list(losses.values())).sum().backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+    assert len(model.eval()([torch.rand(3, 64, 64)])[0]["boxes"]) == 30
