@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from mscsa.tools.bench import describe_machine, machine_line
-from mscsa.tools.report import Table, show, write_json
-from mscsa.tools.steps import StepOptions
+from mscsa.report import Table, show, write_json
+from mscsa.speed.bench import describe_machine, machine_line
+from mscsa.speed.steps import StepOptions
 
 NUM_IMAGES = {"train2017": 118_287, "val2017": 5_000}
 PER_IMAGE = 860_001 / 118_287

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from mscsa.tools.bench import describe_machine, machine_line, summarize, time_interleaved
-from mscsa.tools.model_pair import build_pair, parse_size
-from mscsa.tools.peak_memory import measure_peak_memory
-from mscsa.tools.report import Table, percent_more, show, write_json
-from mscsa.tools.steps import StepOptions, build_step
+from mscsa.cost.model_pair import build_pair, parse_size
+from mscsa.report import Table, percent_more, show, write_json
+from mscsa.speed.bench import describe_machine, machine_line, summarize, time_interleaved
+from mscsa.speed.peak_memory import measure_peak_memory
+from mscsa.speed.steps import StepOptions, build_step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,9 @@ from mscsa.data import SceneDetection, build_dataset
 from mscsa.detection import Detector, build_detector
 from mscsa.evaluation import DetectionScores, measure_detection
 from mscsa.recipes.spec import DetectionAugment, DetectionData
-from mscsa.tools.bench import describe_machine, machine_line
-from mscsa.tools.report import Table, show, write_json
-from mscsa.tools.steps import StepOptions
+from mscsa.report import Table, show, write_json
+from mscsa.speed.bench import describe_machine, machine_line
+from mscsa.speed.steps import StepOptions
 from mscsa.training.objectives import DetectionObjective
 
 NUM_SCENES = 16

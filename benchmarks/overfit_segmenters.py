@@ -19,10 +19,10 @@ import torch
 from mscsa.data import build_dataset
 from mscsa.evaluation import SegmentationScores, measure_segmentation
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
+from mscsa.report import Table, show, write_json
 from mscsa.segmentation import Segmenter, build_segmenter
-from mscsa.tools.bench import describe_machine, machine_line
-from mscsa.tools.report import Table, show, write_json
-from mscsa.tools.steps import StepOptions
+from mscsa.speed.bench import describe_machine, machine_line
+from mscsa.speed.steps import StepOptions
 from mscsa.training.objectives import SegmentationObjective
 
 VARIANTS = (

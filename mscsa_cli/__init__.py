@@ -79,7 +79,7 @@ def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:
 
 
 def _parse_recipe_command(name: str, argv: Sequence[str]) -> dict[str, Any]:
-    from mscsa.tools.recipe_options import parse_recipe
+    from mscsa.recipes.options import parse_recipe
 
     def resumed_config(parsed: Namespace) -> Path | None:
         is_resumed = name == "train" and parsed.resume

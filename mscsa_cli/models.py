@@ -24,8 +24,8 @@ def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = 
         recipes: List the recipes of `mscsa train` and `mscsa compare`.
         backbones: List timm's backbones with a usable pyramid; each is built, without weights.
     """
-    from mscsa.tools.listing import backbones_table, models_table, recipes_table
-    from mscsa.tools.report import show
+    from mscsa.report import show
+    from mscsa_cli.listing import backbones_table, models_table, recipes_table
 
     if recipes:
         show(recipes_table(pattern))
@@ -59,9 +59,9 @@ def info(
         mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
         json: Write the result to this file, too.
     """
-    from mscsa.tools.model_info import describe_model, info_json, info_tables
-    from mscsa.tools.model_pair import parse_size
-    from mscsa.tools.report import show, write_json
+    from mscsa.cost.model_info import describe_model, info_json, info_tables
+    from mscsa.cost.model_pair import parse_size
+    from mscsa.report import show, write_json
 
     hw = parse_size(size) if size else None
     result = describe_model(model, size=hw, dense=dense, head=head, budget=budget, fields=mscsa)
@@ -96,10 +96,10 @@ def macs(
         mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
         json: Write the result to this file, too.
     """
-    from mscsa.tools.macs_tables import paper_table
-    from mscsa.tools.model_info import cost_tables, describe_model, info_json
-    from mscsa.tools.model_pair import parse_size
-    from mscsa.tools.report import show, write_json
+    from mscsa.cost.macs_tables import paper_table
+    from mscsa.cost.model_info import cost_tables, describe_model, info_json
+    from mscsa.cost.model_pair import parse_size
+    from mscsa.report import show, write_json
 
     if (model is None) == (table is None):
         return fail("give either a model or --table NUMBER, such as `mscsa macs --table 6`")
@@ -159,10 +159,10 @@ def bench(
         no_memory: Leave out the peak memory, which needs a process per model.
         json: Write the result to this file, too.
     """
-    from mscsa.tools.bench import bench_json, bench_model, bench_tables
-    from mscsa.tools.model_pair import parse_size
-    from mscsa.tools.report import show, write_json
-    from mscsa.tools.steps import StepOptions, choose_device
+    from mscsa.cost.model_pair import parse_size
+    from mscsa.report import show, write_json
+    from mscsa.speed.bench import bench_json, bench_model, bench_tables
+    from mscsa.speed.steps import StepOptions, choose_device
 
     options = StepOptions(device=choose_device(device), dtype=dtype, channels_last=layout == "channels_last")
     result = bench_model(
@@ -204,11 +204,11 @@ def saliency(
         size: Image size in pixels, 224 or HEIGHTxWIDTH; as in training, or the model's default.
         query: Pixels Y,X of the resized image whose attention to draw.
     """
-    from mscsa.tools.model_pair import parse_size
-    from mscsa.tools.report import show
-    from mscsa.tools.result_tables import saliency_table
-    from mscsa.tools.saliency import load_saliency_model
-    from mscsa.tools.saliency_picture import parse_pixel, write_saliency
+    from mscsa.cost.model_pair import parse_size
+    from mscsa.pictures.saliency import load_saliency_model
+    from mscsa.pictures.saliency_picture import parse_pixel, write_saliency
+    from mscsa.report import show
+    from mscsa_cli.result_tables import saliency_table
 
     queries = [parse_pixel(text) for text in query]
     hw = parse_size(size) if size else None

@@ -26,8 +26,8 @@ def compare(recipe: Recipe, *, out: str, seeds: int = 3, jobs: int | None = None
         seeds: Number of seeds, from run.seed on.
         jobs: Runs at a time; one per CPU core, or one on a GPU, if not given.
     """
-    from mscsa.tools.compare import compare_recipe, comparison_tables
-    from mscsa.tools.report import show
+    from mscsa.compare.compare import compare_recipe, comparison_tables
+    from mscsa.report import show
 
     show(*comparison_tables(compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs)))
 
@@ -98,10 +98,10 @@ def evaluate(
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
+    from mscsa.assembly import read_info
     from mscsa.evaluation import evaluate as measure
-    from mscsa.evaluation import read_info
-    from mscsa.tools.report import show, write_json
-    from mscsa.tools.result_tables import class_table, evaluation_options, scores_table
+    from mscsa.report import show, write_json
+    from mscsa_cli.result_tables import class_table, evaluation_options, scores_table
 
     info = read_info(checkpoint)
     options = evaluation_options(
@@ -141,11 +141,12 @@ def predict(
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
-    from mscsa.evaluation import classify, detect, read_info, segment
-    from mscsa.tools.detection_picture import write_detections
-    from mscsa.tools.report import show, write_json
-    from mscsa.tools.result_tables import detections_table, predictions_table, segmentations_table
-    from mscsa.tools.segmentation_picture import write_segmentations
+    from mscsa.assembly import read_info
+    from mscsa.evaluation import classify, detect, segment
+    from mscsa.pictures.detection_picture import write_detections
+    from mscsa.pictures.segmentation_picture import write_segmentations
+    from mscsa.report import show, write_json
+    from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 
     task = read_info(checkpoint).model.task
     if task != "classification" and out is None:
@@ -197,8 +198,8 @@ def check_data(
         json: Write the result to this file, too.
     """
     from mscsa.data import check_dataset
-    from mscsa.tools.report import show, write_json
-    from mscsa.tools.result_tables import problems_table
+    from mscsa.report import show, write_json
+    from mscsa_cli.result_tables import problems_table
 
     found = check_dataset(root, kind, annotations_only=annotations_only)
     if json:

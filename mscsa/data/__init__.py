@@ -3,7 +3,7 @@
 from mscsa.data.check_dataset import check_dataset as check_dataset
 from mscsa.data.checks import Problem as Problem
 from mscsa.data.checks import check_image_folder as check_image_folder
-from mscsa.data.coco import CocoDetection as CocoDetection
+from mscsa.data.coco.dataset import CocoDetection as CocoDetection
 from mscsa.data.contract import ObjectDataset as ObjectDataset
 from mscsa.data.contract import Split as Split
 from mscsa.data.contract import TaskDataset as TaskDataset
@@ -20,11 +20,11 @@ from mscsa.data.loading import class_names_of as class_names_of
 from mscsa.data.sampler import EvalSampler as EvalSampler
 from mscsa.data.sampler import ResumableBatchSampler as ResumableBatchSampler
 from mscsa.data.sampler import SampleKey as SampleKey
-from mscsa.data.scene_detection import SceneDetection as SceneDetection
-from mscsa.data.scene_segmentation import SceneSegmentation as SceneSegmentation
-from mscsa.data.scenes import Scene as Scene
-from mscsa.data.scenes import SceneClassification as SceneClassification
-from mscsa.data.scenes import render_scene as render_scene
+from mscsa.data.scenes.detection import SceneDetection as SceneDetection
+from mscsa.data.scenes.scene import Scene as Scene
+from mscsa.data.scenes.scene import SceneClassification as SceneClassification
+from mscsa.data.scenes.scene import render_scene as render_scene
+from mscsa.data.scenes.segmentation import SceneSegmentation as SceneSegmentation
 from mscsa.data.seeding import derive_seed as derive_seed
 from mscsa.data.seeding import seeded as seeded
 from mscsa.data.segmentation_checks import check_segmentation as check_segmentation

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mscsa.data.checks import Problem, check_image_folder
-from mscsa.data.coco import ANNOTATIONS
-from mscsa.data.coco_checks import check_coco
+from mscsa.data.coco.checks import check_coco
+from mscsa.data.coco.dataset import ANNOTATIONS
 from mscsa.data.segmentation_checks import check_segmentation
 from mscsa.data.segmentation_folder import LAYOUTS
 from mscsa.errors import UserError

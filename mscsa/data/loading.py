@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mscsa.data.coco import CocoDetection, read_annotations, split_files
+from mscsa.data.coco.dataset import CocoDetection, read_annotations, split_files
 from mscsa.data.contract import Split, TaskDataset, Transform
 from mscsa.data.detection_transforms import ObjectTransform, build_detection_transforms
 from mscsa.data.image_folder import ImageFolder, class_folders, split_folder
 from mscsa.data.sampler import EvalSampler, ResumableBatchSampler
-from mscsa.data.scene_detection import SceneDetection
-from mscsa.data.scene_segmentation import SEGMENTATION_CLASSES, SceneSegmentation
-from mscsa.data.scenes import CLASS_NAMES, SceneClassification
+from mscsa.data.scenes.detection import SceneDetection
+from mscsa.data.scenes.scene import CLASS_NAMES, SceneClassification
+from mscsa.data.scenes.segmentation import SEGMENTATION_CLASSES, SceneSegmentation
 from mscsa.data.segmentation_folder import SegmentationFolder, segmentation_classes
 from mscsa.data.segmentation_transforms import JointTransform, build_segmentation_transforms
 from mscsa.data.transforms import build_transforms

@@ -13,9 +13,9 @@ from mscsa.detection.cascade import CASCADE
 from mscsa.detection.detector import Detector, NormMode
 from mscsa.detection.rcnn import mask_rcnn
 from mscsa.detection.retinanet import retinanet
-from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
-from mscsa.pyramid import BackbonePyramid, build_pyramid, split_options
+from mscsa.models.model import MSCSAModel
+from mscsa.models.pyramid import BackbonePyramid, build_pyramid, split_options
 
 Pyramid = MSCSAModel | BackbonePyramid
 

@@ -11,8 +11,8 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
+from mscsa.models.model import MSCSAModel
 
 Target = Mapping[str, Tensor]
 """Boxes (N, 4), labels (N,) and, for instance segmentation, masks (N, H, W) of an image."""

@@ -85,7 +85,7 @@ class PyramidFPN(nn.Module):
         """Put an FPN on a pyramid.
 
         Args:
-            body: Of `mscsa.pyramid.build_pyramid`.
+            body: Of `mscsa.models.pyramid.build_pyramid`.
             out_channels: Channels of the FPN's maps.
             extra_blocks: From the deepest level's channels to what makes coarser levels.
             norm: Norm after each of the FPN's convolutions.

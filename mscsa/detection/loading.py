@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mscsa.checkpoints import LoadReport, load_parts, load_weights, read_state_dict
 from mscsa.detection.detector import Detector
-from mscsa.enhanced import MSCSAModel
+from mscsa.models.model import MSCSAModel
 
 
 def load_backbone(detector: Detector, source: str | Path | Mapping[str, Tensor]) -> LoadReport:

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mscsa.assembly.weights_file import load_trained
 from mscsa.data.contract import Transform
 from mscsa.data.images import load_image
 from mscsa.data.transforms import build_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
-from mscsa.evaluation.weights_file import load_trained
 from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
 

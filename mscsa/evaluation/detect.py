@@ -8,12 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from mscsa.assembly.weights_file import load_trained
 from mscsa.data.detection_transforms import build_detection_transforms
 from mscsa.data.images import load_image
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.evaluate import choose_device
-from mscsa.evaluation.weights_file import load_trained
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
 

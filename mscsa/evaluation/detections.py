@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mscsa.data.coco_masks import encode_masks
+from mscsa.data.coco.masks import encode_masks
 from mscsa.evaluation.top1 import autocast
 
 MASK_THRESHOLD = 0.5

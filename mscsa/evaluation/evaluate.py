@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from mscsa.assembly.build import check_input_size
+from mscsa.assembly.weights_file import load_trained
 from mscsa.data.loading import build_dataset, build_eval_loader
 from mscsa.errors import UserError
-from mscsa.evaluation.models import check_input_size
 from mscsa.evaluation.scores import Scores, measure
-from mscsa.evaluation.weights_file import load_trained
 from mscsa.recipes.spec import PARTS, DataSpec, Task
 
 

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from mscsa.assembly.weights_file import load_trained
 from mscsa.data.images import load_image
 from mscsa.data.segmentation_transforms import build_segmentation_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
-from mscsa.evaluation.weights_file import load_trained
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from mscsa.backbones.topformer import TopFormer
-from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
-from mscsa.pyramid import BackbonePyramid, build_pyramid, split_options
+from mscsa.models.model import MSCSAModel
+from mscsa.models.pyramid import BackbonePyramid, build_pyramid, split_options
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa.segmentation.semantic_fpn import Norm, SemanticFPNHead
 from mscsa.segmentation.topformer_head import TopFormerHead, inject_tokens

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from mscsa.backbones import topformer
 from mscsa.backbones.topformer import DenseTopFormer, TopFormer
 from mscsa.backbones.topformer_parts import SemanticsExtractor, SemanticsInjection, conv_batch_norm
-from mscsa.enhanced import MSCSAModel
 from mscsa.errors import UserError
-from mscsa.pyramid import BackbonePyramid
+from mscsa.models.model import MSCSAModel
+from mscsa.models.pyramid import BackbonePyramid
 from mscsa.segmentation.segmenter import Segmenter
 
 CHANNELS_PER_HEAD = 48

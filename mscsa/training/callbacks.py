@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from mscsa.assembly.weights_file import ModelInfo
 from mscsa.checkpoints import save_weights
 from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names
-from mscsa.evaluation.weights_file import ModelInfo
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.metrics_log import VAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mscsa.data.scenes import SMALLEST_SIDE as SMALLEST_SCENE
+from mscsa.data.scenes.scene import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
 from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionAugment, DetectionData, Recipe
 

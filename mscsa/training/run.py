@@ -18,14 +18,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
+from mscsa.assembly.build import build_model, check_input_size, resolved_spec
+from mscsa.assembly.weights_file import INPUT_FIELDS, ModelInfo
 from mscsa.checkpoints import write_text
 from mscsa.data import TaskDataset, build_datasets, class_names_of, derive_seed
-from mscsa.data.coco_masks import mask_encoder
+from mscsa.data.coco.masks import mask_encoder
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
-from mscsa.evaluation.models import build_model, check_input_size, resolved_spec
 from mscsa.evaluation.scores import SCORES, score_names
-from mscsa.evaluation.weights_file import INPUT_FIELDS, ModelInfo
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar

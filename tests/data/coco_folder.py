@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mscsa.data.coco_masks import encode_masks
+from mscsa.data.coco.masks import encode_masks
 
 CATEGORIES = [{"id": 7, "name": "disc"}, {"id": 2, "name": "bar"}, {"id": 90, "name": "never"}]
 """Out of order and with gaps: labels are bar 1, disc 2, never 3."""

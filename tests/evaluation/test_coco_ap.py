@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
-from mscsa.data.coco_masks import decode_segmentation, encode_masks
+from mscsa.data.coco.masks import decode_segmentation, encode_masks
 from mscsa.data.sampler import EvalSampler
 from mscsa.errors import UserError
 from mscsa.evaluation import Detections, DetectionScores, InstanceScores, find_objects, measure_detection

@@ -228,7 +228,7 @@ def test_each_detector_has_recipes_on_scenes() -> None:
 @pytest.mark.parametrize("recipe", SMALL, ids=lambda recipe: recipe.name)
 def test_small_detectors_build_with_their_options(recipe: Recipe) -> None:
     from mscsa.detection import build_detector
-    from mscsa.enhanced import MSCSAModel
+    from mscsa.models.model import MSCSAModel
 
     model, data = recipe.model, recipe.data
     assert model.head is not None

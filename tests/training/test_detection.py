@@ -16,11 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from mscsa.assembly import load_trained
 from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.data import SceneDetection, build_dataset, render_scene
 from mscsa.errors import UserError
-from mscsa.evaluation import InstanceScores, detect, evaluate, load_trained
-from mscsa.pyramid import build_pyramid
+from mscsa.evaluation import InstanceScores, detect, evaluate
+from mscsa.models.pyramid import build_pyramid
 from mscsa.recipes.spec import DetectionAugment, DetectionData, ModelSpec, OptimSpec, Recipe, RunSpec
 from mscsa.training import NonFiniteError, train
 from mscsa.training.metrics_log import read_metrics
@@ -128,7 +129,7 @@ def test_resuming_a_transformer_on_files_is_exact(tmp_path: Path, workers: int) 
 
 FRESH = """
 import sys, torch
-from mscsa.evaluation import load_trained
+from mscsa.assembly import load_trained
 torch.set_num_threads(1)
 model, info = load_trained(sys.argv[1])
 found = model([torch.load(sys.argv[2], weights_only=True)])[0]

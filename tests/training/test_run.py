@@ -17,10 +17,10 @@ import torch
 import yaml
 from PIL import Image
 
+from mscsa.assembly.weights_file import load_trained
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation import Accuracy, evaluate
-from mscsa.evaluation.weights_file import load_trained
 from mscsa.recipes.spec import Recipe
 from mscsa.training import RunResult, train
 from mscsa.training.checkpointing import LAST, read_checkpoint

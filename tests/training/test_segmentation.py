@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from mscsa.assembly import load_trained
 from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.data import SceneSegmentation, render_scene
 from mscsa.errors import UserError
-from mscsa.evaluation import SegmentationInference, classify, evaluate, load_trained, segment
-from mscsa.pyramid import build_pyramid
+from mscsa.evaluation import SegmentationInference, classify, evaluate, segment
+from mscsa.models.pyramid import build_pyramid
+from mscsa.pictures.segmentation_picture import palette, write_segmentations
 from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
-from mscsa.tools.segmentation_picture import palette, write_segmentations
 from mscsa.training import NonFiniteError, train
 from mscsa.training.metrics_log import read_metrics
 from mscsa_cli import main

@@ -1,0 +1,148 @@
+"""What a file of weights says about itself: enough to rebuild the model and its preprocessing.
+
+The metadata of a safetensors file is a flat table of strings; each value here is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mscsa.assembly.build import build_model
+from mscsa.checkpoints import load_weights, read_state_dict
+from mscsa.errors import UserError
+from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData, Task
+
+INPUT_FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
+"""Entries of timm's `pretrained_cfg` that evaluation needs."""
+
+_REQUIRED = ("model", "data", "class_names", "input")
+
+_KIND_OF_FOLDER: dict[Task, str] = {
+    "classification": "folder",
+    "segmentation": "masks",
+    "detection": "coco",
+    "instance_segmentation": "coco",
+}
+"""Form of a data set of files, by task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A trained model without its weights."""
+
+    model: ModelSpec
+    """How to build it; resolved (`resolved_spec`)."""
+    data: DataSpec
+    """What it was trained on: kind, root and sizes."""
+    class_names: tuple[str, ...]
+    """Name of each output."""
+    category_ids: tuple[int, ...] = ()
+    """COCO's id of label i + 1, for detectors."""
+    input: dict[str, Any]
+    """Mean, std, crop and interpolation (`INPUT_FIELDS`)."""
+    provenance: dict[str, Any]
+    """Where it comes from: recipe, versions, step and scores; not needed to use it."""
+
+    def overrides(self, *, root: str | None, size: int | None, **others: Any) -> dict[str, Any]:
+        """Name what differs from the data it was trained on; what is None does not.
+
+        Args:
+            root: Folder of another data set, of the same layout unless it was trained on scenes.
+            size: Side of a classifier's input, shorter side for other tasks, in pixels.
+        Returns:
+            Fields of `data` by name.
+        """
+        task = self.model.task
+        size_field = "image_size" if task == "classification" else "short_side"
+        given = {"root": root, size_field: size, **others}
+        given = {name: value for name, value in given.items() if value is not None}
+        if size is not None and isinstance(self.data, (DetectionData, SegmentationData)):
+            # The limit grows along, so that it does not hold back what was asked for.
+            given["long_side"] = max(size, round(self.data.long_side * size / self.data.short_side))
+        if root is not None and self.data.kind == "scenes":
+            given["kind"] = _KIND_OF_FOLDER[task]
+        return given
+
+    def to_metadata(self) -> dict[str, str]:
+        """Encode as the metadata of a safetensors file."""
+        fields = {
+            "model": asdict(self.model),
+            "data": asdict(self.data),
+            "class_names": self.class_names,
+            "category_ids": self.category_ids,
+            "input": self.input,
+            **self.provenance,
+        }
+        return {"format": "pt", **{key: json.dumps(value) for key, value in fields.items()}}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: str | Path) -> ModelInfo:
+        """Decode what `to_metadata` wrote.
+
+        Raises:
+            UserError: If something is missing or not readable.
+        """
+        missing = [key for key in _REQUIRED if key not in metadata]
+        if missing:
+            raise UserError(
+                f"{path} does not say how it was made (no {', '.join(missing)} in its metadata); "
+                "give best.safetensors or last.safetensors of a run of `mscsa train`"
+            )
+        try:
+            values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
+            # A file of weights must not make anybody load others.
+            model = ModelSpec(
+                **{**values.pop("model"), "freeze": (), "pretrained": False, "checkpoint": None}
+            )
+            return cls(
+                model=model,
+                data=PARTS[model.task][0](**values.pop("data")),
+                class_names=tuple(values.pop("class_names")),
+                category_ids=tuple(values.pop("category_ids", ())),
+                input=values.pop("input"),
+                provenance=values,
+            )
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{path}: its metadata cannot be read ({reason}); it is damaged or of a later version"
+            ) from error
+
+
+def read_info(path: str | Path) -> ModelInfo:
+    """Read what a file of weights says about itself.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not one that training wrote.
+    """
+    return ModelInfo.from_metadata(read_state_dict(path)[1], path)
+
+
+def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, ModelInfo]:
+    """Rebuild a model from a file that training wrote, in eval mode on the CPU.
+
+    Args:
+        tasks: What the model may be for; any task if there are none.
+    Raises:
+        UserError: If the file is missing, damaged, no such file, of another task, or its weights do not
+            fill the model.
+    """
+    state, metadata = read_state_dict(path)
+    info = ModelInfo.from_metadata(metadata, path)
+    if tasks and info.model.task not in tasks:
+        raise UserError(f"{path} holds a model for {info.model.task}: give one for {' or '.join(tasks)}")
+    model = build_model(info.model, len(info.class_names))
+    _fill(model, state, path)
+    return model.eval(), info
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    report = load_weights(model, state, min_matched=0.0)
+    if report.missing or report.mismatched or report.unexpected:
+        raise UserError(f"{path} does not fit the model it describes ({report}); copy it again")

@@ -1,0 +1,1 @@
+"""Baseline against +MSCSA: the same recipe, the same seeds."""

@@ -1,0 +1,379 @@
+"""What a model is made of and what it costs, part by part, against its backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mscsa.attention import MSCSA, Macs, MSCSAConfig, PyramidFusion, mscsa_macs
+from mscsa.attention.pooling import token_map_size
+from mscsa.cost.model_pair import ModelPair, build_pair
+from mscsa.detection import DETECTORS, Detector
+from mscsa.detection.cost import MASKS, PROPOSALS, run_fixed
+from mscsa.errors import UserError
+from mscsa.macs import count_macs, count_parameters, run_and_count
+from mscsa.report import Table, percent_more
+
+PART_NAMES = {
+    "pool": "pooling",
+    "squeeze": "squeeze, 1x1 convolutions",
+    "csa": "CSA, convolutions",
+    "attention": "CSA, attention products",
+    "ffn": "FFN",
+    "intra_ffn": "Intra-FFN",
+    "fusion": "fusion, 1x1 convolutions",
+}
+"""Fields of `Macs` in words."""
+
+_TWO_STAGE = [name for name, kind in DETECTORS.items() if kind.has_masks]
+_PROPOSALS_NOTE = (
+    f"Box heads counted on {PROPOSALS} proposals, mask heads on {MASKS}, as MMDetection counts; what picks, "
+    "cuts out and pastes boxes is not counted."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One level that MSCSA reads."""
+
+    stride: int
+    """Input pixels per map pixel."""
+    channels: int
+    size: tuple[int, int]
+    """(H_i, W_i)."""
+    token_channels: int
+    """c_i: its share of the token map."""
+    is_fused: bool
+    """Whether the level is given back fused (dense form)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A model with MSCSA beside its backbone, for one image."""
+
+    name: str
+    baseline_name: str
+    is_dense: bool
+    head: str | None
+    """What stands on the pyramid; None for a classifier and a bare pyramid."""
+    input_size: tuple[int, int]
+    """(H, W) in pixels."""
+    stages: tuple[Stage, ...]
+    token_size: tuple[int, int]
+    """(h, w)."""
+    config: MSCSAConfig
+    macs: int
+    """Multiply-adds of the model: convolutions and matrix products."""
+    baseline_macs: int
+    mscsa_macs: Macs
+    """MSCSA alone, by component (closed form)."""
+    head_macs: int
+    """The model's classifier, or what stands on its pyramid."""
+    parameters: int
+    baseline_parameters: int
+    mscsa_parameters: dict[str, int]
+    """MSCSA alone, by the components of `Macs`, each with its norms."""
+    head_parameters: int
+    """The same, with the classifier's norm."""
+
+
+def describe_model(
+    name: str,
+    *,
+    size: tuple[int, int] | None = None,
+    dense: bool = False,
+    head: str | None = None,
+    budget: float | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> ModelInfo:
+    """Build `name` without data and take its measure.
+
+    Args:
+        name: timm name of a backbone, with `mscsa_` before it or not.
+        size: (H, W) of the image; the model's default if None.
+        dense: Take the pyramid form.
+        head: Take the pyramid form with this head for segmentation or detection.
+        budget: As `mscsa.create_model`; it holds at `size`.
+        fields: `MSCSAConfig` fields by name.
+    Raises:
+        UserError: If there is no such model, or it does not take the size.
+    """
+    with torch.device("meta"):
+        pair = build_pair(name, dense=dense, head=head, budget=budget, size=size, fields=fields)
+    for model in (pair.baseline, pair.model):  # transformers makes a parameter elsewhere; see `count_macs`
+        model.to("meta").requires_grad_(False)
+    return describe_pair(pair, size or pair.input_size)
+
+
+def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
+    """Take the measure of a pair on the meta device, at one image of (H, W) pixels."""
+    model = pair.model
+    attention = _only(model, MSCSA)
+    macs, sizes = _count(model, attention, size)
+    baseline_macs, _ = _count(pair.baseline, None, size)
+    fusion = next((m for m in model.modules() if isinstance(m, PyramidFusion)), None)
+    fused = _fused_levels(model)
+    head_macs, head_parameters = _head_cost(pair, macs, size)
+    return ModelInfo(
+        name=pair.name,
+        baseline_name=pair.baseline_name,
+        is_dense=pair.is_dense,
+        head=pair.head,
+        input_size=size,
+        stages=tuple(
+            Stage(stride=s, channels=c, size=hw, token_channels=t, is_fused=i in fused)
+            for i, (s, c, hw, t) in enumerate(
+                zip(attention.strides, attention.channels, sizes, attention.stage_channels, strict=True)
+            )
+        ),
+        token_size=token_map_size(sizes, attention.strides, attention.config.pool_stride),
+        config=attention.config,
+        macs=macs,
+        baseline_macs=baseline_macs,
+        mscsa_macs=_closed_form(attention, sizes, fused),
+        head_macs=head_macs,
+        parameters=count_parameters(model),
+        baseline_parameters=count_parameters(pair.baseline),
+        mscsa_parameters=_parameters_by_part(attention, fusion),
+        head_parameters=head_parameters,
+    )
+
+
+def count_model(model: nn.Module, size: tuple[int, int]) -> int:
+    """Count the multiply-adds of a model of any task at one image of (H, W) pixels.
+
+    A detector is counted on a fixed number of proposals (`run_fixed`), all others as `count_macs` does.
+    """
+    return count_macs(model, size, run=_run)
+
+
+def count_mscsa(model: nn.Module, size: tuple[int, int]) -> tuple[MSCSAConfig, Macs]:
+    """Give the configuration of a model's MSCSA and its multiply-adds at one image of (H, W) pixels.
+
+    Args:
+        model: A model with one MSCSA module, on the meta device.
+    """
+    attention = _only(model, MSCSA)
+    _, sizes = _count(model, attention, size)
+    return attention.config, _closed_form(attention, sizes, _fused_levels(model))
+
+
+def info_tables(info: ModelInfo) -> list[Table]:
+    """Lay out a model: its stages, MSCSA's configuration, and the cost of each part."""
+    return [_stages_table(info), _config_table(info), *cost_tables(info)]
+
+
+def cost_tables(info: ModelInfo) -> list[Table]:
+    """Lay out the cost of each part of a model, and of the whole against its backbone."""
+    rows = [_cost_row("backbone", _rest(info), info)]
+    for field in fields(info.mscsa_macs):
+        macs = getattr(info.mscsa_macs, field.name)
+        if macs:
+            cost = (macs, info.mscsa_parameters.get(field.name, 0))
+            rows.append(_cost_row(f"MSCSA: {PART_NAMES[field.name]}", cost, info))
+    if info.head_macs:
+        name = f"{info.head}: FPN and heads" if info.head in _TWO_STAGE else info.head or "classifier"
+        rows.append(_cost_row(name, (info.head_macs, info.head_parameters), info))
+    rows.append(_cost_row("whole model", (info.macs, info.parameters), info))
+    height, width = info.input_size
+    parts = Table(
+        title=f"Parts of {info.name}{_form(info)}, one image of {height}x{width} px",
+        columns=("part", "parameters (M)", "GMACs", "share of MACs"),
+        rows=rows,
+        notes=(_PROPOSALS_NOTE,) if info.head in _TWO_STAGE else (),
+    )
+    return [parts, _against_backbone(info)]
+
+
+def info_json(info: ModelInfo) -> dict[str, Any]:
+    """Give `info` as plain values; MACs as counts, not in billions."""
+    return {
+        **asdict(info),
+        "mscsa_macs": {**asdict(info.mscsa_macs), "total": info.mscsa_macs.total},
+        "macs_difference_percent": 100 * (info.macs / info.baseline_macs - 1),
+        "parameters_difference_percent": 100 * (info.parameters / info.baseline_parameters - 1),
+    }
+
+
+def _stages_table(info: ModelInfo) -> Table:
+    rows = [
+        (
+            str(i + 1),
+            f"1/{stage.stride}",
+            f"{stage.size[0]}x{stage.size[1]}",
+            str(stage.channels),
+            str(stage.token_channels),
+            *(("yes" if stage.is_fused else "no",) if info.is_dense else ()),
+        )
+        for i, stage in enumerate(info.stages)
+    ]
+    tokens = sum(stage.token_channels for stage in info.stages)
+    (height, width), (rows_of_tokens, columns_of_tokens) = info.input_size, info.token_size
+    return Table(
+        title=f"Stages that MSCSA reads in {info.baseline_name}, image of {height}x{width} px",
+        columns=(
+            *("stage", "stride", "map", "channels", "in token map"),
+            *(("fused",) if info.is_dense else ()),
+        ),
+        rows=rows,
+        notes=(
+            f"Token map: {rows_of_tokens}x{columns_of_tokens} tokens of {tokens} channels "
+            f"(1 token per {info.config.pool_stride} px).",
+        ),
+    )
+
+
+def _config_table(info: ModelInfo) -> Table:
+    values = asdict(info.config)
+    return Table(
+        title="Configuration of MSCSA (mscsa.MSCSAConfig)",
+        columns=("field", "value"),
+        rows=[
+            (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values.items()
+        ],
+        num_text_columns=2,
+    )
+
+
+def _against_backbone(info: ModelInfo) -> Table:
+    baseline_gmacs, gmacs = info.baseline_macs / 1e9, info.macs / 1e9
+    baseline_mparams, mparams = info.baseline_parameters / 1e6, info.parameters / 1e6
+    return Table(
+        title=f"{info.name} against its backbone{_form(info)}",
+        columns=("", "parameters (M)", "GMACs", "GFLOPs"),
+        rows=[
+            (
+                info.baseline_name,
+                f"{baseline_mparams:.2f}",
+                f"{baseline_gmacs:.3f}",
+                f"{2 * baseline_gmacs:.3f}",
+            ),
+            (info.name, f"{mparams:.2f}", f"{gmacs:.3f}", f"{2 * gmacs:.3f}"),
+            (
+                "difference",
+                f"{mparams - baseline_mparams:+.2f}",
+                f"{gmacs - baseline_gmacs:+.3f}",
+                f"{2 * (gmacs - baseline_gmacs):+.3f}",
+            ),
+            (
+                "difference in %",
+                percent_more(mparams, baseline_mparams),
+                *[percent_more(gmacs, baseline_gmacs)] * 2,
+            ),
+        ],
+        notes=(
+            "MACs: multiply-adds of convolutions and matrix products, attention included; 1 MAC = 2 FLOPs.",
+        ),
+    )
+
+
+def _form(info: ModelInfo) -> str:
+    if info.head is not None:
+        return f" under {info.head}"
+    return ", pyramid form" if info.is_dense else ""
+
+
+def _head_cost(pair: ModelPair, macs: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Count MACs and parameters of the classifier, or of what stands on the pyramid."""
+    model = pair.model
+    if pair.head is not None:
+        is_detector = isinstance(model, Detector)
+        pyramid = model.pyramid if is_detector else model.backbone
+        divisor = model.net.transform.size_divisible if is_detector else model.size_divisor
+        padded = (size[0] + -size[0] % divisor, size[1] + -size[1] % divisor)  # what the pyramid sees
+        pyramid_macs, _ = _count(pyramid, None, padded)
+        return macs - pyramid_macs, count_parameters(model) - count_parameters(pyramid)
+    if pair.is_dense:
+        return 0, 0
+    classifier = model.get_classifier()
+    parts = [model.head, model.norm] if hasattr(model, "norm") else []
+    return (
+        classifier.weight.numel() if isinstance(classifier, nn.Linear) else 0,
+        sum(count_parameters(part) for part in parts),
+    )
+
+
+def _rest(info: ModelInfo) -> tuple[int, int]:
+    """MACs and parameters of the model without MSCSA and classifier or head."""
+    macs = info.macs - info.mscsa_macs.total - info.head_macs
+    return macs, info.parameters - sum(info.mscsa_parameters.values()) - info.head_parameters
+
+
+def _cost_row(part: str, cost: tuple[int, int], info: ModelInfo) -> tuple[str, str, str, str]:
+    macs, parameters = cost
+    shown = f"{parameters / 1e6:.3f}" if parameters else "-"
+    return part, shown, f"{macs / 1e9:.4f}", f"{100 * macs / info.macs:.1f} %"
+
+
+def _parameters_by_part(attention: MSCSA, fusion: PyramidFusion | None) -> dict[str, int]:
+    """Count MSCSA's parameters under the names of `Macs`; a branch's norm belongs to it."""
+    counts = {"squeeze": count_parameters(attention.squeezes), "csa": 0, "ffn": 0, "intra_ffn": 0}
+    for block in attention.blocks:
+        first = "intra_ffn" if attention.config.intra_ffn else "ffn"
+        branches: list[tuple[str, Any, Any]] = [
+            ("csa", block.csa1, block.norm1),
+            (first, block.ffn1, block.norm2),
+            ("csa", block.csa2, block.norm3),
+            ("ffn", block.ffn2, block.norm4),
+        ]
+        for part, branch, norm in branches:
+            counts[part] += count_parameters(branch) + count_parameters(norm)
+    if fusion is not None:
+        counts["fusion"] = count_parameters(fusion)
+    return counts
+
+
+def _run(model: Any, images: Tensor) -> None:
+    if isinstance(model, Detector):
+        run_fixed(model, images)
+    else:
+        model(images)
+
+
+def _closed_form(attention: MSCSA, sizes: list[tuple[int, int]], fused: tuple[int, ...]) -> Macs:
+    return mscsa_macs(attention.channels, attention.strides, sizes, attention.config, fused)
+
+
+def _fused_levels(model: nn.Module) -> tuple[int, ...]:
+    fusion = next((m for m in model.modules() if isinstance(m, PyramidFusion)), None)
+    return () if fusion is None else fusion.levels
+
+
+def _only(model: nn.Module, kind: type[MSCSA]) -> MSCSA:
+    found = [module for module in model.modules() if isinstance(module, kind)]
+    if len(found) != 1:
+        raise ValueError(f"{type(model).__name__} has {len(found)} MSCSA modules: 1 is expected")
+    return found[0]
+
+
+def _count(
+    model: nn.Module, attention: MSCSA | None, size: tuple[int, int]
+) -> tuple[int, list[tuple[int, int]]]:
+    """Count a model's multiply-adds and note the sizes of the maps that its MSCSA reads.
+
+    Raises:
+        UserError: If the model does not take images of `size`.
+    """
+    sizes: list[tuple[int, int]] = []
+
+    def note_sizes(_: nn.Module, inputs: tuple[Sequence[Tensor], ...]) -> None:
+        sizes.extend((x.shape[2], x.shape[3]) for x in inputs[0])
+
+    hook = attention.register_forward_pre_hook(note_sizes) if attention else None
+    model.eval()
+    image = torch.empty(1, 3, *size, device="meta")
+    try:
+        macs = run_and_count(lambda: _run(model, image))[1]
+    except (AssertionError, RuntimeError) as error:  # without data or device, only the size can be wrong
+        reason, (height, width) = " ".join(str(error).split())[:200], size
+        raise UserError(
+            f"{type(model).__name__} does not take images of {height}x{width}: {reason}; give another size"
+        ) from error
+    finally:
+        if hook:
+            hook.remove()
+    return macs, sizes

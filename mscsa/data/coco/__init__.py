@@ -1,0 +1,1 @@
+"""Detection and instance segmentation data in COCO's format."""

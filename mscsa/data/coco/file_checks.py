@@ -1,0 +1,187 @@
+"""Looking through one file of COCO annotations, without its images."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mscsa.data.checks import Problem
+from mscsa.data.coco.annotation_checks import ListedImage, check_annotations
+from mscsa.data.coco.dataset import paused_collector
+from mscsa.data.coco.mask_checks import compacted
+from mscsa.data.findings import Findings, short
+
+_PARTS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What a file of annotations says, so far as it can be read, and what is wrong with it."""
+
+    problems: list[Problem]
+    images: list[ListedImage]
+    categories: dict[int, str]
+    """Id -> name."""
+
+
+def check_annotation_file(path: Path) -> FileReport:
+    """Look through a file of annotations.
+
+    Finds whatever of ids, names, sizes, categories, boxes, areas, crowds and masks training could not use or
+    would be misled by. The images themselves are not touched.
+    """
+    findings = Findings(path)
+    with paused_collector():
+        parts = _read_parts(path, findings)
+        categories = _check_categories(parts["categories"], findings)
+        images = _check_images(parts["images"], findings)
+        _check_ids(parts["annotations"], "annotation", "annotations", _image_of, findings)
+        check_annotations(parts["annotations"], images, categories, findings)
+    return FileReport(findings.problems(), images, categories)
+
+
+def _read_parts(path: Path, findings: Findings) -> dict[str, list[dict[str, Any]]]:
+    """Read the file's three lists; what is missing or no list is empty."""
+    kind, remedy = "broken JSON", "write the file again"
+    content = None
+    try:
+        content = json.loads(path.read_bytes(), object_hook=compacted)
+    except json.JSONDecodeError as error:
+        where = f"at line {error.lineno}, column {error.colno}"
+        findings.add(kind, f"broken JSON {where}: {error.msg.lower()}", remedy)
+    except UnicodeDecodeError as error:
+        findings.add(kind, f"broken JSON: byte {error.start} is not {error.encoding}", remedy)
+    except RecursionError:
+        findings.add(kind, "broken JSON: nested too deeply", remedy)
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        findings.add("unreadable file", reason, "check the path and its permissions")
+    except ValueError as error:  # a whole number of thousands of digits
+        findings.add(kind, f"broken JSON: {error}", remedy)
+    else:
+        if not isinstance(content, dict):
+            what = f"the top level is {_kind_of(content)}, not an object with {', '.join(_PARTS)}"
+            findings.add("not COCO's format", what, "give COCO's format")
+    if not isinstance(content, dict):
+        return {part: [] for part in _PARTS}
+    return {part: _read_part(content, part, findings) for part in _PARTS}
+
+
+def _read_part(content: dict[str, Any], part: str, findings: Findings) -> list[dict[str, Any]]:
+    entries = content.get(part)
+    if not isinstance(entries, list):
+        what = f"{part!r} is {_kind_of(entries)}, not a list" if part in content else f"no {part!r}"
+        findings.add("not COCO's format", what, f"give a list of {part}")
+        return []
+    if not entries:
+        findings.add("not COCO's format", f"the list of {part} is empty", "add them")
+    if set(map(type, entries)) <= {dict}:
+        return entries
+    places = [i for i, entry in enumerate(entries) if not isinstance(entry, dict)]
+    findings.add_all(
+        f"entries of {part} that are no objects",
+        places,
+        lambda i: f"{part}[{i}] is {_kind_of(entries[i])}, not an object",
+        "correct or remove it",
+    )
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _check_categories(entries: Sequence[dict[str, Any]], findings: Findings) -> dict[int, str]:
+    names: dict[int, str] = {}
+    _check_ids(entries, "category", "categories", lambda entry: repr(entry.get("name")), findings)
+    first_of: dict[str, Any] = {}
+    for entry in entries:
+        number, name = entry.get("id"), entry.get("name")
+        if not isinstance(name, str) or not name:
+            what = f"category {short(number)}: name {short(name)} is no text"
+            findings.add("categories without a name", what, "name it")
+        elif name in first_of and number != first_of[name]:
+            what = f"category {short(number)} has the name {name!r} of category {first_of[name]}"
+            findings.add("names of two categories", what, "give each category its own name")
+        elif name not in first_of:
+            first_of[name] = number
+        if type(number) is int:
+            names.setdefault(number, str(name))
+    return names
+
+
+def _check_images(entries: Sequence[dict[str, Any]], findings: Findings) -> list[ListedImage]:
+    images = []
+    _check_ids(entries, "image", "images", lambda entry: short(entry.get("file_name")), findings)
+    first_of: dict[str, Any] = {}
+    for entry in entries:
+        number, name = entry.get("id"), entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            what = f"image {short(number)}: file_name {short(name)} is no text"
+            findings.add("images without a file name", what, "name its file")
+            name = ""
+        elif name in first_of and number != first_of[name]:
+            what = f"image {short(number)} has the file {name} of image {first_of[name]}"
+            findings.add("files of two images", what, "list each file once")
+        elif name not in first_of:
+            first_of[name] = number
+        width, height = _pixels(entry.get("width")), _pixels(entry.get("height"))
+        if not (width and height):
+            sides = ", ".join(f"{side} {short(entry.get(side))}" for side in ("width", "height"))
+            what = f"image {short(number)} ({name}): {sides}"
+            findings.add("images without a size", what, "give both in pixels, as whole numbers above 0")
+        if type(number) is int:
+            images.append(ListedImage(number, name, (width, height) if width and height else None))
+    return images
+
+
+def _check_ids(
+    entries: Sequence[dict[str, Any]],
+    one: str,
+    part: str,
+    describe: Callable[[dict[str, Any]], str],
+    findings: Findings,
+) -> None:
+    """Check that every entry has an id of its own."""
+    ids = [entry.get("id") for entry in entries]
+    findings.add_all(
+        f"{part} without an id",
+        [i for i, number in enumerate(ids) if type(number) is not int],
+        lambda i: (
+            f"{part}[{i}] ({describe(entries[i])}): "
+            + (f"id {short(ids[i])} is no whole number" if "id" in entries[i] else "no id")
+        ),
+        "give each its own whole number",
+    )
+    numbers = [number for number in ids if type(number) is int]
+    if len(set(numbers)) == len(numbers):
+        return
+    twice = {number: count for number, count in Counter(numbers).items() if count > 1}
+    places: dict[int, list[int]] = {}
+    for i, number in enumerate(ids):
+        if type(number) is int and number in twice:
+            places.setdefault(number, []).append(i)
+    findings.add_all(
+        f"ids of more than one {one}",
+        list(twice),
+        lambda number: (
+            f"{one} id {number} is given {twice[number]} times: "
+            + ", ".join(describe(entries[i]) for i in places[number][:3])
+            + (", ..." if twice[number] > 3 else "")
+        ),
+        "give each its own",
+    )
+
+
+def _image_of(annotation: dict[str, Any]) -> str:
+    return f"image {short(annotation.get('image_id'))}"
+
+
+def _pixels(value: Any) -> int | None:
+    is_length = type(value) in (int, float) and 0 < value < 1e9 and value == int(value)
+    return int(value) if is_length else None
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")

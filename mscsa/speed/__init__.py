@@ -1,0 +1,1 @@
+"""What a model takes: latency and memory, measured side by side."""

@@ -1,0 +1,77 @@
+"""Lists of what there is: models with MSCSA, recipes, and backbones that MSCSA can be added to."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import timm
+import torch
+from rich.console import Console
+from rich.progress import track
+
+import mscsa  # noqa: F401 (registers the models)
+from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, pyramid_levels
+from mscsa.cost.model_pair import PREFIX
+from mscsa.errors import UserError
+from mscsa.recipes import RECIPES
+from mscsa.report import Table
+
+
+def models_table(pattern: str) -> Table:
+    """List the registered models with MSCSA."""
+    names = _chosen(timm.list_models(f"{PREFIX}*"), pattern, "model with MSCSA")
+    return Table(
+        title="Models with MSCSA (timm.create_model after `import mscsa`)",
+        columns=("model", "backbone"),
+        rows=[(name, name.removeprefix(PREFIX)) for name in names],
+        num_text_columns=2,
+        notes=(
+            f"mscsa.create_model(NAME, budget=0.10) and `mscsa info {PREFIX}NAME` take any backbone of "
+            "`mscsa list --backbones`.",
+        ),
+    )
+
+
+def recipes_table(pattern: str) -> Table:
+    """List the recipes."""
+    names = _chosen(RECIPES, pattern, "recipe")
+    return Table(
+        title="Recipes (mscsa train NAME, mscsa compare NAME)",
+        columns=("recipe", "expected", "cost", "origin"),
+        rows=[(name, RECIPES[name].expected, RECIPES[name].cost, RECIPES[name].paper) for name in names],
+        num_text_columns=4,
+        notes=("finetune/NAME takes any timm backbone, with or without mscsa_ before it.",),
+    )
+
+
+def backbones_table(pattern: str) -> Table:
+    """List timm's backbones with two or more strides from 4 on; builds each without data."""
+    rows = []
+    candidates = [name for name in timm.list_models() if not name.startswith(PREFIX)]
+    console = Console(stderr=True)
+    names = _chosen(candidates, pattern, "timm model")
+    for name in track(names, "building", console=console, transient=True, disable=not console.is_terminal):
+        try:
+            with torch.device("meta"):
+                backbone = build_backbone(name)
+            levels = attended_levels(pyramid_levels(backbone), name)
+        except UserError:  # no pyramid
+            continue
+        strides = ", ".join(str(level.stride) for level in levels)
+        rows.append((name, strides, ", ".join(str(level.channels) for level in levels)))
+    if not rows:
+        raise UserError(f"no timm model like {pattern!r} has a feature pyramid: give another pattern")
+    return Table(
+        title=f"{len(rows)} backbones that MSCSA can be added to",
+        columns=("backbone", "strides", "channels"),
+        rows=rows,
+        num_text_columns=3,
+    )
+
+
+def _chosen(names: object, pattern: str, what: str) -> list[str]:
+    known = [str(name) for name in names]  # type: ignore[attr-defined]
+    chosen = fnmatch.filter(known, pattern) or [name for name in known if pattern in name]
+    if not chosen:
+        raise UserError(f"no {what} is like {pattern!r}: give a pattern such as '*resnet*'")
+    return chosen

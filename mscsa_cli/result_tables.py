@@ -1,0 +1,184 @@
+"""Tables of what trained models say, how good they are, and what is wrong with data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mscsa.assembly.weights_file import ModelInfo
+from mscsa.data import Problem
+from mscsa.errors import UserError
+from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores, Prediction
+from mscsa.evaluation.miou import SegmentationScores
+from mscsa.evaluation.scores import format_score
+from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.pictures.detection_picture import WrittenDetections
+from mscsa.pictures.saliency_picture import WrittenSaliency
+from mscsa.pictures.segmentation_picture import WrittenSegmentation
+from mscsa.recipes.spec import DetectionData, SegmentationData
+from mscsa.report import Table
+
+
+def scores_table(checkpoint: str, result: Evaluation) -> Table:
+    """Lay out measured scores."""
+    labels, scores = result.scores.LABELS, result.scores
+    figures = [format_score(getattr(scores, name), unit) for name, (_, unit) in labels.items()]
+    return Table(
+        title="Validation",
+        columns=("checkpoint", *(f"{label} ({unit})" for label, unit in labels.values()), "images"),
+        rows=[(checkpoint, *figures, str(scores.num_samples))],
+    )
+
+
+def class_table(result: Evaluation) -> list[Table]:
+    """Lay out scores by class, where the task has them."""
+    scores = result.scores
+    if isinstance(scores, SegmentationScores):
+        columns = {"IoU (%)": scores.class_iou, "accuracy (%)": scores.class_accuracy}
+        note = "A dash: the class is neither in the images nor predicted, and not in the mean."
+    elif isinstance(scores, DetectionScores):
+        columns = {"box AP (%)": scores.class_ap}
+        if isinstance(scores, InstanceScores):
+            columns["mask AP (%)"] = scores.class_mask_ap
+        note = "A dash: the images have no object of the class, and it is not in the mean."
+    else:
+        return []
+    by_class = zip(result.class_names, *columns.values(), strict=True)
+    return [
+        Table(
+            title="By class",
+            columns=("class", *columns),
+            rows=[(name, *(format_score(value, "%") for value in values)) for name, *values in by_class],
+            notes=(note,),
+        )
+    ]
+
+
+def evaluation_options(
+    info: ModelInfo,
+    *,
+    window: str,
+    crop: int | None,
+    stride: int | None,
+    scales: Sequence[float],
+    flip: bool,
+    results: str | None,
+) -> dict[str, Any]:
+    """Turn the options of `mscsa eval` for single tasks into those of `evaluate`.
+
+    Raises:
+        UserError: If one is given and the model is for another task.
+    """
+    is_segmenter, is_detector = (isinstance(info.data, kind) for kind in (SegmentationData, DetectionData))
+    if results is not None and not is_detector:
+        raise UserError(f"the model is for {info.model.task}: leave --results out, which is for detection")
+    if not is_segmenter:
+        if window != "whole" or crop or stride or flip or tuple(scales) != (1.0,):
+            raise UserError(
+                f"the model is for {info.model.task}: leave --window, --crop, --stride, --scales and --flip "
+                "out, which are for segmentation"
+            )
+        return {} if results is None else {"results": results}
+    return {"inference": _inference(info, window, crop, stride, scales, flip)}
+
+
+def _inference(
+    info: ModelInfo,
+    window: str,
+    crop: int | None,
+    stride: int | None,
+    scales: Sequence[float],
+    flip: bool,
+) -> SegmentationInference:
+    assert isinstance(info.data, SegmentationData)
+    if window == "whole" and (crop or stride):
+        raise UserError(
+            "--crop and --stride are of the sliding window: give --window slide, or leave them out"
+        )
+    side = crop or info.data.image_size
+    return SegmentationInference(
+        window=window,  # type: ignore[arg-type]
+        crop=side,
+        stride=stride or max(1, 2 * side // 3),
+        scales=tuple(scales),
+        flip=flip,
+    )
+
+
+def detections_table(detected: Sequence[WrittenDetections]) -> Table:
+    """Lay out what was drawn for each image, and its most frequent classes."""
+    return Table(
+        title="Detections",
+        columns=("image", "picture", "objects", "classes"),
+        rows=[
+            (
+                each.path,
+                each.picture,
+                str(each.num_drawn),
+                ", ".join(f"{count} x {name}" for name, count in each.counts[:3]),
+            )
+            for each in detected
+            if each.error is None
+        ],
+        num_text_columns=4,
+    )
+
+
+def segmentations_table(segmentations: Sequence[WrittenSegmentation]) -> Table:
+    """Lay out what was written for each image, and its largest classes."""
+    return Table(
+        title="Segmentations",
+        columns=("image", "label map", "overlay", "largest classes"),
+        rows=[
+            (
+                each.path,
+                each.label_map,
+                each.overlay,
+                ", ".join(f"{name} {100 * share:.1f} %" for name, share in each.classes[:3]),
+            )
+            for each in segmentations
+            if each.error is None
+        ],
+        num_text_columns=4,
+    )
+
+
+def saliency_table(written: Sequence[WrittenSaliency]) -> Table:
+    """Lay out how each layer's attention is shared out over the scales, by image."""
+    drawn = [each for each in written if each.error is None]
+    num_scales = len(drawn[0].shares[0][1])
+    return Table(
+        title="Share of the attention that falls on the keys of each scale (%)",
+        columns=("image", "layer", *(f"X_{j}" for j in range(num_scales))),
+        rows=[
+            (each.path if i == 0 else "", layer, *(f"{100 * share:.1f}" for share in shares))
+            for each in drawn
+            for i, (layer, shares) in enumerate(each.shares)
+        ],
+        num_text_columns=2,
+        notes=(f"Written: {', '.join(file for each in drawn for file in each.files)}",),
+    )
+
+
+def predictions_table(predictions: Sequence[Prediction]) -> Table:
+    """Lay out predictions, a line per class; images without one are left out."""
+    return Table(
+        title="Predictions",
+        columns=("image", "class", "probability %"),
+        rows=[
+            (prediction.path if rank == 0 else "", name, f"{100 * probability:.1f}")
+            for prediction in predictions
+            for rank, (name, probability) in enumerate(prediction.classes)
+        ],
+        num_text_columns=2,
+    )
+
+
+def problems_table(root: str, problems: Sequence[Problem]) -> Table:
+    """Lay out the problems of a data set."""
+    return Table(
+        title=f"{sum(problem.count for problem in problems):,} problems in {root}",
+        columns=("path", "problem", "what to do"),
+        rows=[(problem.path, problem.what, problem.remedy) for problem in problems],
+        num_text_columns=3,
+    )

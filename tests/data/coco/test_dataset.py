@@ -1,0 +1,240 @@
+"""COCO's format: what is read, how ids become labels, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mscsa.data import CocoDetection, build_dataset, build_datasets, class_names_of
+from mscsa.data.coco.dataset import read_annotations, split_files
+from mscsa.data.sampler import SampleKey
+from mscsa.errors import UserError
+from mscsa.recipes.spec import DetectionAugment, DetectionData
+from tests.data.coco_folder import SIZES, write_coco
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+def data(root: Path, **changes: Any) -> DetectionData:
+    return DetectionData(kind="coco", root=str(root), short_side=64, long_side=100, **changes)
+
+
+PLAIN = DetectionAugment(hflip=0.0)
+
+
+def dataset(root: Path, split: Any = "train", augment: DetectionAugment = PLAIN, **changes: Any) -> Any:
+    return build_dataset(split, data(root, **changes), augment, {}, 0, with_masks=True)
+
+
+def edit(root: Path, change: Callable[[dict[str, Any]], object], split: str = "train") -> None:
+    path = root / "annotations" / f"instances_{split}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_ids_become_labels_in_their_order(root: Path) -> None:
+    found = dataset(root)
+    assert found.class_names == class_names_of(data(root)) == ["bar", "disc", "never"]
+    assert found.category_ids == [2, 7, 90]
+    _, target, index = found[0]
+    assert index == 0
+    assert target["labels"].tolist() == [1, 2]  # the crowd is not trained on
+
+
+def test_masks_lie_where_the_objects_are_drawn(root: Path) -> None:
+    """Polygons and run lengths, at the size of the resized image; boxes go with them."""
+    for i, (height, width) in enumerate(SIZES):
+        image, target, _ = dataset(root)[i]
+        scale = min(64 / min(height, width), 100 / max(height, width))
+        assert image.shape == (3, round(height * scale), round(width * scale))
+        assert target["masks"].shape == (len(target["labels"]), *image.shape[1:])
+        assert target["masks"].dtype == torch.uint8
+        assert image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
+        red, blue = image[0] > 0.6, image[2] > 0.6
+        for label, box, mask in zip(target["labels"], target["boxes"], target["masks"], strict=True):
+            drawn = red if label == 1 else blue
+            assert (mask.bool() & drawn).sum() > 0.85 * (mask.bool() | drawn).sum()
+            ys, xs = torch.where(mask)
+            tight = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
+            assert (tight - box).abs().max() <= 2.1
+
+
+def test_images_without_objects(root: Path) -> None:
+    assert len(dataset(root)) == 4
+    _, target, _ = dataset(root)[2]
+    assert target["boxes"].shape == (0, 4) and target["labels"].shape == (0,)
+    assert target["masks"].shape[0] == 0
+    without = dataset(root, keep_empty=False)
+    assert len(without) == 3
+    assert "106.png" not in [Path(without.describe(i)).name for i in range(3)]
+    assert len(dataset(root, "val", keep_empty=False)) == 4  # evaluation looks at all
+
+
+def test_evaluation_says_which_image_it_is(root: Path) -> None:
+    val = dataset(root, "val")
+    _, target, _ = val[1]
+    assert target == {"image_id": 103, "size": SIZES[1]}
+    assert {each["id"] for each in val.ground_truth()["images"]} == {100, 103, 106, 109}
+    images, targets, indices = val.collate([val[0], val[1]])
+    assert [each["image_id"] for each in targets] == [100, 103] and indices.tolist() == [0, 1]
+    assert images[0].shape != images[1].shape
+
+
+def test_the_same_key_draws_the_same_image(root: Path) -> None:
+    augment = DetectionAugment(short_sides=(48, 64, 80), crop_sides=(30, 50), crop_short_sides=(40, 60))
+    found = dataset(root, augment=augment)
+    draws = [found[SampleKey(0, position, 0)] for position in range(12)]
+    again = [found[SampleKey(0, position, 0)] for position in range(12)]
+    for (a, x, _), (b, y, _) in zip(draws, again, strict=True):
+        assert torch.equal(a, b)
+        assert all(torch.equal(x[key], y[key]) for key in x)
+    assert len({tuple(image.shape) for image, _, _ in draws}) > 3
+
+
+def test_workers_get_it_whole(root: Path) -> None:
+    found = dataset(root)
+    found.transform = None  # a closure, which only forked workers take along
+    assert pickle.loads(pickle.dumps(found)).annotations.segmentation(0) == found.annotations.segmentation(0)
+
+
+def test_cocos_own_names(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "coco", names=("train2017", "val2017"))
+    assert split_files(root, "val")[0].name == "instances_val2017.json"
+    assert len(dataset(root, "val")) == 4
+
+
+def test_categories_are_matched_by_name(root: Path) -> None:
+    """Another file may number its categories otherwise: labels are the first one's, ids its own."""
+
+    def renumber(content: dict[str, Any]) -> None:
+        new = {2: 50, 7: 1, 90: 3}
+        for each in content["categories"]:
+            each["id"] = new[each["id"]]
+        for each in content["annotations"]:
+            each["category_id"] = new[each["category_id"]]
+
+    edit(root, renumber, "val")
+    train, val = build_datasets(data(root), PLAIN, {}, 0)
+    assert train.class_names == val.class_names == ["bar", "disc", "never"]
+    assert val.category_ids == [50, 1, 3]  # type: ignore[attr-defined]
+    edit(root, renumber)
+    transform = train.transform  # type: ignore[attr-defined]
+    renumbered = CocoDetection(root, "train", transform, 0, class_names=["bar", "disc", "never"])
+    assert renumbered[0][1]["labels"].tolist() == [1, 2]
+
+
+def test_a_file_is_read_once_until_it_changes(root: Path) -> None:
+    path = root / "annotations/instances_train.json"
+    first = read_annotations(path)
+    assert read_annotations(path) is first
+    edit(root, lambda content: content["categories"].append({"id": 91, "name": "new"}))
+    os.utime(path, ns=(1, 1))
+    assert read_annotations(path).category_names[-1] == "new"
+
+
+def test_boxes_without_area_are_left_out_and_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["annotations"][0]["bbox"] = [5, 5, 0, 10]
+        content["annotations"][1]["bbox"] = [500, 5, 10, 10]
+        content["annotations"][3]["bbox"] = [-5, 5, 20, 10]
+
+    edit(root, spoil)
+    with caplog.at_level(logging.WARNING):
+        found = dataset(root)
+    assert (
+        "2 objects whose box has no area inside the image are left out (annotation 1000, 999)" in caplog.text
+    )
+    assert len(found[0][1]["labels"]) == 0
+    assert np.allclose(found.annotations.boxes[0], [0, 5, 15, 15])
+
+
+BAD: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
+    (
+        "category",
+        lambda c: c["annotations"][0].update(category_id=5),
+        r"instances_train.json has an annotation of the unknown category_id 5",
+    ),
+    ("image", lambda c: c["annotations"][0].update(image_id=5), "unknown image_id 5"),
+    ("twice", lambda c: c["categories"][0].update(id=2), "two categories of id 2"),
+    ("name", lambda c: c["categories"][0].update(name="bar"), "two categories of name 'bar'"),
+    ("image twice", lambda c: c["images"][1].update(id=100), "two images of id 100"),
+    ("large", lambda c: c["images"][0].update(height=10**30), "not in COCO's format"),
+    ("no dict", lambda c: c["annotations"].insert(0, 1), "not in COCO's format"),
+    ("none", lambda c: c["categories"].clear(), "has no categories"),
+    ("list", lambda c: c.pop("images"), "not in COCO's format: give lists images, annotations, categories"),
+    ("key", lambda c: c["images"][0].pop("height"), r"not in COCO's format \(KeyError: 'height'\)"),
+    ("box", lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), "not in COCO's format"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), BAD, ids=[each[0] for each in BAD])
+def test_what_cannot_be_read_is_one_line(
+    root: Path, name: str, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(root, change)
+    with pytest.raises(UserError, match=message) as caught:
+        dataset(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_with_a_sample_is_named(root: Path) -> None:
+    edit(root, lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]))
+    with pytest.raises(UserError, match=r"instances_train.json: annotation 1000: polygon of 3 coordinates"):
+        dataset(root)[0]
+    edit(root, lambda c: c["annotations"][0].pop("segmentation"))
+    with pytest.raises(UserError, match="annotation 1000 has no segmentation.*such as retinanet"):
+        dataset(root)[0]
+    boxes = build_dataset("train", data(root), PLAIN, {}, 0)
+    assert "masks" not in boxes[0][1]
+    edit(root, lambda c: c["images"][0].update(height=61))
+    with pytest.raises(UserError, match=r"100.png has 80x60 px, .* says 80x61"):
+        dataset(root)[0]
+    (root / "train/103.png").unlink()
+    with pytest.raises(UserError, match="103.png"):
+        dataset(root)[1]
+
+
+def test_other_classes_are_refused(root: Path) -> None:
+    with pytest.raises(UserError, match=r"too many: never; missing: cat"):
+        build_dataset("val", data(root), PLAIN, {}, 0, ["bar", "disc", "cat"])
+    with pytest.raises(UserError, match="3 classes, but data.num_classes is 80"):
+        dataset(root, num_classes=80)
+    with pytest.raises(UserError, match="instances_train.json is not there"):
+        dataset(root.parent)
+    path = root / "annotations/instances_train.json"
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(UserError, match="instances_train.json cannot be read as JSON: .*line 1 column"):
+        dataset(root)
+
+
+def test_file_names_may_hold_the_folder(root: Path) -> None:
+    edit(root, lambda c: [each.update(file_name=f"train/{each['file_name']}") for each in c["images"]])
+    assert Path(dataset(root).describe(0)) == root / "train/100.png"
+    assert dataset(root)[0][0].shape[0] == 3
+
+
+def test_what_evaluation_would_stumble_over_is_refused_at_once(root: Path) -> None:
+    """The scorer's compiled readers never get masks that do not fit, and a run fails before its start."""
+    edit(root, lambda c: c["annotations"][2].update(segmentation={"size": [60, 80], "counts": [9]}), "val")
+    with pytest.raises(UserError, match=r"instances_val.json: annotation 998: run lengths of 9 pixels"):
+        dataset(root, "val")
+    assert len(build_dataset("val", data(root), PLAIN, {}, 0)) == 4  # boxes alone are scored without masks
+    edit(root, lambda c: c["annotations"][2].pop("segmentation"), "val")
+    with pytest.raises(UserError, match="annotation 998: segmentation is empty"):
+        dataset(root, "val")
+    edit(root, lambda c: c["annotations"].clear(), "val")
+    with pytest.raises(UserError, match="has no object: there is nothing to score"):
+        build_dataset("val", data(root), PLAIN, {}, 0)
