@@ -13,20 +13,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BUILT = {
     *("mscsa.assembly", "mscsa.attention", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-    *("mscsa.macs", "mscsa.models", "mscsa.segmentation"),
+    *("mscsa.macs", "mscsa.models", "mscsa.names", "mscsa.segmentation"),
 }
 """What a look at a built model needs."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.errors": set(),
+    "mscsa.names": set(),
     "mscsa.report": {"mscsa.errors", "mscsa.checkpoints"},
-    "mscsa.recipes": {"mscsa.errors"},
+    "mscsa.recipes": {"mscsa.errors", "mscsa.names"},
     "mscsa.recipes.options": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.attention": set(),
     "mscsa.macs": set(),
     "mscsa.checkpoints": {"mscsa.errors"},
     "mscsa.backbones": {"mscsa.attention", "mscsa.checkpoints", "mscsa.errors"},
-    "mscsa.models": {"mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"},
+    "mscsa.models": {
+        *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
+        "mscsa.names",
+    },
     "mscsa.detection": {"mscsa.attention", "mscsa.checkpoints", "mscsa.errors", "mscsa.models"},
     "mscsa.segmentation": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.models")
@@ -38,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "mscsa.assembly": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-        *("mscsa.models", "mscsa.recipes", "mscsa.segmentation"),
+        *("mscsa.models", "mscsa.names", "mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.data": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.evaluation": {
@@ -56,10 +60,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.compare": {
         *("mscsa.assembly", "mscsa.checkpoints", "mscsa.cost", "mscsa.data", "mscsa.errors"),
         *("mscsa.evaluation", "mscsa.macs", "mscsa.recipes", "mscsa.recipes.options", "mscsa.report"),
-        *("mscsa.speed", "mscsa.training"),
+        *("mscsa.names", "mscsa.speed", "mscsa.training"),
     },
     "mscsa_cli": {
-        *("mscsa", "mscsa.recipes.options"),
+        *("mscsa", "mscsa.names", "mscsa.recipes.options"),
         *("mscsa.assembly", "mscsa.backbones", "mscsa.compare", "mscsa.cost", "mscsa.data", "mscsa.errors"),
         *("mscsa.evaluation", "mscsa.models", "mscsa.pictures", "mscsa.recipes", "mscsa.report"),
         *("mscsa.speed", "mscsa.training"),
@@ -73,6 +77,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"docstring_parser", "jsonargparse", "yaml"},
     "mscsa.errors": set(),
+    "mscsa.names": set(),
     "mscsa.checkpoints": {"torch", "safetensors"},
     "mscsa.backbones": {"torch", "timm"},
     "mscsa.models": {"torch", "timm"},
