@@ -67,3 +67,7 @@ def parse_model_name(name: str) -> ModelName:
     baseline, _, tag = (bare, "", "") if ":" in bare else bare.partition(".")
     has_mscsa = bare != name
     return ModelName(_WHOLE.get(baseline, baseline) if has_mscsa else baseline, tag, has_mscsa)
+
+
+def _tagged(name: str, tag: str) -> str:
+    return f"{name}.{tag}" if tag else name
