@@ -12,6 +12,7 @@ from .checkpoints import load_weights as load_weights
 from .checkpoints import save_weights as save_weights
 from .errors import UserError as UserError
 from .models import MSCSAModel as MSCSAModel
+from .models import add_to as add_to
 from .models import create_model as create_model
 from .official import load_official as load_official
 

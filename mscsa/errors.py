@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line: what was given, what is allowed, what to do. The command line prints it
     and exits with code 2.
     """
+
+
+class UnknownKeyword(UserError, TypeError):
+    """A keyword that a function does not know: bad input, and the TypeError that Python's callers expect."""

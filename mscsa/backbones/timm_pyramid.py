@@ -11,8 +11,10 @@ from typing import Any
 import timm
 import torch
 from timm.layers import DropPath
+from timm.models._input import get_model_input_config
 from timm.models.coat import CoaT
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
 from mscsa.errors import UserError
@@ -35,60 +37,101 @@ class Level:
 
 
 def check_model_name(name: str) -> None:
-    """Raise a UserError that names the nearest models unless timm knows `name`."""
-    bare = name.split(".")[0]
-    if ":" in name or timm.is_model(bare):  # "hf-hub:..." and "local-dir:..." are timm's to resolve
+    """Raise a UserError that names the nearest models, or tags, unless timm knows `name`."""
+    if ":" in name:  # "hf-hub:..." and "local-dir:..." are timm's to resolve
+        return
+    bare, _, tag = name.partition(".")
+    if timm.is_model(bare):
+        known = [each.partition(".")[2] for each in timm.list_models(f"{bare}.*", include_tags=True)]
+        if tag and tag not in known:
+            hint = f"it has {', '.join(known)}" if known else "it has none"
+            raise UserError(f"{bare} has no pretrained weights called {tag!r}: {hint}")
         return
     near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else "`mscsa list` shows all names"
     raise UserError(f"no model is called {name!r}: {hint}")
 
 
-def build_backbone(
+def build_timm_model(
     name: str,
     *,
     pretrained: bool = False,
+    num_classes: int | None = None,
     in_chans: int = 3,
-    num_classes: int = 0,
     drop_path_rate: float | None = None,
-    pretrained_cfg_overlay: dict[str, Any] | None = None,
     cache_dir: str | None = None,
-    **backbone_kwargs: Any,
+    **options: Any,
 ) -> Any:
-    """Build the timm backbone `name`, by default without classifier.
+    """Build a timm model; what is None is left to timm, so that two arms of a comparison are alike.
+
+    Args:
+        name: timm name, with or without a pretrained tag.
+        pretrained: Load timm's weights.
+        num_classes: Classes; those of the pretrained weights if None.
+        in_chans: Channels of the image.
+        drop_path_rate: Stochastic depth; the model's own default if None. 0 suits models that know none.
+        cache_dir: Folder of downloaded weights.
+        **options: Of the model's own constructor.
+    Raises:
+        UserError: If there is no such model or it refuses an argument.
+    """
+    check_model_name(name)
+    optional = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "cache_dir": cache_dir}
+    options |= {key: value for key, value in optional.items() if value is not None}
+    try:
+        return _create(name, pretrained=pretrained, in_chans=in_chans, **options)
+    except TypeError as error:
+        given = {k: v for k, v in options.items() if k not in ("num_classes", "cache_dir")}
+        if "unexpected keyword" not in str(error) or not given:
+            raise
+        raise UserError(f"the backbone {name} does not take {given}: {error}; leave it out") from error
+
+
+def _create(name: str, **options: Any) -> Any:
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error) or options.get("drop_path_rate") != 0:
+            raise
+        del options["drop_path_rate"]  # a model without stochastic depth has a rate of 0
+        return timm.create_model(name, **options)
+
+
+def build_backbone(name: str, **options: Any) -> Any:
+    """Build the timm model `name` as a backbone: with maps of its levels, for images of any size.
 
     Backbones of one fixed input size are built to take any, where timm offers it (`dynamic_img_size`).
+    The classifier is left to whoever reads the pyramid: with it, timm checks pretrained weights strictly.
 
+    Args:
+        name: timm name, with or without a pretrained tag.
+        **options: As `build_timm_model`.
     Raises:
         UserError: If there is no such model, it has no pyramid, or it refuses an argument.
     """
     check_model_name(name)
-    options = dict(backbone_kwargs, in_chans=in_chans, num_classes=num_classes)
-    if drop_path_rate is not None:
-        options["drop_path_rate"] = drop_path_rate
-    try:
-        if _is_fixed_size(name) and not {"dynamic_img_size", "strict_img_size", "img_size"} & options.keys():
-            with torch.device("meta"):
-                signature = inspect.signature(type(timm.create_model(name, **options)).__init__)
-            if "dynamic_img_size" in signature.parameters:
-                options["dynamic_img_size"] = True
-        backbone = timm.create_model(
-            name,
-            pretrained=pretrained,
-            pretrained_cfg_overlay=pretrained_cfg_overlay,
-            cache_dir=cache_dir,
-            **options,
-        )
-    except TypeError as error:
-        given = {k: v for k, v in options.items() if k not in ("num_classes", "in_chans")}
-        raise UserError(f"the backbone {name} does not take {given}: {error}") from error
+    if _is_fixed_size(name) and not {"dynamic_img_size", "strict_img_size", "img_size"} & options.keys():
+        with torch.device("meta"):
+            skeleton = build_timm_model(name, **{**options, "pretrained": False})
+        if "dynamic_img_size" in inspect.signature(type(skeleton).__init__).parameters:
+            options["dynamic_img_size"] = True
+    backbone = build_timm_model(name, **options)
+    prepare_backbone(backbone, name)
+    return backbone
+
+
+def prepare_backbone(backbone: Any, name: str) -> None:
+    """Check that a timm model gives maps of its levels, and let it take all the sizes that it can.
+
+    Raises:
+        UserError: If it gives none.
+    """
     if isinstance(backbone, CoaT):
         accept_any_size(backbone)
     if not hasattr(backbone, "forward_intermediates") or not getattr(backbone, "feature_info", None):
         raise UserError(
             f"the backbone {name} gives no feature pyramid: choose one with maps at several strides"
         )
-    return backbone
 
 
 def pyramid_levels(backbone: Any) -> list[Level]:
@@ -118,18 +161,64 @@ def read_pyramid(backbone: Any, image: Tensor, indices: list[int]) -> list[Tenso
     """Run the backbone and give the maps of the levels `indices`, (B, C_i, H_i, W_i), always NCHW.
 
     Raises:
-        UserError: If the backbone refuses the input size.
+        UserError: If the backbone refuses images of this size or form.
     """
     try:
         return backbone.forward_intermediates(
             image, indices=indices, stop_early=True, output_fmt="NCHW", intermediates_only=True
         )
-    except AssertionError as error:  # how timm's models refuse a size
-        height, width = image.shape[-2:]
-        raise UserError(
-            f"the backbone {type(backbone).__name__} refuses {height}x{width} images: {error}; resize them, "
-            "or build it for that size with backbone_kwargs"
-        ) from error
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # In an exported or traced program an image is no data that could be tried.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(image, Tensor):
+            raise
+        reason = _refusal(backbone, image)
+        if reason is None:
+            raise
+        raise UserError(f"the backbone {type(backbone).__name__} {reason} ({_first_line(error)})") from error
+
+
+def _refusal(backbone: Any, image: Tensor) -> str | None:
+    """Say what is wrong with images that a backbone failed on; None if the failure is of another kind."""
+    channels = getattr(backbone, "in_chans", None)
+    if image.ndim != 4 or (channels is not None and image.shape[1] != channels):
+        expected = "images" if channels is None else f"{channels}-channel images"
+        return f"takes {expected} (B, {channels or 'C'}, H, W), not {tuple(image.shape)}"
+    if isinstance(image, FakeTensor) or not _takes_its_default_size(backbone, image):
+        return None
+    height, width = image.shape[-2:]
+    return (
+        f"refuses {height}x{width} images: resize them, or build it for that size with "
+        "backbone_kwargs, if it can"
+    )
+
+
+def _takes_its_default_size(backbone: Any, image: Tensor) -> bool:
+    """Try a blank image of the size that the backbone was made for, in evaluation and without gradients.
+
+    Timm's models refuse a size by whatever fails first in them: an assertion, a shape, a kernel that is
+    too large. If the size they were made for fails too, the size is not the reason.
+    """
+    size = get_model_input_config(backbone)["input_size"][-2:]
+    if tuple(size) == tuple(image.shape[-2:]):
+        return False
+    modes = [(module, module.training) for module in backbone.modules()]
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            backbone.forward_intermediates(image.new_zeros(1, image.shape[1], *size), output_fmt="NCHW")
+    except Exception:
+        return False
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
 
 
 def drop_path_rate_of(backbone: Any) -> float:

@@ -14,7 +14,8 @@ from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
 from mscsa.detection import DETECTORS, build_detector
 from mscsa.errors import UserError
 from mscsa.models.build import create_model
-from mscsa.models.pyramid import PREFIX, BackbonePyramid
+from mscsa.models.pyramid import BackbonePyramid
+from mscsa.names import PREFIX
 from mscsa.segmentation import SEGMENTERS, build_segmenter
 
 SEGMENTATION_CLASSES = 150

@@ -14,8 +14,9 @@ from mscsa.detection.detector import Detector, NormMode
 from mscsa.detection.rcnn import mask_rcnn
 from mscsa.detection.retinanet import retinanet
 from mscsa.errors import UserError
+from mscsa.models.build import build_pyramid, split_options
 from mscsa.models.model import MSCSAModel
-from mscsa.models.pyramid import BackbonePyramid, build_pyramid, split_options
+from mscsa.models.pyramid import BackbonePyramid
 
 Pyramid = MSCSAModel | BackbonePyramid
 

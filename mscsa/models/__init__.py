@@ -4,5 +4,7 @@ Importing it registers the paper's models with timm.
 """
 
 from mscsa.models import register as register
+from mscsa.models.build import add_to as add_to
+from mscsa.models.build import build_pyramid as build_pyramid
 from mscsa.models.build import create_model as create_model
 from mscsa.models.model import MSCSAModel as MSCSAModel

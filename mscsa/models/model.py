@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
+from numbers import Integral
 from typing import Any
 
-import torch
-from timm.models import FeatureInfo
+from timm.models import register_notrace_module
+from timm.models._input import get_model_args
 from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, MSCSAConfig, PyramidFusion
-from mscsa.backbones.timm_pyramid import (
-    FINEST_STRIDE,
-    Level,
-    attended_levels,
-    pyramid_levels,
-    read_pyramid,
-)
+from mscsa.backbones.timm_pyramid import FINEST_STRIDE, attended_levels, pyramid_levels
 from mscsa.errors import UserError
+from mscsa.models.pyramid import BackboneModel, resolve_out_indices
+
+ANY_BACKBONE = "mscsa"
+"""Registered name of MSCSA on the backbone that its argument `backbone` names."""
+
+# Their shapes are read to choose a path, which torch.fx cannot follow: leaves of a traced graph.
+register_notrace_module(MSCSA)
+register_notrace_module(PyramidFusion)
 
 
-class MSCSAModel(nn.Module):
+class MSCSAModel(BackboneModel):
     """Backbone + MSCSA. A classifier pools the token map; a pyramid gives back fused maps.
 
     Both forms share the keys `backbone.*` and `mscsa.*`, so that a classifier's checkpoint starts a
     pyramid (and back). The classifier adds `norm` and `head`, the pyramid `fusion`.
+
+    `torch.fx` traces it where it traces the backbone's `forward_intermediates`; `torch.jit.script` is not
+    promised (the layouts that MSCSA chooses between are not scriptable): export with `torch.export`.
     """
 
-    backbone: Any  # a timm model; its contract is not typed
-    feature_info: FeatureInfo | list[dict[str, Any]]
+    norm: nn.Module
     head: nn.Module
-    pretrained_cfg: dict[str, Any]
-    default_cfg: dict[str, Any]
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class MSCSAModel(nn.Module):
         config: MSCSAConfig,
         *,
         num_classes: int = 1000,
+        global_pool: str = "avg",
         drop_rate: float = 0.0,
         out_indices: int | Sequence[int] | None = None,
         features_only: bool = False,
@@ -54,9 +57,10 @@ class MSCSAModel(nn.Module):
                 pruned.
             config: Configuration of MSCSA.
             num_classes: Classes of the classifier; 0 gives the pooled features.
+            global_pool: "avg"; or "" with 0 classes for the token map itself.
             drop_rate: Dropout before the classifier.
             out_indices: Levels of the pyramid form, as in timm: indices among all levels of the
-                backbone, or the number of last ones. None gives all with stride >= 4.
+                backbone, or the number of last ones. None gives all.
             features_only: Build the pyramid form.
             pool_first: Classify as TopFormer does: pool, batch norm, linear; else norm before pooling.
             name: What error messages call the backbone.
@@ -64,44 +68,35 @@ class MSCSAModel(nn.Module):
             UserError: If the backbone has no pyramid or `out_indices` names a level it does not have.
             ValueError: If the configuration does not fit.
         """
-        super().__init__()
         levels = pyramid_levels(backbone)
         attended = attended_levels(levels, name or type(backbone).__name__)
-        self._levels = levels
+        if out_indices is not None and not features_only:
+            raise UserError(
+                f"out_indices={out_indices} given for a classifier: it has no levels to choose; build the "
+                "pyramid form with features_only=True"
+            )
+        super().__init__(backbone, resolve_out_indices(levels, out_indices) if features_only else ())
         self._attended = [level.index for level in attended]
-        self._out_indices = resolve_out_indices(levels, out_indices) if features_only else []
         backbone.prune_intermediate_layers(indices=[level.index for level in levels], prune_norm=True)
-        self.backbone = backbone
-        self.mscsa = MSCSA(
+        self.mscsa: MSCSA | None = MSCSA(
             [level.channels for level in attended], [level.stride for level in attended], config
         )
         self.num_features = self.head_hidden_size = self.mscsa.num_features
-        self.in_chans = getattr(backbone, "in_chans", 3)
-        self.grad_checkpointing = False
-        infos = [
-            dict(num_chs=lv.channels, reduction=lv.stride, module=f"backbone.{lv.module}", index=lv.index)
-            for lv in levels
-        ]
         if features_only:
-            fused = [self._attended.index(i) for i in self._out_indices if i in self._attended]
+            fused = [self._attended.index(i) for i in self.out_indices if i in self._attended]
             if not fused:
                 raise UserError(
                     f"out_indices={out_indices} asks for levels that MSCSA leaves as they are: name one with "
                     f"stride >= {FINEST_STRIDE} among {self._attended}, or use the plain backbone"
                 )
             self.fusion = PyramidFusion(self.mscsa, fused)
-            self.feature_info = FeatureInfo(infos, tuple(self._out_indices))
+            self.num_classes = 0
         else:
-            self.feature_info = infos
             self.pool_first = pool_first
+            self.global_pool = "avg"
             self.norm = (nn.BatchNorm1d if pool_first else nn.BatchNorm2d)(self.num_features)
             self.head_drop = nn.Dropout(drop_rate)
-            self.reset_classifier(num_classes)
-
-    @property
-    def is_pyramid(self) -> bool:
-        """Whether this is the pyramid form (`features_only=True`)."""
-        return bool(self._out_indices)
+            self.reset_classifier(num_classes, global_pool)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Classify, or give the fused pyramid.
@@ -112,17 +107,21 @@ class MSCSAModel(nn.Module):
             Logits (B, num_classes); in the pyramid form one map (B, C_i, H_i, W_i) per out index.
         """
         if self.is_pyramid:
-            return self.forward_intermediates(x)[1]
+            return self.forward_intermediates(x, intermediates_only=True)
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Give the token map, (B, num_features, h, w), normed where the classifier norms before pooling."""
-        return self._normed(self.mscsa(read_pyramid(self.backbone, x, self._attended)))
+        if self.mscsa is None:  # pruned to a level that MSCSA is not needed for
+            return self.read(x, [self.levels[-1].index])[0]
+        return self._normed(self.mscsa(self.read(x, self._attended)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool the token map and classify: (B, num_features, h, w) to (B, num_classes)."""
-        x = x.mean(dim=(2, 3))
-        x = self.head_drop(self.norm(x) if self.pool_first else x)
+        if self.global_pool:
+            x = x.mean(dim=(2, 3))
+            x = self.norm(x) if self.pool_first else x
+        x = self.head_drop(x)
         return x if pre_logits else self.head(x)
 
     def forward_intermediates(
@@ -141,8 +140,8 @@ class MSCSAModel(nn.Module):
         Args:
             x: Images, (B, in_chans, H, W).
             indices: Levels, as `out_indices`; None gives all that the form has.
-            norm: Give the token map as `forward_features` does, normed.
-            stop_early: Without effect: MSCSA reads all levels.
+            norm: The token map is what `forward_features` gives, always; single maps have no norm.
+            stop_early: MSCSA reads all levels; without effect but where the maps alone are asked for.
             output_fmt: Only "NCHW".
             intermediates_only: Give the list of maps alone.
         Returns:
@@ -153,25 +152,58 @@ class MSCSAModel(nn.Module):
         """
         if output_fmt != "NCHW":
             raise UserError(f"output_fmt={output_fmt!r} given: only 'NCHW' is possible")
-        available = self._out_indices or [level.index for level in self._levels]
-        chosen = available if indices is None else resolve_out_indices(self._levels, indices)
+        available = self.out_indices or tuple(level.index for level in self.levels)
+        chosen = list(available) if indices is None else resolve_out_indices(self.levels, indices)
         if not set(chosen) <= set(available):
-            raise UserError(f"levels {chosen} asked for: this model was built for {available}")
+            raise UserError(f"levels {chosen} asked for: this model was built for {list(available)}")
+        if self.mscsa is None or (intermediates_only and not self.is_pyramid):
+            maps = self.read(x, chosen)
+            return maps if intermediates_only else (self.forward_features(x), maps)
         read = sorted({*self._attended, *chosen})
-        maps = dict(zip(read, read_pyramid(self.backbone, x, read), strict=True))
-        if not self.is_pyramid and intermediates_only:
-            return [maps[i] for i in chosen]
-        attended = [maps[i] for i in self._attended]
+        by_level = dict(zip(read, self.read(x, read), strict=True))
+        attended = [by_level[i] for i in self._attended]
         tokens = self.mscsa(attended)
         if self.is_pyramid:
             fused = self.fusion(tokens, attended)
-            maps.update(
+            by_level.update(
                 {self._attended[level]: x for level, x in zip(self.fusion.levels, fused, strict=True)}
             )
-        elif norm:
-            tokens = self._normed(tokens)
-        intermediates = [maps[i] for i in chosen]
-        return intermediates if intermediates_only else (tokens, intermediates)
+        intermediates = [by_level[i] for i in chosen]
+        return intermediates if intermediates_only else (self._normed(tokens), intermediates)
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove what the backbone's maps of some levels do not need (timm's contract).
+
+        MSCSA reads all levels: it stays where the deepest level does, and goes where that is cut off.
+
+        Args:
+            indices: Levels, as `out_indices`.
+            prune_norm: Remove the norm before the classifier.
+            prune_head: Remove the classifier and its pooling.
+        Returns:
+            The levels as ascending indices.
+        Raises:
+            UserError: In the pyramid form, whose levels are chosen where it is built; or if a level is not
+                there.
+        """
+        if self.is_pyramid:
+            raise UserError("a pyramid (features_only=True) is built for its levels: give it out_indices")
+        chosen = resolve_out_indices(self.levels, indices)
+        is_cut = chosen[-1] < self.levels[-1].index
+        if prune_norm or is_cut:
+            self.norm = nn.Identity()
+        if prune_head or is_cut:
+            self.reset_classifier(0, "")
+        if is_cut:
+            kept = [level.index for level in self.levels if level.index <= chosen[-1]]
+            self.backbone.prune_intermediate_layers(indices=kept, prune_norm=True)
+            self.levels = self.levels[: len(kept)]
+            self.feature_info = self.feature_info[: len(kept)]
+            self.num_features = self.head_hidden_size = self.levels[-1].channels
+            self.mscsa, self._attended = None, []
+        return chosen
 
     def _normed(self, tokens: Tensor) -> Tensor:
         return tokens if self.is_pyramid or self.pool_first else self.norm(tokens)
@@ -181,83 +213,85 @@ class MSCSAModel(nn.Module):
         return nn.Identity() if self.is_pyramid else self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one for `num_classes`; 0 leaves the pooled features.
+        """Replace the classifier by a new one for `num_classes`; 0 leaves the features.
 
+        Args:
+            num_classes: Number of classes.
+            global_pool: "avg"; or "" with 0 classes for the token map itself; None keeps what it is.
         Raises:
-            UserError: In the pyramid form, or if another pooling than the average is asked for.
+            UserError: In the pyramid form, or if the classes or the pooling are not possible.
         """
         if self.is_pyramid:
             raise UserError(
                 "a pyramid (features_only=True) has no classifier to reset: build the classifier form"
             )
-        if global_pool not in (None, "avg"):
-            raise UserError(f"global_pool={global_pool!r} given: MSCSA's classifier pools by 'avg'")
-        self.num_classes = num_classes
+        if not isinstance(num_classes, Integral) or num_classes < 0:
+            raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for the features")
+        global_pool = self.global_pool if global_pool is None else global_pool
+        if global_pool not in ("avg", "") or (num_classes > 0 and not global_pool):
+            raise UserError(
+                f"global_pool={global_pool!r} given with {num_classes} classes: MSCSA's classifier pools by "
+                "'avg'; '' with num_classes=0 gives the token map"
+            )
+        self.num_classes, self.global_pool = num_classes, global_pool
         if num_classes == 0:
             self.head = nn.Identity()
             return
-        reference = self.norm.weight
+        reference = next(self.parameters())
         head = nn.Linear(self.num_features, num_classes, device=reference.device, dtype=reference.dtype)
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
-        self.head = head
+        self.head = head.train(self.training)
 
-    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the activations of backbone and MSCSA in the backward pass."""
-        self.grad_checkpointing = enable
-        self.backbone.set_grad_checkpointing(enable)
-        self.mscsa.set_grad_checkpointing(enable)
-
-    @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> Any:
-        """Give timm's layer groups, patterns or a function: the backbone's, then MSCSA and the head.
+        """Recompute the activations of backbone and MSCSA in the backward pass.
 
         Raises:
-            UserError: If timm names no layer groups for the backbone.
+            UserError: If timm cannot recompute those of the backbone; nothing is changed then.
         """
-        if not hasattr(self.backbone, "group_matcher"):
+        super().set_grad_checkpointing(enable)
+        if self.mscsa is not None:
+            self.mscsa.set_grad_checkpointing(enable)
+
+    @property
+    def _model_args(self) -> dict[str, Any]:
+        """What timm writes beside saved weights: the arguments that build this very model again.
+
+        Read off the model, so that a budget or a preset means tomorrow what it means today. timm adds the
+        current classes, channels and pooling by itself.
+
+        Raises:
+            UserError: If the backbone was not built by timm, which then cannot build it again.
+        """
+        of_backbone = getattr(self.backbone, "pretrained_cfg", None) or {}
+        if (
+            self.mscsa is None
+            or "architecture" not in of_backbone
+            or not hasattr(self.backbone, "_model_args")
+        ):
             raise UserError(
-                f"timm names no layer groups for {type(self.backbone).__name__}: train it without layer decay"
+                f"timm cannot build this {type(self.backbone).__name__} with MSCSA again: it was built or "
+                "pruned by hand; save its weights with mscsa.save_weights or mscsa.save_addon"
             )
-        matcher = self.backbone.group_matcher(coarse=coarse)
-        if callable(matcher):  # the Inception and NASNet families number their layers by a function
-            return partial(_group_below_backbone, matcher)
-        return {
-            group: _prefix_patterns(patterns) for group, patterns in matcher.items() if patterns is not None
+        arguments: dict[str, Any] = asdict(self.mscsa.config)
+        arguments["backbone_kwargs"] = {
+            key: value
+            for key, value in get_model_args(self.backbone).items()
+            if key not in ("num_classes", "in_chans", "global_pool", "features_only", "out_indices")
         }
+        if self.pretrained_cfg.get("architecture") == ANY_BACKBONE:
+            arguments["backbone"] = of_backbone["architecture"]
+        if self.is_pyramid:
+            arguments |= {"features_only": True, "out_indices": list(self.out_indices)}
+        return arguments
 
-    @torch.jit.ignore
-    def no_weight_decay(self) -> set[str]:
-        """Name the parameters that the backbone spares from weight decay."""
-        spared = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
-        return {f"backbone.{name}" for name in spared}
-
-
-def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int] | None) -> list[int]:
-    """Turn timm's `out_indices` into ascending indices among all levels."""
-    total = len(levels)
-    if out_indices is None:
-        return [level.index for level in levels if level.stride >= FINEST_STRIDE]
-    asked = list(range(-out_indices, 0)) if isinstance(out_indices, int) else list(out_indices)
-    if not asked or not all(-total <= i < total for i in asked):
-        strides = {level.index: level.stride for level in levels}
-        raise UserError(f"out_indices={out_indices} given: the levels are {strides} (index: stride)")
-    return sorted({i % total for i in asked})
+    @_model_args.setter
+    def _model_args(self, arguments: dict[str, Any]) -> None:
+        """Leave what timm notes about the call that built the model: `_model_args` reads the model."""
 
 
-def _group_below_backbone(matcher: Callable[[str], Any], name: str) -> Any:
-    """Number a parameter as the backbone does; all others get the last group."""
-    inner = name.removeprefix("backbone.")
-    return (float("inf"),) if inner == name else matcher(inner)
-
-
-def _prefix_patterns(patterns: Any) -> Any:
-    """Move the anchor of timm's group patterns, a regex or a list of (regex, order), to `backbone.`.
-
-    timm matches from the start of a name, so alternatives count as anchored with or without their own ^.
-    """
-    if isinstance(patterns, str):
-        unanchored = re.sub(r"(?<!\[)\^", "", patterns)
-        return rf"^backbone\.(?:{unanchored})"
-    return [(_prefix_patterns(pattern), order) for pattern, order in patterns]
+def token_map_at(config: MSCSAConfig, input_size: Sequence[int]) -> tuple[int, int]:
+    """Size (h, w) of the token map that a classifier pools, for an image (..., H, W)."""
+    height, width = input_size[-2:]
+    stride = config.pool_stride
+    return (height + stride - 1) // stride, (width + stride - 1) // stride

@@ -1,169 +1,209 @@
-"""The pyramid that a dense task's head stands on: any timm backbone, with or without MSCSA."""
+"""The one contract of pyramids: a timm backbone's levels, and what gives maps of them."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from timm.models import FeatureInfo
+from timm.models._input import get_model_traits
 from torch import Tensor, nn
 
-from mscsa.attention import MSCSAConfig
-from mscsa.backbones.presets import REGISTERED
-from mscsa.backbones.timm_pyramid import (
-    FINEST_STRIDE,
-    attended_levels,
-    build_backbone,
-    check_model_name,
-    pyramid_levels,
-    read_pyramid,
-)
+from mscsa.backbones.timm_pyramid import FINEST_STRIDE, Level, pyramid_levels, read_pyramid
 from mscsa.errors import UserError
-from mscsa.models.build import create_model
-from mscsa.models.model import MSCSAModel
-
-PREFIX = "mscsa_"
-"""Before a backbone's name: the same with MSCSA."""
 
 
-class BackbonePyramid(nn.Module):
-    """The pyramid of a timm backbone without MSCSA, under the contract of `MSCSAModel`'s pyramid form."""
+class BackboneModel(nn.Module):
+    """A timm backbone under the name `backbone`, and what timm's contract asks about it.
 
-    def __init__(self, backbone: Any, out_indices: Sequence[int] | None = None) -> None:
-        """Prune the classifier of a built backbone, and what comes after the deepest level.
+    The base of all that stands on a backbone. `levels` are all its levels, finest first; `out_indices`
+    those whose maps a pyramid gives, ascending: `feature_info` and the maps have the same order. A
+    classifier has no `out_indices`.
+    """
+
+    backbone: Any  # a timm model; its contract is not typed
+    pretrained_cfg: dict[str, Any]
+    default_cfg: dict[str, Any]
+
+    def __init__(self, backbone: Any, out_indices: Sequence[int]) -> None:
+        """Take a built backbone over.
 
         Args:
             backbone: A timm model with `feature_info` and `forward_intermediates`.
-            out_indices: Levels to give, as in timm; all of stride >= 4 if None.
+            out_indices: Of the levels, as `resolve_out_indices` gives them; none for a classifier.
         """
         super().__init__()
-        levels = pyramid_levels(backbone)
-        if out_indices is None:
-            out_indices = [level.index for level in levels if level.stride >= FINEST_STRIDE]
-        self.indices = list(out_indices)
-        kept = [level.index for level in levels if level.index <= max(self.indices)]
-        backbone.prune_intermediate_layers(indices=kept, prune_norm=True)
+        self.levels = tuple(pyramid_levels(backbone))
+        self.out_indices = tuple(out_indices)
         self.backbone = backbone
+        self.in_chans: int = getattr(backbone, "in_chans", 3)
+        self.grad_checkpointing = False
+        self.pretrained_cfg = self.default_cfg = getattr(backbone, "pretrained_cfg", None) or {}
+        traits = get_model_traits(backbone)
+        self._traits = {key: traits[key] for key in ("img_size", "fixed_input_size") if key in traits}
         infos = [
             dict(num_chs=lv.channels, reduction=lv.stride, module=f"backbone.{lv.module}", index=lv.index)
-            for lv in levels
+            for lv in self.levels
         ]
-        self.feature_info = FeatureInfo(infos, tuple(self.indices))
-        self.pretrained_cfg: dict[str, Any] = backbone.pretrained_cfg
+        self.feature_info: Any = FeatureInfo(infos, self.out_indices) if self.out_indices else infos
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map images (B, 3, H, W) to one map (B, C_i, H_i, W_i) per level."""
-        return read_pyramid(self.backbone, x, self.indices)
+    @property
+    def is_pyramid(self) -> bool:
+        """Whether this gives maps of levels (`features_only=True`)."""
+        return bool(self.out_indices)
+
+    def read(self, image: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        """Give the backbone's own maps of levels, ascending: (B, C_i, H_i, W_i), NCHW.
+
+        Raises:
+            UserError: If the backbone refuses images of this size or form.
+        """
+        return read_pyramid(self.backbone, image, list(indices))
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""
-        spared = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
-        return {f"backbone.{name}" for name in spared}
+        return prefixed_no_weight_decay(self.backbone, "backbone")
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Give timm's layer groups, patterns or a function: the backbone's; all else is the last group.
+
+        Raises:
+            UserError: If timm names no layer groups for the backbone.
+        """
+        if not hasattr(self.backbone, "group_matcher"):
+            raise UserError(
+                f"timm names no layer groups for {type(self.backbone).__name__}: train it without layer decay"
+            )
+        matcher = self.backbone.group_matcher(coarse=coarse)
+        if callable(matcher):  # the Inception and NASNet families number their layers by a function
+            return partial(_group_below_backbone, matcher)
+        return {
+            group: _prefix_patterns(patterns) for group, patterns in matcher.items() if patterns is not None
+        }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the backbone's activations in the backward pass."""
-        self.backbone.set_grad_checkpointing(enable)
+        """Recompute activations in the backward pass instead of keeping them.
 
-
-def build_pyramid(
-    name: str,
-    *,
-    strides: Sequence[int] | None = None,
-    pretrained: bool = False,
-    drop_path_rate: float | None = None,
-    fields: Mapping[str, Any] | None = None,
-    budget: float | None = None,
-    budget_size: tuple[int, int] | None = None,
-    config: MSCSAConfig | None = None,
-    backbone_kwargs: Mapping[str, Any] | None = None,
-) -> MSCSAModel | BackbonePyramid:
-    """Build a backbone as a pyramid, with MSCSA where `name` or an argument says so.
-
-    Args:
-        name: A timm name, or `mscsa_` + one for MSCSA in the paper's configuration where it has one.
-        strides: Levels to give, by stride, finest first; all of stride >= 4 if None. MSCSA reads all
-            levels in any case and fuses only these.
-        pretrained: Load timm's weights into the backbone.
-        drop_path_rate: Stochastic depth of backbone and MSCSA; the backbone's default if None.
-        fields: `MSCSAConfig` fields by name; adds MSCSA, {} with all choices left to `create_model`.
-        budget: Add MSCSA and let it cost at most this share of the backbone's MACs.
-        budget_size: (H, W) in pixels at which the budget holds.
-        config: The whole configuration of MSCSA.
-        backbone_kwargs: Arguments of the backbone's own timm constructor.
-    Returns:
-        Images (B, 3, H, W) to a list of maps (B, C_i, H_i, W_i), with timm's `feature_info`.
-    Raises:
-        UserError: If there is no such backbone, or it has no level of a stride asked for.
-        ValueError: If a field is out of range.
-    """
-    bare = name.removeprefix(PREFIX)
-    check_model_name(bare)
-    if bare == name and fields is None and budget is None and config is None:
-        backbone = build_backbone(
-            bare, pretrained=pretrained, drop_path_rate=drop_path_rate, **(backbone_kwargs or {})
-        )
-        attended_levels(pyramid_levels(backbone), bare)  # refuses what has one stride, as with MSCSA
-        return BackbonePyramid(backbone, _out_indices(strides, backbone, bare))
-    backbone_name = REGISTERED.get(name, bare)
-    out_indices = None
-    if strides is not None:
-        with torch.device("meta"):
-            known = build_backbone(backbone_name, **(backbone_kwargs or {}))
-            out_indices = _out_indices(strides, known, bare)
-    return create_model(
-        backbone_name,
-        pretrained=pretrained,
-        features_only=True,
-        out_indices=out_indices,
-        drop_path_rate=drop_path_rate,
-        budget=budget,
-        budget_size=budget_size,
-        config=config,
-        backbone_kwargs=dict(backbone_kwargs or {}),
-        **(fields or {}),
-    )
-
-
-def split_options(
-    name: str, build: Callable[..., Any], options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort the options of a dense model into its head's and those of `build_pyramid`.
-
-    Args:
-        name: Of the head, for messages.
-        build: The function or class that makes it; its keyword arguments are its options.
-        options: What was given.
-    Raises:
-        UserError: If one is neither; names the nearest.
-    """
-    of_head, of_pyramid = (
-        [p.name for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        for f in (build, build_pyramid)
-    )
-    # The head settles the strides, and its name what else it is made of.
-    known = [each for each in (*of_head, *of_pyramid) if each not in ("strides", "cascade")]
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
+        Raises:
+            UserError: If timm cannot recompute those of the backbone; nothing is changed then.
+        """
+        try:
+            self.backbone.set_grad_checkpointing(enable)
+        except (AssertionError, AttributeError, NotImplementedError) as error:
+            if not enable:  # what cannot be turned on is off
+                return
             raise UserError(
-                f"{name} has no option {option!r}: did you mean {near}? It has {', '.join(known)}"
+                f"timm cannot recompute the activations of {type(self.backbone).__name__}: "
+                "train it without gradient checkpointing"
+            ) from error
+        self.grad_checkpointing = enable
+
+    def set_input_size(self, img_size: int | tuple[int, int] | None = None, **options: Any) -> None:
+        """Prepare the backbone for another image size (timm's contract).
+
+        Args:
+            img_size: (H, W) or the side of a square, in pixels.
+            **options: Others of the backbone's own method (`window_size`, ...).
+        Raises:
+            UserError: If the backbone is made for one size and timm cannot change it.
+        """
+        if hasattr(self.backbone, "set_input_size"):
+            self.backbone.set_input_size(img_size=img_size, **options)
+            self._traits["img_size"] = get_model_traits(self.backbone).get("img_size")
+            return
+        if self._traits.get("fixed_input_size") or options:
+            raise UserError(
+                f"the input size of {type(self.backbone).__name__} cannot be changed"
+                + (f" with {', '.join(options)}" if options else "")
+                + ": build it for that size with img_size"
             )
-    chosen = {key: value for key, value in options.items() if key in of_head}
-    return chosen, {key: value for key, value in options.items() if key not in chosen}
 
 
-def _out_indices(strides: Sequence[int] | None, backbone: Any, name: str) -> tuple[int, ...] | None:
-    """Find the level of each stride; where several have one, the last, which has seen the most layers."""
+class BackbonePyramid(BackboneModel):
+    """The maps of a timm backbone without MSCSA, under the contract of `MSCSAModel`'s pyramid form."""
+
+    def __init__(self, backbone: Any, out_indices: int | Sequence[int] | None = None) -> None:
+        """Prune the classifier of a built backbone, and what comes after the deepest level asked for.
+
+        Args:
+            backbone: A timm model with `feature_info` and `forward_intermediates`.
+            out_indices: Levels to give, as in timm: indices among all levels, negative ones from the end,
+                or the number of last ones; all if None.
+        Raises:
+            UserError: If one is not there.
+        """
+        levels = pyramid_levels(backbone)
+        super().__init__(backbone, resolve_out_indices(levels, out_indices))
+        kept = [level.index for level in levels if level.index <= self.out_indices[-1]]
+        backbone.prune_intermediate_layers(indices=kept, prune_norm=True)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map images (B, 3, H, W) to one map (B, C_i, H_i, W_i) per level of `out_indices`."""
+        return self.read(x, self.out_indices)
+
+
+def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int] | None) -> list[int]:
+    """Turn timm's `out_indices` into ascending indices among all levels; None is all.
+
+    Raises:
+        UserError: If one is not there, or none is asked for.
+    """
+    total = len(levels)
+    if out_indices is None:
+        return list(range(total))
+    asked = list(range(-out_indices, 0)) if isinstance(out_indices, int) else list(out_indices)
+    if not asked or not all(isinstance(i, int) and -total <= i < total for i in asked):
+        strides = {level.index: level.stride for level in levels}
+        raise UserError(
+            f"out_indices={out_indices} given: the levels are {strides} (index: stride); name some of them"
+        )
+    return sorted({i % total for i in asked})
+
+
+def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, name: str) -> list[int]:
+    """Find the level of each stride; where several have one, the last, which has seen the most layers.
+
+    Args:
+        levels: All levels of the backbone.
+        strides: Finest first, in pixels; None is all from stride 4 on, every level of them.
+        name: Of the backbone, for messages.
+    Raises:
+        UserError: If a stride is not there, or they are not given finest first.
+    """
     if strides is None:
-        return None
-    index_of = {level.stride: level.index for level in pyramid_levels(backbone)}
+        return [level.index for level in levels if level.stride >= FINEST_STRIDE]
+    if list(strides) != sorted(set(strides)):
+        raise UserError(f"strides {list(strides)} given: give each once, finest first")
+    index_of = {level.stride: level.index for level in levels}
     missing = [stride for stride in strides if stride not in index_of]
     if missing:
         raise UserError(
             f"the backbone {name} has maps at strides {sorted(index_of)}, not {missing}: this head needs "
             f"{list(strides)}; choose another backbone"
         )
-    return tuple(index_of[stride] for stride in strides)
+    return [index_of[stride] for stride in strides]
+
+
+def prefixed_no_weight_decay(module: Any, prefix: str) -> set[str]:
+    """Name what `module` spares from weight decay, as seen from the model that holds it as `prefix`."""
+    spared = module.no_weight_decay() if hasattr(module, "no_weight_decay") else ()
+    return {f"{prefix}.{name}" for name in spared}
+
+
+def _group_below_backbone(matcher: Callable[[str], Any], name: str) -> Any:
+    """Number a parameter as the backbone does; all others get the last group."""
+    inner = name.removeprefix("backbone.")
+    return (float("inf"),) if inner == name else matcher(inner)
+
+
+def _prefix_patterns(patterns: Any) -> Any:
+    """Move the anchor of timm's group patterns, a regex or a list of (regex, order), to `backbone.`.
+
+    timm matches from the start of a name, so alternatives count as anchored with or without their own ^.
+    """
+    if isinstance(patterns, str):
+        unanchored = re.sub(r"(?<!\[)\^", "", patterns)
+        return rf"^backbone\.(?:{unanchored})"
+    return [(_prefix_patterns(pattern), order) for pattern, order in patterns]

@@ -28,7 +28,7 @@ from mscsa.backbones.timm_pyramid import check_model_name
 from mscsa.detection import Detector
 from mscsa.errors import UserError
 from mscsa.models.build import create_model
-from mscsa.models.pyramid import PREFIX
+from mscsa.names import PREFIX
 
 Map = NDArray[np.float64]
 """A value for each key of one scale, (h_j, w_j)."""

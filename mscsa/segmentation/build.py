@@ -9,8 +9,9 @@ from torch import nn
 
 from mscsa.backbones.topformer import TopFormer
 from mscsa.errors import UserError
+from mscsa.models.build import build_pyramid, split_options
 from mscsa.models.model import MSCSAModel
-from mscsa.models.pyramid import BackbonePyramid, build_pyramid, split_options
+from mscsa.models.pyramid import BackbonePyramid
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa.segmentation.semantic_fpn import Norm, SemanticFPNHead
 from mscsa.segmentation.topformer_head import TopFormerHead, inject_tokens

@@ -10,7 +10,7 @@ import torch
 
 from mscsa.detection import DETECTORS, build_detector
 from mscsa.errors import UserError
-from mscsa.models.pyramid import build_pyramid
+from mscsa.models.build import build_pyramid
 from tests.detection.small import K, batch, fresh, small
 
 BUILDS: dict[str, tuple[Callable[[], Any], str]] = {

@@ -15,7 +15,7 @@ from mscsa.detection import Detector, build_detector
 from mscsa.detection.boxes import Anchors
 from mscsa.detection.fpn import CoarserFromC5
 from mscsa.errors import UserError
-from mscsa.models.pyramid import build_pyramid
+from mscsa.models.build import build_pyramid
 from tests.detection.small import K, batch, fresh, small, wake
 
 RATIOS = (0.5, 1.0, 2.0)

@@ -50,12 +50,12 @@ def test_fields_replace_single_ones():
 def added_share(model: mscsa.MSCSAModel, size: tuple[int, int]) -> float:
     """Measured MACs of MSCSA (and fusion) over those of timm's own model of the same form."""
     image = torch.empty(1, 3, *size, device="meta")
-    name = model.pretrained_cfg["architecture"].removeprefix("mscsa_")
-    read = dict(indices=model._attended, intermediates_only=True)
-    _, own = run_and_count(lambda: model.backbone.eval().forward_intermediates(image, **read))
+    name = model.backbone.pretrained_cfg["architecture"]
+    attended = [level.index for level in model.levels if level.stride >= 4]
+    _, own = run_and_count(lambda: model.eval().read(image, attended))
     head = 0 if model.is_pyramid else model.head.weight.numel()
     if model.is_pyramid:
-        plain = timm.create_model(name, features_only=True, out_indices=tuple(model.feature_info.out_indices))
+        plain = timm.create_model(name, features_only=True, out_indices=model.out_indices)
     else:
         plain = timm.create_model(name)
     return (count_macs(model, size) - head - own) / count_macs(plain, size)

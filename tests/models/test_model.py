@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import mscsa
-from mscsa.models.model import resolve_out_indices
 from tests.small_models import CASES, CONVNEXT, PVT, RESNET, SWIN, both_forms, every_case
 
 
@@ -53,10 +52,9 @@ def test_every_parameter_gets_a_gradient(case, features_only):
 def test_pyramid_agrees_with_timm(case):
     model = case.build(features_only=True).eval()
     plain = timm.create_model(case.name, features_only=True, **case.backbone_kwargs)
-    strided = [i for i, r in enumerate(plain.feature_info.reduction()) if r >= 4]
-    assert model.feature_info.channels() == [plain.feature_info.channels()[i] for i in strided]
-    assert model.feature_info.reduction() == [4, 8, 16, 32]
-    assert list(model.feature_info.out_indices) == strided
+    assert model.feature_info.channels() == plain.feature_info.channels()
+    assert model.feature_info.reduction() == plain.feature_info.reduction()
+    assert model.feature_info.out_indices == tuple(plain.feature_info.out_indices)
     maps = model(case.image())
     for x, channels, stride in zip(
         maps, model.feature_info.channels(), model.feature_info.reduction(), strict=True
@@ -79,7 +77,7 @@ def test_feature_info_names_modules(case, features_only):
 @pytest.mark.parametrize(
     ("asked", "strides"),
     [
-        (None, [4, 8, 16, 32]),
+        (None, [2, 4, 8, 16, 32]),
         (2, [16, 32]),
         (5, [2, 4, 8, 16, 32]),
         ((0, 1, 2, 3, 4), [2, 4, 8, 16, 32]),
@@ -424,8 +422,3 @@ def test_whole_models_compile_to_one_graph(name, features_only):
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     image = torch.rand(2, 3, 97, 131)
     assert_close(compiled(image), model(image), rtol=1e-4, atol=1e-5)
-
-
-def test_resolve_out_indices_sorts_and_counts_from_the_end():
-    levels = RESNET.build(features_only=True)._levels
-    assert resolve_out_indices(levels, (4, 0, -1)) == [0, 4]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from mscsa.attention import MSCSA
 from mscsa.errors import UserError
-from mscsa.models.pyramid import build_pyramid
+from mscsa.models.build import build_pyramid
 from mscsa.segmentation import SEGMENTERS, Segmenter, build_segmenter
 
 BACKBONES = ("resnet10t", "mscsa_resnet10t", "pvt_v2_b0", "mscsa_pvt_v2_b0", "topformer_tiny")

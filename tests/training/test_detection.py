@@ -21,7 +21,7 @@ from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.data import SceneDetection, build_dataset, render_scene
 from mscsa.errors import UserError
 from mscsa.evaluation import InstanceScores, detect, evaluate
-from mscsa.models.pyramid import build_pyramid
+from mscsa.models.build import build_pyramid
 from mscsa.recipes.spec import DetectionAugment, DetectionData, ModelSpec, OptimSpec, Recipe, RunSpec
 from mscsa.training import NonFiniteError, train
 from mscsa.training.metrics_log import read_metrics

@@ -16,7 +16,7 @@ from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.data import SceneSegmentation, render_scene
 from mscsa.errors import UserError
 from mscsa.evaluation import SegmentationInference, classify, evaluate, segment
-from mscsa.models.pyramid import build_pyramid
+from mscsa.models.build import build_pyramid
 from mscsa.pictures.segmentation_picture import palette, write_segmentations
 from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
 from mscsa.training import NonFiniteError, train

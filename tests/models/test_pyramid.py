@@ -1,0 +1,169 @@
+"""One contract of pyramids, with MSCSA and without: levels, order, indices, what timm asks of a model."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from timm.models._input import get_model_input_config
+
+import mscsa
+from mscsa.backbones.timm_pyramid import build_backbone, pyramid_levels
+from mscsa.models import build_pyramid
+from mscsa.models.pyramid import (
+    BackbonePyramid,
+    indices_of_strides,
+    prefixed_no_weight_decay,
+    resolve_out_indices,
+)
+from tests.small_models import CASES, RESNET, SWIN
+
+
+def plain(case, **kwargs):
+    return BackbonePyramid(build_backbone(case.name, **case.backbone_kwargs), **kwargs)
+
+
+def fused(case, out_indices=None):
+    return case.build(features_only=True, out_indices=out_indices)
+
+
+both = pytest.mark.parametrize("build", [plain, fused], ids=["plain", "mscsa"])
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@both
+@every_case
+def test_maps_are_what_feature_info_says(build, case):
+    model = build(case).eval()
+    own = timm.create_model(case.name, features_only=True, **case.backbone_kwargs).feature_info
+    info = model.feature_info
+    assert info.channels() == own.channels() and info.reduction() == own.reduction()
+    maps = model(case.image())
+    assert [x.shape[1] for x in maps] == info.channels()
+    assert [case.size[0] // x.shape[2] for x in maps] == info.reduction()
+    modules = dict(model.named_modules())
+    assert all(name in modules for name in info.module_name())
+    assert [level.index for level in model.levels] == list(range(len(model.levels)))
+
+
+@both
+@pytest.mark.parametrize(
+    ("asked", "strides"),
+    [(None, [2, 4, 8, 16, 32]), (2, [16, 32]), ((-1,), [32]), ((4, 2), [8, 32]), ((1, -1, 4), [4, 32])],
+)
+def test_indices_are_timms_and_the_order_is_one(build, asked, strides):
+    """Maps and `feature_info` in ascending order, however the levels were named."""
+    model = build(RESNET, out_indices=asked).eval()
+    assert model.feature_info.reduction() == strides
+    maps = model(RESNET.image())
+    assert [RESNET.size[0] // x.shape[2] for x in maps] == strides
+    assert [x.shape[1] for x in maps] == model.feature_info.channels()
+
+
+@both
+@pytest.mark.parametrize("asked", [(5,), (-6,), (), 6, 0, ("a",)])
+def test_levels_that_are_not_there_are_one_line(build, asked):
+    with pytest.raises(
+        mscsa.UserError, match=r"^out_indices=.* given: the levels are \{0: 2, 1: 4"
+    ) as caught:
+        build(RESNET, out_indices=asked)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mscsa_resnet10t"])
+def test_strides_in_another_order_are_refused(name):
+    fields = {} if name == "resnet10t" else {"config": mscsa.MSCSAConfig(num_heads=2, head_dim=8)}
+    with pytest.raises(mscsa.UserError, match=r"strides \[32, 8\] given: give each once, finest first"):
+        build_pyramid(name, strides=(32, 8), **fields)
+    maps = build_pyramid(name, strides=(8, 32), **fields).eval()(torch.rand(1, 3, 64, 64))
+    assert [x.shape[1] for x in maps] == [128, 512]
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mscsa_resnet10t"])
+def test_heads_stand_on_stride_4_unless_they_ask_otherwise(name):
+    model = build_pyramid(name)
+    assert model.feature_info.reduction() == [4, 8, 16, 32]
+    assert isinstance(model, mscsa.MSCSAModel) == name.startswith("mscsa_")
+
+
+def test_strides_that_are_not_there():
+    levels = pyramid_levels(build_backbone("resnet10t"))
+    assert indices_of_strides(levels, None, "resnet10t") == [1, 2, 3, 4]
+    with pytest.raises(mscsa.UserError, match=r"has maps at strides \[2, 4, 8, 16, 32\], not \[64\]"):
+        indices_of_strides(levels, (32, 64), "resnet10t")
+
+
+def test_resolve_out_indices_sorts_and_counts_from_the_end():
+    levels = pyramid_levels(build_backbone("resnet10t"))
+    assert resolve_out_indices(levels, (4, 0, -1)) == [0, 4]
+    assert resolve_out_indices(levels, None) == [0, 1, 2, 3, 4]
+
+
+@both
+def test_what_lies_behind_the_deepest_level_is_pruned(build):
+    shallow = build(RESNET, out_indices=(1, 2))
+    names = {name for name, _ in shallow.named_parameters()}
+    assert not any(name.startswith(("backbone.fc", "backbone.head")) for name in names)
+    # MSCSA reads all levels, the plain pyramid only what it gives.
+    assert any("layer4" in name for name in names) == (build is fused)
+
+
+@both
+def test_one_input_contract(build):
+    model = build(RESNET).eval()
+    assert model.in_chans == 3 and model.pretrained_cfg["input_size"] == (3, 176, 176)
+    for image, shown in (
+        (torch.rand(3, 64, 64), r"\(3, 64, 64\)"),
+        (torch.rand(1, 4, 64, 64), r"\(1, 4, 64"),
+    ):
+        with pytest.raises(mscsa.UserError, match=rf"takes 3-channel images \(B, 3, H, W\), not {shown}"):
+            model(torch.rand(shape))
+
+
+NO_CHECKPOINTING = ("hrnet_w18_small", "vgg11", "dla34", "inception_v3")
+
+
+@pytest.mark.parametrize("name", NO_CHECKPOINTING)
+@pytest.mark.parametrize("prefix", ["", "mscsa_"])
+def test_a_backbone_that_timm_cannot_recompute_is_one_line(name, prefix):
+    fields = {"config": mscsa.MSCSAConfig(num_heads=2, head_dim=8)} if prefix else {}
+    with torch.device("meta"):
+        model = build_pyramid(prefix + name, **fields)
+    with pytest.raises(mscsa.UserError, match="timm cannot recompute .* without gradient checkpointing") as e:
+        model.set_grad_checkpointing()
+    assert "\n" not in str(e.value)
+    assert model.grad_checkpointing is False
+    model.set_grad_checkpointing(False)
+
+
+@both
+def test_checkpointing_is_told(build):
+    model = build(RESNET)
+    model.set_grad_checkpointing()
+    assert model.grad_checkpointing is True
+    model.set_grad_checkpointing(False)
+    assert model.grad_checkpointing is False
+
+
+@both
+def test_input_size_of_a_backbone_of_fixed_size(build):
+    """Swin's windows are cut for one size; set for another, what timm says of the input follows."""
+    model = build(SWIN)
+    assert get_model_input_config(model)["input_size"] == (3, 224, 224)
+    model.set_input_size(img_size=(64, 96))
+    assert get_model_input_config(model)["input_size"] == (3, 64, 96)
+    assert [x.shape[2] for x in model.eval()(torch.rand(1, 3, 64, 96))] == [16, 8, 4, 2]
+
+
+def test_input_size_of_a_backbone_of_any_size():
+    model = fused(RESNET)
+    model.set_input_size(img_size=64)
+    with pytest.raises(mscsa.UserError, match="the input size of ResNet cannot be changed with window_size"):
+        model.set_input_size(img_size=64, window_size=7)
+
+
+def test_what_is_spared_from_decay_is_prefixed():
+    backbone = build_backbone("coat_serial_tiny")
+    expected = {f"body.{name}" for name in backbone.no_weight_decay()}
+    assert expected and prefixed_no_weight_decay(backbone, "body") == expected
+    assert prefixed_no_weight_decay(torch.nn.Linear(1, 1), "body") == set()
