@@ -15,7 +15,7 @@ import torch
 from mscsa.attention import MSCSAConfig
 from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.backbones.presets import PRESETS
-from mscsa.backbones.timm_pyramid import build_backbone, prepare_backbone, pyramid_levels
+from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
 from mscsa.checkpoints import load_weights
 from mscsa.errors import UnknownKeyword, UserError
 from mscsa.models.configure import choose_config
@@ -249,7 +249,9 @@ def build_pyramid(
     parsed = parse_model_name(name)
     options = {"pretrained": pretrained, "drop_path_rate": drop_path_rate}
     backbone = build_backbone(parsed.tagged_backbone, **options, **(backbone_kwargs or {}))
-    out_indices = indices_of_strides(pyramid_levels(backbone), strides, parsed.backbone)
+    levels = pyramid_levels(backbone)
+    attended_levels(levels, parsed.backbone)  # refuses what has one stride, with MSCSA and without
+    out_indices = indices_of_strides(levels, strides, parsed.backbone)
     if not parsed.has_mscsa and fields is None and budget is None and config is None:
         return BackbonePyramid(backbone, out_indices)
     of_mscsa, others = _sort_keywords(fields or {}, {})

@@ -18,7 +18,7 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, name: str, out_channels: int = 32) -> None:
         super().__init__()
-        self.body = timm.create_model(name, features_only=True)
+        self.body = timm.create_model(name, features_only=True, out_indices=4)
         self.fpn = FeaturePyramidNetwork(self.body.feature_info.channels(), out_channels, LastLevelMaxPool())
         self.out_channels = out_channels
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import timm
 import torch
@@ -63,9 +65,7 @@ def test_indices_are_timms_and_the_order_is_one(build, asked, strides):
 @both
 @pytest.mark.parametrize("asked", [(5,), (-6,), (), 6, 0, ("a",)])
 def test_levels_that_are_not_there_are_one_line(build, asked):
-    with pytest.raises(
-        mscsa.UserError, match=r"^out_indices=.* given: the levels are \{0: 2, 1: 4"
-    ) as caught:
+    with pytest.raises(mscsa.UserError, match=r"^out_indices=.* given: the levels are \{0: 2, 1: 4") as e:
         build(RESNET, out_indices=asked)
     assert "\n" not in str(e.value)
 
@@ -112,11 +112,9 @@ def test_what_lies_behind_the_deepest_level_is_pruned(build):
 def test_one_input_contract(build):
     model = build(RESNET).eval()
     assert model.in_chans == 3 and model.pretrained_cfg["input_size"] == (3, 176, 176)
-    for image, shown in (
-        (torch.rand(3, 64, 64), r"\(3, 64, 64\)"),
-        (torch.rand(1, 4, 64, 64), r"\(1, 4, 64"),
-    ):
-        with pytest.raises(mscsa.UserError, match=rf"takes 3-channel images \(B, 3, H, W\), not {shown}"):
+    for shape in ((3, 64, 64), (1, 4, 64, 64)):
+        message = re.escape(f"takes 3-channel images (B, 3, H, W), not {shape}")
+        with pytest.raises(mscsa.UserError, match=message):
             model(torch.rand(shape))
 
 
