@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
-from mscsa.errors import UserError
+from mscsa.errors import UnknownKeyword, UserError
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -73,7 +73,7 @@ def build_timm_model(
         cache_dir: Folder of downloaded weights.
         **options: Of the model's own constructor.
     Raises:
-        UserError: If there is no such model or it refuses an argument.
+        UserError: If there is no such model or it refuses an argument (then a TypeError too).
     """
     check_model_name(name)
     optional = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "cache_dir": cache_dir}
@@ -84,7 +84,7 @@ def build_timm_model(
         given = {k: v for k, v in options.items() if k not in ("num_classes", "cache_dir")}
         if "unexpected keyword" not in str(error) or not given:
             raise
-        raise UserError(f"the backbone {name} does not take {given}: {error}; leave it out") from error
+        raise UnknownKeyword(f"the backbone {name} does not take {given}: {error}; leave it out") from error
 
 
 def _create(name: str, **options: Any) -> Any:
