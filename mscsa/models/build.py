@@ -374,4 +374,4 @@ def _sort_keywords(
 
 def _first(*counts: int | None) -> int:
     """Give the first count that is known; timm writes -1 where none is."""
-    return next(count for count in counts if count is not None and count >= 0)
+    return next(count for count in counts if count is not None and count != -1)

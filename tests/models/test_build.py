@@ -1,20 +1,14 @@
-"""`mscsa.create_model`: which configuration a name gets, what a model inherits, what is refused."""
-
-from dataclasses import replace
+"""Building by name and on built backbones: names, keywords, what is refused."""
 
 import pytest
 import timm
 import torch
-from timm.layers import DropPath as TimmDropPath
+from timm.models._input import get_model_input_config
 
 import mscsa
 from mscsa.attention import MSCSAConfig
-from mscsa.attention.module import DropPath
-from mscsa.backbones.presets import PRESETS
 from mscsa.errors import UserError
-from mscsa.macs import count_macs, run_and_count
-from mscsa.models.build import create_model
-from tests.small_models import RESNET, SWIN
+from mscsa.models.build import build_pyramid, create_model
 
 LIGHT = MSCSAConfig(num_heads=2, head_dim=8, squeeze_ratio=0.25)
 
@@ -24,66 +18,6 @@ def on_meta():
     """Build without data."""
     with torch.device("meta"):
         yield
-
-
-@pytest.mark.usefixtures("on_meta")
-def test_a_row_of_table_7_gets_its_configuration():
-    assert create_model("pvt_v2_b1").mscsa.config == PRESETS["pvt_v2_b1"].config
-    assert create_model("pvt_v2_b1.in1k").mscsa.config == PRESETS["pvt_v2_b1"].config
-    # The class form pools CoaT to 1/16, the dense form to 1/32.
-    preset = PRESETS["coat_serial_tiny"]
-    assert create_model("coat_serial_tiny").mscsa.config.pool_stride == preset.config.pool_stride == 16
-    dense = create_model("coat_serial_tiny", features_only=True).mscsa.config
-    assert dense.pool_stride == preset.dense_pool_stride == 32
-
-
-@pytest.mark.usefixtures("on_meta")
-def test_fields_replace_single_ones():
-    expected = replace(PRESETS["resnet18"].config, depth=2, num_heads=4, init="identity")
-    assert create_model("resnet18", depth=2, num_heads=4, init="identity").mscsa.config == expected
-    assert create_model("resnet10t", config=LIGHT, depth=2).mscsa.config == replace(LIGHT, depth=2)
-    # The widths are given, nothing is left to solve for.
-    fields = dict(num_heads=2, head_dim=8, squeeze_ratio=0.25)
-    assert create_model("resnet10t", **fields).mscsa.config == MSCSAConfig(**fields)
-
-
-def added_share(model: mscsa.MSCSAModel, size: tuple[int, int]) -> float:
-    """Measured MACs of MSCSA (and fusion) over those of timm's own model of the same form."""
-    image = torch.empty(1, 3, *size, device="meta")
-    name = model.backbone.pretrained_cfg["architecture"]
-    attended = [level.index for level in model.levels if level.stride >= 4]
-    _, own = run_and_count(lambda: model.eval().read(image, attended))
-    head = 0 if model.is_pyramid else model.head.weight.numel()
-    if model.is_pyramid:
-        plain = timm.create_model(name, features_only=True, out_indices=model.out_indices)
-    else:
-        plain = timm.create_model(name)
-    return (count_macs(model, size) - head - own) / count_macs(plain, size)
-
-
-@pytest.mark.parametrize("budget", [None, 0.05, 0.25, 1.0])
-@pytest.mark.parametrize("name", ["resnet10t", "test_convnext", "mobilenetv3_small_050"])
-@pytest.mark.parametrize("features_only", [False, True])
-@pytest.mark.usefixtures("on_meta")
-def test_the_cost_lies_within_the_budget(name, budget, features_only):
-    """Measured, not solved: MSCSA's products against timm's own model, at the default size."""
-    model = create_model(name, budget=budget, features_only=features_only)
-    wanted = budget or 0.10
-    assert 0.899 * wanted <= added_share(model, model.pretrained_cfg["input_size"][-2:]) <= 1.001 * wanted
-
-
-@pytest.mark.usefixtures("on_meta")
-def test_the_budget_holds_at_the_size_asked_for():
-    for given, size in ((64, (64, 64)), ((128, 256), (128, 256))):
-        model = create_model("resnet10t", budget=0.2, budget_size=given, pool_stride=8)
-        assert model.mscsa.config.pool_stride == 8
-        assert 0.18 <= added_share(model, size) <= 0.2002
-
-
-@pytest.mark.usefixtures("on_meta")
-def test_an_impossible_budget_names_possible_costs():
-    with pytest.raises(ValueError, match=r"no MSCSA fits a budget of .* the nearest cost .* GMACs"):
-        create_model("resnet10t", budget=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -110,88 +44,9 @@ def test_refused_in_one_line(arguments, message):
 
 
 @pytest.mark.usefixtures("on_meta")
-def test_a_field_out_of_range_is_a_value_error():
-    with pytest.raises(ValueError, match="depth=0 is not allowed"):
-        create_model("resnet18", depth=0)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0", "swin_tiny_patch4_window7_224"])
-@pytest.mark.usefixtures("on_meta")
-def test_input_description_is_the_backbones(name):
-    cfg = create_model(name).pretrained_cfg
-    own = timm.get_pretrained_cfg(name).to_dict()
-    for key in ("mean", "std", "crop_pct", "interpolation", "input_size"):
-        assert cfg[key] == own[key], key
-    assert cfg["architecture"] == f"mscsa_{name}" and cfg["classifier"] == "head"
-    assert cfg["first_conv"] == f"backbone.{own['first_conv']}"
-    assert cfg.get("num_classes") == 1000
-    assert not any(cfg.get(key) for key in ("url", "file", "hf_hub_id"))
-
-
-def test_default_cfg_is_the_same_object():
-    model = RESNET.build()
-    assert model.default_cfg is model.pretrained_cfg
-
-
-def test_input_description_resolves_in_timm():
-    data = timm.data.resolve_model_data_config(RESNET.build())
-    own = timm.data.resolve_model_data_config(timm.create_model(RESNET.name))
-    assert data == own
-
-
-def drop_rates(model: torch.nn.Module) -> tuple[float, float]:
-    """Largest rate of the backbone, and MSCSA's."""
-    own = [m.drop_prob for m in model.backbone.modules() if isinstance(m, TimmDropPath)]
-    rates = {m.prob for m in model.mscsa.modules() if isinstance(m, DropPath)}
-    assert len(rates) == 1
-    return max(own, default=0.0), rates.pop()
-
-
-@pytest.mark.parametrize(("given", "expected"), [(None, (0.1, 0.1)), (0.0, (0.0, 0.0)), (0.3, (0.3, 0.3))])
-@pytest.mark.usefixtures("on_meta")
-def test_drop_path_rate_goes_to_both(given, expected):
-    """timm's Swin-T has 0.1 of its own."""
-    model = create_model(SWIN.name, drop_path_rate=given, config=None, backbone_kwargs=SWIN.backbone_kwargs)
-    assert drop_rates(model) == pytest.approx(expected)
-
-
-@pytest.mark.usefixtures("on_meta")
 def test_backbone_kwargs_reach_the_backbone():
     model = create_model("pvt_v2_b0", backbone_kwargs={"depths": (1, 1, 1, 1)}, depth=2)
     assert len(model.backbone.stages[0].blocks) == 1 and len(model.mscsa.blocks) == 2
-
-
-def save_backbone(name: str, path, **kwargs) -> torch.nn.Module:
-    """A backbone with weights of no default, and its state dict in a file."""
-    torch.manual_seed(5)
-    plain = timm.create_model(name, **kwargs).eval()
-    torch.save(plain.state_dict(), path)
-    return plain
-
-
-def test_pretrained_weights_land_in_the_backbone(tmp_path):
-    plain = save_backbone("resnet10t", tmp_path / "weights.pth")
-    overlay = dict(file=str(tmp_path / "weights.pth"))
-    model = create_model("resnet10t", pretrained=True, pretrained_cfg_overlay=overlay, config=LIGHT)
-    state = plain.state_dict()
-    for key, value in model.backbone.state_dict().items():
-        assert torch.equal(value, state[key]), key
-
-
-def test_pretrained_weights_adapt_to_other_input_channels(tmp_path):
-    plain = save_backbone("resnet10t", tmp_path / "weights.pth")
-    overlay = dict(file=str(tmp_path / "weights.pth"))
-    model = create_model(
-        "resnet10t", pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, config=LIGHT
-    )
-    expected = plain.conv1[0].weight.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(model.backbone.conv1[0].weight, expected)
-
-
-@pytest.mark.parametrize("tag", ["resnet10t.no_such_tag"])
-def test_a_pretrained_tag_that_timm_does_not_know_is_refused(tag):
-    with pytest.raises((mscsa.UserError, RuntimeError), match="no_such_tag"):
-        create_model(tag, config=LIGHT)
 
 
 def test_what_create_model_sets_itself_is_no_argument_of_the_backbone():
@@ -199,12 +54,135 @@ def test_what_create_model_sets_itself_is_no_argument_of_the_backbone():
         mscsa.create_model("test_resnet", backbone_kwargs={"in_chans": 4})
 
 
-def test_drop_path_rate_reaches_a_given_config():
-    config = mscsa.MSCSAConfig(num_heads=2, head_dim=4)
-    model = mscsa.create_model("resnet10t", config=config, drop_path_rate=0.2)
-    assert model.mscsa.config.drop_path_rate == 0.2
-
-
 def test_a_pyramid_without_a_fused_level_is_refused():
     with pytest.raises(UserError, match=r"out_indices=\(0,\) asks for levels that MSCSA leaves as they are"):
         mscsa.create_model("resnet10t", features_only=True, out_indices=(0,))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet10t", "coat_serial_tiny"])
+@pytest.mark.usefixtures("on_meta")
+def test_the_prefix_means_one_thing(backbone):
+    """Registered or not: `mscsa_X` is X with MSCSA, and X given to `create_model` too."""
+    prefixed, bare = create_model(f"mscsa_{backbone}"), create_model(backbone)
+    assert prefixed.mscsa.config == bare.mscsa.config
+    assert prefixed.state_dict().keys() == bare.state_dict().keys()
+    assert prefixed.pretrained_cfg == bare.pretrained_cfg
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_coat_by_its_own_name_keeps_its_parallel_blocks():
+    in_place, beside = create_model("mscsa_coat_tiny"), create_model("coat_tiny")
+    assert not any("parallel_blocks" in name for name, _ in in_place.named_parameters())
+    assert any("parallel_blocks" in name for name, _ in beside.named_parameters())
+    assert in_place.pretrained_cfg["architecture"] == "mscsa_coat_tiny"
+    assert beside.pretrained_cfg["architecture"] == "mscsa"
+
+
+@pytest.mark.parametrize("build", [create_model, timm.create_model], ids=["mscsa", "timm"])
+def test_usual_keywords_of_timm(build):
+    name = "mscsa_swin_tiny_patch4_window7_224"
+    with torch.device("meta"):
+        model = build(name, img_size=(256, 192), window_size=8, num_classes=0, global_pool="")
+        assert get_model_input_config(model)["input_size"] == (3, 256, 192)
+        assert model(torch.rand(1, 3, 256, 192)).shape == (1, model.num_features, 8, 6)
+        dilated = build("mscsa_resnet18", output_stride=8, features_only=True, feature_cls="getter")
+        assert dilated.feature_info.reduction() == [2, 4, 8, 8, 8]
+        assert (
+            build("mscsa_resnet18", global_pool="avg", drop_block_rate=None, bn_eps=None).num_classes == 1000
+        )
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (dict(not_a_keyword=1), "unknown keyword not_a_keyword"),
+        (dict(window_size=8), "the backbone resnet18 does not take {'window_size': 8}"),
+        (dict(drop_path_rate=0.1, backbone_kwargs={"nonsense": 1}), "does not take {.*'nonsense': 1"),
+    ],
+)
+def test_an_unknown_keyword_is_a_type_error_too(keywords, message):
+    for error in (TypeError, UserError):
+        with pytest.raises(error, match=message):
+            timm.create_model("mscsa_resnet18", **keywords)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (dict(feature_cls="dict", features_only=True), "feature_cls='dict' given: MSCSA's pyramid is a list"),
+        (dict(global_pool="max"), "global_pool='max' given with 1000 classes"),
+        (dict(global_pool=""), "global_pool='' given with 1000 classes: .* num_classes=0"),
+        (dict(out_indices=(1, 2)), r"out_indices=\(1, 2\) given for a classifier: .* features_only=True"),
+        (dict(num_classes="ten"), "num_classes='ten' given: give 1 or more"),
+    ],
+)
+def test_keywords_that_mean_nothing_here(keywords, message):
+    with pytest.raises(UserError, match=message) as caught:
+        timm.create_model("mscsa_resnet18", **keywords)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_a_backbone_without_stochastic_depth():
+    """0 is what it has, so that a matched baseline can be told; more is refused."""
+    assert create_model("densenet121", drop_path_rate=0.0, config=LIGHT).mscsa.config.drop_path_rate == 0.0
+    assert create_model("densenet121", config=LIGHT).mscsa.config.drop_path_rate == 0.0
+    with pytest.raises(UserError, match="densenet121 does not take {'drop_path_rate': 0.1}"):
+        create_model("densenet121", drop_path_rate=0.1, config=LIGHT)
+
+
+def test_mscsa_on_a_model_that_is_built_already():
+    torch.manual_seed(0)
+    backbone = timm.create_model("resnet10t", num_classes=7).double()
+    own = {name: value.clone() for name, value in backbone.state_dict().items()}
+    model = mscsa.add_to(backbone, config=LIGHT, depth=2)
+    assert model.backbone is backbone and model.num_classes == 7 and len(model.mscsa.blocks) == 2
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert all(torch.equal(own[name], value) for name, value in model.backbone.state_dict().items())
+    assert model.pretrained_cfg["mean"] == backbone.pretrained_cfg["mean"]
+    model(torch.rand(2, 3, 64, 64).double()).sum().backward()
+
+
+def test_adding_chooses_as_building_by_name_does():
+    for name in ("resnet18", "resnet10t"):
+        for form in ({"features_only": True, "out_indices": (2, 3)}, {}):
+            added = mscsa.add_to(timm.create_model(name), **form)
+            assert added.mscsa.config == create_model(name, **form).mscsa.config
+    budget = dict(budget=0.2, budget_size=64, pool_stride=8)
+    assert (
+        mscsa.add_to(timm.create_model("resnet10t"), **budget).mscsa.config
+        == create_model("resnet10t", **budget).mscsa.config
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: timm.create_model("vit_tiny_patch16_224"), "VisionTransformer|vit_tiny_patch16_224"),
+        (lambda: timm.create_model("resnet10t", features_only=True), "gives no feature pyramid"),
+        (lambda: create_model("resnet10t", config=LIGHT), "a MSCSAModel given: give the timm model itself"),
+        (lambda: build_pyramid("resnet10t"), "a BackbonePyramid given"),
+        (lambda: torch.nn.Linear(2, 2), "the backbone Linear gives no feature pyramid"),
+    ],
+    ids=["vit", "features", "mscsa", "pyramid", "linear"],
+)
+def test_what_mscsa_cannot_be_added_to(build, message):
+    with pytest.raises(UserError, match=message) as caught:
+        mscsa.add_to(build(), config=LIGHT)
+    assert "\n" not in str(caught.value)
+
+
+def test_keywords_of_a_backbone_come_too_late_for_a_built_one():
+    with pytest.raises(UserError, match="img_size given: the backbone is built already"):
+        mscsa.add_to(timm.create_model("test_resnet"), img_size=64)
+
+
+def test_checkpoint_path(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("resnet10t", config=LIGHT, num_classes=3)
+    mscsa.save_weights(model, tmp_path / "model.safetensors", {})
+    torch.manual_seed(1)
+    again = create_model(
+        "resnet10t", config=LIGHT, num_classes=3, checkpoint_path=tmp_path / "model.safetensors"
+    )
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())

@@ -1,0 +1,151 @@
+"""What a whole model says of itself to timm, and the weights that such a description names."""
+
+import pytest
+import timm
+import torch
+
+import mscsa
+from mscsa.attention import MSCSAConfig
+from mscsa.models.build import create_model
+from tests.small_models import RESNET
+
+LIGHT = MSCSAConfig(num_heads=2, head_dim=8, squeeze_ratio=0.25)
+
+
+@pytest.fixture
+def on_meta():
+    """Build without data."""
+    with torch.device("meta"):
+        yield
+
+
+def save_backbone(name: str, path, **kwargs) -> torch.nn.Module:
+    """A backbone with weights of no default, and its state dict in a file."""
+    torch.manual_seed(5)
+    plain = timm.create_model(name, **kwargs).eval()
+    torch.save(plain.state_dict(), path)
+    return plain
+
+
+def test_pretrained_weights_land_in_the_backbone(tmp_path):
+    plain = save_backbone("resnet10t", tmp_path / "weights.pth")
+    overlay = dict(file=str(tmp_path / "weights.pth"))
+    model = create_model("resnet10t", pretrained=True, pretrained_cfg_overlay=overlay, config=LIGHT)
+    state = plain.state_dict()
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_pretrained_weights_adapt_to_other_input_channels(tmp_path):
+    plain = save_backbone("resnet10t", tmp_path / "weights.pth")
+    overlay = dict(file=str(tmp_path / "weights.pth"))
+    model = create_model(
+        "resnet10t", pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, config=LIGHT
+    )
+    expected = plain.conv1[0].weight.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(model.backbone.conv1[0].weight, expected)
+
+
+@pytest.mark.parametrize("tag", ["resnet10t.no_such_tag"])
+def test_a_pretrained_tag_that_timm_does_not_know_is_refused(tag):
+    with pytest.raises((mscsa.UserError, RuntimeError), match="no_such_tag"):
+        create_model(tag, config=LIGHT)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0", "swin_tiny_patch4_window7_224"])
+@pytest.mark.usefixtures("on_meta")
+def test_input_description_is_the_backbones(name):
+    cfg = create_model(name).pretrained_cfg
+    own = timm.get_pretrained_cfg(name).to_dict()
+    for key in ("mean", "std", "crop_pct", "interpolation", "input_size"):
+        assert cfg[key] == own[key], key
+    assert cfg["architecture"] == f"mscsa_{name}" and cfg["classifier"] == "head"
+    assert cfg["first_conv"] == f"backbone.{own['first_conv']}"
+    assert cfg.get("num_classes") == 1000
+    assert not any(cfg.get(key) for key in ("url", "file", "hf_hub_id"))
+
+
+def test_default_cfg_is_the_same_object():
+    model = RESNET.build()
+    assert model.default_cfg is model.pretrained_cfg
+
+
+def test_input_description_resolves_in_timm():
+    data = timm.data.resolve_model_data_config(RESNET.build())
+    own = timm.data.resolve_model_data_config(timm.create_model(RESNET.name))
+    assert data == own
+
+
+def overlay_of(path) -> dict:
+    """How timm's train.py passes `--pretrained-path` on."""
+    return {"file": str(path), "num_classes": -1}
+
+
+@pytest.mark.parametrize("features_only", [False, True])
+def test_weights_of_the_whole_model_fill_it(tmp_path, features_only):
+    torch.manual_seed(3)
+    model = timm.create_model("mscsa_pvt_v2_b0", features_only=features_only).eval()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "whole.pth")
+    again = timm.create_model(
+        "mscsa_pvt_v2_b0",
+        pretrained=True,
+        features_only=features_only,
+        pretrained_cfg_overlay=overlay_of(tmp_path / "whole.pth"),
+    )
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+def test_a_description_with_weights_in_memory_and_classes_of_its_own():
+    torch.manual_seed(3)
+    model = timm.create_model("mscsa_pvt_v2_b0", num_classes=7)
+    cfg = dict(model.pretrained_cfg, num_classes=7, state_dict=model.state_dict())
+    again = timm.create_model("mscsa_pvt_v2_b0", pretrained=True, pretrained_cfg=cfg)
+    assert again.num_classes == 7 and torch.equal(again.head.weight, model.head.weight)
+
+
+def test_weights_of_the_plain_backbone_start_the_model(tmp_path, caplog):
+    plain = save_backbone("pvt_v2_b0", tmp_path / "plain.pth")
+    model = timm.create_model(
+        "mscsa_pvt_v2_b0", pretrained=True, pretrained_cfg_overlay=dict(file=str(tmp_path / "plain.pth"))
+    )
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[key]), key
+    assert "mscsa" in caplog.text and "new" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["mscsa_pvt_v2_b0", "mscsa_resnet18"])
+def test_weights_of_another_backbone_are_refused(tmp_path, name):
+    save_backbone("resnet10t", tmp_path / "other.pth")
+    overlay = overlay_of(tmp_path / "other.pth")
+    with pytest.raises(mscsa.UserError, match="backbone") as caught:
+        timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mscsa_convnext_tiny.in12k_ft_in1k", "mscsa_convnext_tiny.fb_in22k"])
+@pytest.mark.parametrize("build", [timm.create_model, create_model], ids=["timm", "mscsa"])
+@pytest.mark.usefixtures("on_meta")
+def test_a_tag_chooses_the_backbones_weights(name, build):
+    model = build(name, num_classes=5)
+    tag = name.partition(".")[2]
+    assert model.backbone.pretrained_cfg["tag"] == model.pretrained_cfg["tag"] == tag
+    own = timm.get_pretrained_cfg(name.removeprefix("mscsa_"))
+    assert model.pretrained_cfg["mean"] == own.mean and model.pretrained_cfg["crop_pct"] == own.crop_pct
+
+
+def test_a_tag_of_no_weights_names_those_that_there_are():
+    with pytest.raises(mscsa.UserError, match="no pretrained weights called 'in1k': it has"):
+        timm.create_model("mscsa_convnext_tiny.in1k")
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_a_pyramid_describes_no_classifier():
+    cfg = timm.create_model("mscsa_pvt_v2_b0", features_only=True).pretrained_cfg
+    assert "classifier" not in cfg and "num_classes" not in cfg
+
+
+def test_a_model_of_a_hand_built_backbone_says_that_timm_cannot_rebuild_it():
+    model = mscsa.add_to(timm.models.ResNet(timm.models.resnet.BasicBlock, (1, 1, 1, 1)), config=LIGHT)
+    with pytest.raises(mscsa.UserError, match="built or pruned by hand.*mscsa.save_weights"):
+        timm.models.save_for_hf(model, "unused")
