@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,68 +21,75 @@ DEFAULT_BUDGET = 0.10
 """Share of the backbone's MACs for backbones that the paper has no configuration for."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConfigRequest:
+    """What is asked of MSCSA's configuration; by default nothing, which leaves all to `choose_config`.
+
+    Raises:
+        UserError: If both `config` and `budget` are given, or the budget is no share.
+    """
+
+    config: MSCSAConfig | None = None
+    """The whole configuration."""
+    budget: float | None = None
+    """Share of the backbone's MACs that MSCSA may cost; it will cost at least 0.9 times as much."""
+    budget_size: int | Sequence[int] | None = None
+    """Side or (H, W) in pixels at which the budget holds; the backbone's default if None."""
+    drop_path_rate: float | None = None
+    """Stochastic depth of MSCSA; the backbone's own if None."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `MSCSAConfig` by name, which replace those of the configuration that is chosen."""
+
+    def __post_init__(self) -> None:
+        if self.config is not None and self.budget is not None:
+            raise UserError(
+                "both config and budget given: a budget chooses the configuration; give one of them"
+            )
+        if self.budget is not None and not 0 < self.budget <= 10:
+            raise UserError(
+                f"budget={self.budget} given: give the share of the backbone's MACs that MSCSA may cost, "
+                "such as 0.10"
+            )
+
+
 def choose_config(
-    backbone: Any,
-    name: str,
-    *,
-    config: MSCSAConfig | None,
-    budget: float | None,
-    budget_size: int | Sequence[int] | None,
-    drop_path_rate: float | None,
-    out_indices: Sequence[int] | None,
-    fields: Mapping[str, Any],
+    backbone: Any, name: str, request: ConfigRequest, out_indices: Sequence[int] | None
 ) -> MSCSAConfig:
     """Choose MSCSA's configuration for a built backbone, which still has its classifier.
 
-    In this order: `config` if given; one that costs at most `budget`; the row of the paper's Table 7;
-    `MSCSAConfig`'s defaults if `squeeze_ratio` and `head_dim`, its widths, are among `fields`; one for a
-    budget of 10 %. `fields` replace single fields of it; with all of them nothing is left to choose.
+    In this order: the request's `config`; one that costs at most its `budget`; the row of the paper's
+    Table 7; `MSCSAConfig`'s defaults if `squeeze_ratio` and `head_dim`, its widths, are among its `fields`;
+    one for a budget of 10 %. With all fields given nothing is left to choose.
 
     Args:
         backbone: A timm model.
         name: Its untagged timm name, by which the paper's row is found.
-        config: The whole configuration.
-        budget: Share of the backbone's MACs that MSCSA may cost.
-        budget_size: Side or (H, W) in pixels at which it holds; the backbone's default if None.
-        drop_path_rate: Stochastic depth of MSCSA; the backbone's own if None.
+        request: What is asked.
         out_indices: Levels of the pyramid form; None for a classifier.
-        fields: Of `MSCSAConfig`, by name.
     Raises:
-        UserError: If both `config` and `budget` are given, or the budget is no share.
         ValueError: If a field is out of range, or no configuration fits the budget.
     """
-    _check_budget(config, budget)
-    if drop_path_rate is not None:
-        fields = {"drop_path_rate": drop_path_rate, **fields}
-    if config is not None:
-        return replace(config, **fields)
-    fields = {"drop_path_rate": drop_path_rate_of(backbone), **fields}
+    given = {} if request.drop_path_rate is None else {"drop_path_rate": request.drop_path_rate}
+    if request.config is not None:
+        return replace(request.config, **{**given, **request.fields})
+    fields = {"drop_path_rate": drop_path_rate_of(backbone), **given, **request.fields}
     if fields.keys() >= set(CONFIG_FIELDS):
         return MSCSAConfig(**fields)
     preset = PRESETS.get(name)
-    if budget is None and preset is not None:
+    if request.budget is None and preset is not None:
         dense = {} if out_indices is None else {"pool_stride": preset.dense_pool_stride}
         return replace(preset.config, **{**dense, **fields})
-    if budget is None and {"squeeze_ratio", "head_dim"} <= fields.keys():
+    if request.budget is None and {"squeeze_ratio", "head_dim"} <= fields.keys():
         return MSCSAConfig(**fields)
     return _config_for_share(
         backbone,
         name,
-        DEFAULT_BUDGET if budget is None else budget,
+        DEFAULT_BUDGET if request.budget is None else request.budget,
         MSCSAConfig(**fields),
         fixed=tuple(fields),
         out_indices=out_indices,
-        size=budget_size,
+        size=request.budget_size,
     )
-
-
-def _check_budget(config: MSCSAConfig | None, budget: float | None) -> None:
-    if config is not None and budget is not None:
-        raise UserError("both config and budget given: a budget chooses the configuration; give one of them")
-    if budget is not None and not 0 < budget <= 10:
-        raise UserError(
-            f"budget={budget} given: give the share of the backbone's MACs that MSCSA may cost, such as 0.10"
-        )
 
 
 def _config_for_share(

@@ -36,6 +36,7 @@ class MSCSAModel(BackboneModel):
 
     norm: nn.Module
     head: nn.Module
+    pretrained_model_args: dict[str, Any]
 
     def __init__(
         self,
@@ -217,7 +218,8 @@ class MSCSAModel(BackboneModel):
 
         Args:
             num_classes: Number of classes.
-            global_pool: "avg"; or "" with 0 classes for the token map itself; None keeps what it is.
+            global_pool: "avg"; or "" with 0 classes for the token map itself; None keeps what it is, but
+                classes need the average.
         Raises:
             UserError: In the pyramid form, or if the classes or the pooling are not possible.
         """
@@ -227,7 +229,8 @@ class MSCSAModel(BackboneModel):
             )
         if not isinstance(num_classes, Integral) or num_classes < 0:
             raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for the features")
-        global_pool = self.global_pool if global_pool is None else global_pool
+        if global_pool is None:
+            global_pool = "avg" if num_classes else self.global_pool
         if global_pool not in ("avg", "") or (num_classes > 0 and not global_pool):
             raise UserError(
                 f"global_pool={global_pool!r} given with {num_classes} classes: MSCSA's classifier pools by "

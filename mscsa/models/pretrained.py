@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,10 +12,9 @@ from torch import Tensor
 
 from mscsa.backbones.presets import PRESETS
 from mscsa.errors import UserError
+from mscsa.models.keywords import TimmKeywords
 from mscsa.models.model import ANY_BACKBONE, MSCSAModel, token_map_at
 from mscsa.names import ModelName
-
-logger = logging.getLogger(__name__)
 
 INPUT_FIELDS = (
     *("input_size", "test_input_size", "min_input_size", "mean", "std"),
@@ -28,16 +26,72 @@ WEIGHT_SOURCES = ("state_dict", "file", "url", "hf_hub_id")
 """Where a `pretrained_cfg` may say that weights are."""
 
 
-def given_description(pretrained_cfg: Any, overlay: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Read what a caller of timm says about the whole model: a `pretrained_cfg` with an overlay on it."""
-    if isinstance(pretrained_cfg, PretrainedCfg):
-        pretrained_cfg = pretrained_cfg.to_dict()
-    return {**(pretrained_cfg or {}), **(overlay or {})}
+class WholeModel:
+    """What is known of a whole model beside its structure: its name, its input, its weights."""
 
+    def __init__(self, name: ModelName, said: TimmKeywords | None = None) -> None:
+        """Read what the caller says.
 
-def has_weights(given: Mapping[str, Any]) -> bool:
-    """Whether a description names weights of the whole model."""
-    return any(given.get(source) for source in WEIGHT_SOURCES)
+        Args:
+            name: Of the model.
+            said: timm's keywords about the whole model.
+        """
+        self.said = said or TimmKeywords()
+        cfg = self.said.pretrained_cfg
+        if isinstance(cfg, str):  # how timm passes on the tag of a name
+            name, cfg = replace(name, tag=cfg), None
+        if isinstance(cfg, PretrainedCfg):
+            cfg = cfg.to_dict()
+        self.name = name
+        self.given: dict[str, Any] = {**(cfg or {}), **(self.said.pretrained_cfg_overlay or {})}
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights of the whole model are named, rather than the backbone's own in timm."""
+        return any(self.given.get(source) for source in WEIGHT_SOURCES)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the weights; timm writes -1 for whatever the file has."""
+        count = self.given.get("num_classes")
+        return 1000 if count is None or count == -1 else count
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the images that the weights were trained on."""
+        return self.given["input_size"][0] if self.given.get("input_size") else 3
+
+    def describe(self, model: MSCSAModel) -> None:
+        """Set `pretrained_cfg` and what timm asks beside it; what the caller says comes before ours."""
+        of_backbone = getattr(model.backbone, "pretrained_cfg", None) or {}
+        cfg = whole_model_cfg(of_backbone, _registered_name(self.name) or ANY_BACKBONE)
+        if self.name.tag:
+            cfg["tag"] = self.name.tag
+        if model.mscsa is not None:
+            cfg["pool_size"] = token_map_at(model.mscsa.config, cfg["input_size"])
+        cfg |= {k: v for k, v in self.given.items() if v is not None and k not in ("architecture", "tag")}
+        if cfg["num_classes"] == -1:
+            cfg["num_classes"] = model.num_classes
+        traits = dict(model._traits, first_conv=cfg["first_conv"])
+        model._traits = {"img_size": None, "fixed_input_size": False, **traits}
+        model.pretrained_model_args = dict(self.said.pretrained_model_args or {})
+        model.pretrained_cfg = pretrained_cfg_for_features(cfg) if model.is_pyramid else cfg
+        model.default_cfg = model.pretrained_cfg
+
+    def load_into(self, model: MSCSAModel) -> None:
+        """Load the weights that are named, by timm's reader; what they do not have stays as it is.
+
+        Raises:
+            UserError: If they are of another model.
+        """
+        load_pretrained(
+            model,
+            pretrained_cfg={"num_classes": model.num_classes, **model.pretrained_cfg},
+            num_classes=model.num_classes,
+            in_chans=model.in_chans,
+            filter_fn=_fitted,
+            cache_dir=self.said.cache_dir,
+        )
 
 
 def whole_model_cfg(backbone_cfg: Mapping[str, Any], architecture: str) -> dict[str, Any]:
@@ -50,41 +104,6 @@ def whole_model_cfg(backbone_cfg: Mapping[str, Any], architecture: str) -> dict[
         kept["first_conv"] = prefixed[0] if isinstance(first_conv, str) else tuple(prefixed)
     cfg = PretrainedCfg(**kept, architecture=architecture, classifier="head")
     return cfg.to_dict()
-
-
-def describe_whole_model(model: MSCSAModel, name: ModelName, given: Mapping[str, Any]) -> None:
-    """Set `pretrained_cfg` and what timm asks of it; what the caller says of the model comes before ours."""
-    of_backbone = getattr(model.backbone, "pretrained_cfg", None) or {}
-    cfg = whole_model_cfg(of_backbone, _registered_name(name) or ANY_BACKBONE)
-    if name.tag:
-        cfg["tag"] = name.tag
-    assert model.mscsa is not None
-    cfg["pool_size"] = token_map_at(model.mscsa.config, cfg["input_size"])
-    said = {key: value for key, value in given.items() if value is not None and key != "architecture"}
-    if said.get("num_classes", 0) < 0:  # timm's "whatever the file has"
-        said["num_classes"] = model.num_classes
-    cfg |= said
-    traits = dict(model._traits, first_conv=cfg["first_conv"])
-    model._traits = {"img_size": None, "fixed_input_size": False, **traits}
-    model.pretrained_cfg = model.default_cfg = pretrained_cfg_for_features(cfg) if model.is_pyramid else cfg
-
-
-def load_whole_model(model: MSCSAModel, cache_dir: str | None) -> None:
-    """Load the weights that `model.pretrained_cfg` names, with timm's reader and adaptation of channels.
-
-    Raises:
-        UserError: If they are of another model.
-    """
-    cfg = dict(model.pretrained_cfg)
-    cfg.setdefault("num_classes", model.num_classes)
-    load_pretrained(
-        model,
-        pretrained_cfg=cfg,
-        num_classes=model.num_classes,
-        in_chans=model.in_chans,
-        filter_fn=_fitted,
-        cache_dir=cache_dir,
-    )
 
 
 def _registered_name(name: ModelName) -> str | None:

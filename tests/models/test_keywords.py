@@ -1,0 +1,46 @@
+"""Which keyword concerns what."""
+
+from __future__ import annotations
+
+import pytest
+
+from mscsa.errors import UnknownKeyword, UserError
+from mscsa.models.keywords import TimmKeywords, sort_keywords
+
+
+def test_each_keyword_goes_where_it_belongs():
+    given = {"depth": 2, "img_size": 64, "device": "meta", "bn_eps": None, "checkpoint_path": None}
+    found = sort_keywords(given, {"depths": (1, 1)})
+    assert found.mscsa == {"depth": 2}
+    assert found.backbone == {"depths": (1, 1), "img_size": 64}
+    assert found.timm == TimmKeywords(device="meta")
+
+
+def test_a_name_of_both_is_mscsas_and_the_backbones_own_way_stays_open():
+    found = sort_keywords({"num_heads": 4}, {"num_heads": (1, 2)})
+    assert found.mscsa == {"num_heads": 4} and found.backbone == {"num_heads": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dept": 2}, "unknown keyword dept: did you mean depth"),
+        ({"nonsense": 2}, "unknown keyword nonsense: MSCSAConfig has depth"),
+    ],
+)
+def test_what_concerns_nothing(given, message):
+    with pytest.raises(UnknownKeyword, match=message):
+        sort_keywords(given)
+
+
+@pytest.mark.parametrize("key", ["pretrained", "num_classes", "global_pool", "device"])
+def test_what_is_the_whole_models_is_not_the_backbones(key):
+    with pytest.raises(UserError, match=f"backbone_kwargs has {key}: give it to create_model itself"):
+        sort_keywords({}, {key: 1})
+
+
+@pytest.mark.parametrize("form", ["dict", "hook", "fx"])
+def test_other_forms_of_features(form):
+    assert TimmKeywords(feature_cls="getter").feature_cls == "getter"
+    with pytest.raises(UserError, match=f"feature_cls='{form}' given: MSCSA's pyramid is a list of maps"):
+        sort_keywords({"feature_cls": form})

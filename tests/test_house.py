@@ -1,0 +1,92 @@
+"""The house's own rules, read off the source: sizes, names, docstrings, and a test file for each module."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_FILE, MAX_FUNCTION, MAX_NESTING = 500, 60, 3
+BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.AsyncFor, ast.AsyncWith)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DRAWERS = {"utils", "util", "helpers", "common", "misc", "tools", "base2"}
+
+
+def modules() -> list[Path]:
+    return [path for folder in ("mscsa", "mscsa_cli") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, FUNCTIONS):
+            yield prefix + node.name, node
+        yield from functions(node, f"{prefix}{node.name}." if hasattr(node, "name") else prefix)
+
+
+def nesting(node: ast.AST) -> int:
+    """Depth of blocks in a function; `elif` and what a nested function has of its own do not count."""
+    deepest = 0
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, FUNCTIONS):
+            continue
+        is_elif = isinstance(node, ast.If) and child in node.orelse and isinstance(child, ast.If)
+        deepest = max(deepest, nesting(child) + (isinstance(child, BLOCKS) and not is_elif))
+    return deepest
+
+
+every_module = pytest.mark.parametrize("path", modules(), ids=name_of)
+
+
+@every_module
+def test_sizes(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_FILE
+    found = {name: (node.end_lineno or 0) - node.lineno + 1 for name, node in functions(ast.parse(text))}
+    assert not {name: lines for name, lines in found.items() if lines > MAX_FUNCTION}
+
+
+@every_module
+def test_nesting(path):
+    found = {name: nesting(node) for name, node in functions(ast.parse(path.read_text(encoding="utf-8")))}
+    assert not {name: depth for name, depth in found.items() if depth > MAX_NESTING}
+
+
+@every_module
+def test_public_definitions_say_what_they_are(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "no module docstring"
+    silent = []
+    for owner in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        for node in owner.body:
+            is_public = isinstance(node, (*FUNCTIONS, ast.ClassDef)) and not node.name.startswith("_")
+            if is_public and not ast.get_docstring(node) and node.name not in NEED_NO_DOCSTRING:
+                silent.append(node.name)
+    assert not silent
+
+
+NEED_NO_DOCSTRING = {"forward", "extra_repr"}
+"""What torch defines: the class says what its forward does, where it does not need arguments explained."""
+
+
+@every_module
+def test_names_say_what_is_in_a_module(path):
+    assert not DRAWERS & set(name_of(path).split("."))
+
+
+@every_module
+def test_a_test_file_of_its_name(path):
+    if path.name in ("__init__.py", "__main__.py"):
+        return
+    folder = path.relative_to(ROOT).parent
+    mirrored = Path("cli") if folder == Path("mscsa_cli") else folder.relative_to("mscsa")
+    test = ROOT / "tests" / mirrored / f"test_{path.name}"
+    assert test.is_file(), f"{test.relative_to(ROOT)} is missing"
+    tests = [name for name, _ in functions(ast.parse(test.read_text(encoding="utf-8"))) if "test_" in name]
+    assert tests, f"{test.relative_to(ROOT)} has no test"
