@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from mscsa.report import Table, show, write_json
-from mscsa.speed.bench import describe_machine, machine_line
+from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions
 
 NUM_IMAGES = {"train2017": 118_287, "val2017": 5_000}

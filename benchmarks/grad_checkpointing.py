@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from mscsa.cost.model_pair import build_pair, parse_size
+from mscsa.cost.model_pair import build_pair
 from mscsa.report import Table, percent_more, show, write_json
-from mscsa.speed.bench import describe_machine, machine_line, summarize, time_interleaved
+from mscsa.speed.interleaved import summarize, time_interleaved
+from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.peak_memory import measure_peak_memory
 from mscsa.speed.steps import StepOptions, build_step
+from mscsa_cli.parsing import parse_size
 
 
 @dataclass(frozen=True, kw_only=True)

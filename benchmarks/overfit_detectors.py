@@ -24,9 +24,10 @@ import torch
 from mscsa.data import SceneDetection, build_dataset
 from mscsa.detection import Detector, build_detector
 from mscsa.evaluation import DetectionScores, measure_detection
+from mscsa.names import parse_model_name
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 from mscsa.report import Table, show, write_json
-from mscsa.speed.bench import describe_machine, machine_line
+from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions
 from mscsa.training.objectives import DetectionObjective
 
@@ -127,7 +128,7 @@ def overfit(
 def build_overfit_detector(variant: Variant, backbone: str) -> Detector:
     """Build a detector of the ten digits from random weights, so that all batch norms are live."""
     options = dict(variant.options)
-    if backbone.startswith("mscsa_"):
+    if parse_model_name(backbone).has_mscsa:
         # Scenes are small: at the paper's stride of 32 they would be 5x5 tokens.
         options["fields"] = {"pool_stride": 16}
     return build_detector(variant.detector, backbone, 10, backbone_norm="live", **options)

@@ -18,10 +18,11 @@ import torch
 
 from mscsa.data import build_dataset
 from mscsa.evaluation import SegmentationScores, measure_segmentation
+from mscsa.names import parse_model_name
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 from mscsa.report import Table, show, write_json
 from mscsa.segmentation import Segmenter, build_segmenter
-from mscsa.speed.bench import describe_machine, machine_line
+from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions
 from mscsa.training.objectives import SegmentationObjective
 
@@ -123,7 +124,7 @@ def _build(head: str, backbone: str) -> Segmenter:
     options: dict[str, object] = {"dropout": 0.0}
     if head == "semantic_fpn":
         options |= {"fpn_channels": 64, "head_channels": 64}
-    if backbone.startswith("mscsa_"):
+    if parse_model_name(backbone).has_mscsa:
         # Scenes are small: at the paper's strides of 32 and 64 they would be a few tokens.
         options["fields"] = {"pool_stride": 16 if head == "semantic_fpn" else 32}
     return build_segmenter(head, backbone, 11, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable
 
 import timm
 import torch
@@ -11,22 +12,23 @@ from rich.progress import track
 
 import mscsa  # noqa: F401 (registers the models)
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, pyramid_levels
-from mscsa.cost.model_pair import PREFIX
 from mscsa.errors import UserError
+from mscsa.names import parse_model_name
 from mscsa.recipes import RECIPES
 from mscsa.report import Table
 
 
 def models_table(pattern: str) -> Table:
     """List the registered models with MSCSA."""
-    names = _chosen(timm.list_models(f"{PREFIX}*"), pattern, "model with MSCSA")
+    known = [name for name in timm.list_models() if parse_model_name(name).has_mscsa]
+    names = _chosen(known, pattern, "model with MSCSA")
     return Table(
         title="Models with MSCSA (timm.create_model after `import mscsa`)",
         columns=("model", "backbone"),
-        rows=[(name, name.removeprefix(PREFIX)) for name in names],
+        rows=[(name, parse_model_name(name).without_mscsa) for name in names],
         num_text_columns=2,
         notes=(
-            f"mscsa.create_model(NAME, budget=0.10) and `mscsa info {PREFIX}NAME` take any backbone of "
+            "mscsa.create_model(NAME, budget=0.10) and `mscsa info NAME` take any backbone of "
             "`mscsa list --backbones`.",
         ),
     )
@@ -47,7 +49,7 @@ def recipes_table(pattern: str) -> Table:
 def backbones_table(pattern: str) -> Table:
     """List timm's backbones with two or more strides from 4 on; builds each without data."""
     rows = []
-    candidates = [name for name in timm.list_models() if not name.startswith(PREFIX)]
+    candidates = [name for name in timm.list_models() if not parse_model_name(name).has_mscsa]
     console = Console(stderr=True)
     names = _chosen(candidates, pattern, "timm model")
     for name in track(names, "building", console=console, transient=True, disable=not console.is_terminal):
@@ -69,8 +71,8 @@ def backbones_table(pattern: str) -> Table:
     )
 
 
-def _chosen(names: object, pattern: str, what: str) -> list[str]:
-    known = [str(name) for name in names]  # type: ignore[attr-defined]
+def _chosen(names: Iterable[str], pattern: str, what: str) -> list[str]:
+    known = list(names)
     chosen = fnmatch.filter(known, pattern) or [name for name in known if pattern in name]
     if not chosen:
         raise UserError(f"no {what} is like {pattern!r}: give a pattern such as '*resnet*'")

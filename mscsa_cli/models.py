@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mscsa_cli.parsing import Device, fail
+from mscsa_cli.parsing import Device, ModelForm, fail, parse_pixel, parse_size
 
-Head = Literal[
-    "semantic_fpn", "topformer_head", "mask_rcnn", "cascade_mask_rcnn", "retinanet", "deformable_detr"
-]
+if TYPE_CHECKING:
+    from mscsa.cost.model_info import ModelInfo
 
 
 def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = False) -> None:
@@ -38,11 +37,7 @@ def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = 
 def info(
     model: str,
     *,
-    size: str | None = None,
-    dense: bool = False,
-    head: Head | None = None,
-    budget: float | None = None,
-    mscsa: dict[str, Any] | None = None,
+    form: ModelForm,
     json: str | None = None,
 ) -> None:
     """Show what a model is made of: stages, token map, configuration, parameters and MACs by part.
@@ -52,19 +47,13 @@ def info(
 
     Args:
         model: timm name of a backbone, with or without `mscsa_` before it.
-        size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
-        dense: Take the pyramid form, for detection and segmentation.
-        head: Take the pyramid form with this segmenter (150 classes) or detector (80) on it.
-        budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
-        mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
+        form: Of the model.
         json: Write the result to this file, too.
     """
-    from mscsa.cost.model_info import describe_model, info_json, info_tables
-    from mscsa.cost.model_pair import parse_size
+    from mscsa.cost.info_tables import info_json, info_tables
     from mscsa.report import show, write_json
 
-    hw = parse_size(size) if size else None
-    result = describe_model(model, size=hw, dense=dense, head=head, budget=budget, fields=mscsa)
+    result = _describe(model, form)
     if json:
         write_json(json, info_json(result))
     show(*info_tables(result))
@@ -74,11 +63,7 @@ def macs(
     model: str | None = None,
     *,
     table: str | None = None,
-    size: str | None = None,
-    dense: bool = False,
-    head: Head | None = None,
-    budget: float | None = None,
-    mscsa: dict[str, Any] | None = None,
+    form: ModelForm,
     json: str | None = None,
 ) -> int:
     """Count the multiply-adds of a model by part, or set the paper's cost tables beside ours.
@@ -89,29 +74,23 @@ def macs(
     Args:
         model: timm name of a backbone, with or without `mscsa_` before it.
         table: Show this table of the paper (1, 2, 3, 4, 5, 6 or 7) instead of a model.
-        size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
-        dense: Take the pyramid form, for detection and segmentation.
-        head: Take the pyramid form with this segmenter (150 classes) or detector (80) on it.
-        budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
-        mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
+        form: Of the model.
         json: Write the result to this file, too.
     """
-    from mscsa.cost.macs_tables import paper_table
-    from mscsa.cost.model_info import cost_tables, describe_model, info_json
-    from mscsa.cost.model_pair import parse_size
+    from mscsa.cost.all_tables import paper_table
+    from mscsa.cost.info_tables import cost_tables, info_json
     from mscsa.report import show, write_json
 
     if (model is None) == (table is None):
         return fail("give either a model or --table NUMBER, such as `mscsa macs --table 6`")
     content: Any
     if table is not None:
-        if size or dense or head or budget is not None or mscsa:
+        if form != ModelForm():
             return fail("--table takes no --size, --dense, --head, --budget or --mscsa: the paper fixes them")
         paper = paper_table(table)
         content, tables = {"table": table, "rows": paper.rows}, [paper.table]
     elif model is not None:
-        hw = parse_size(size) if size else None
-        result = describe_model(model, size=hw, dense=dense, head=head, budget=budget, fields=mscsa)
+        result = _describe(model, form)
         content, tables = info_json(result), cost_tables(result)
     if json:
         write_json(json, content)
@@ -122,13 +101,9 @@ def macs(
 def bench(
     model: str,
     *,
-    size: str | None = None,
+    form: ModelForm,
     batch_size: list[int] = [1, 16, 64],  # noqa: B006 (never changed; it is what --help shows)
     mode: Literal["inference", "training", "both"] = "both",
-    dense: bool = False,
-    head: Head | None = None,
-    budget: float | None = None,
-    mscsa: dict[str, Any] | None = None,
     device: Device = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     layout: Literal["contiguous", "channels_last"] = "contiguous",
@@ -144,13 +119,9 @@ def bench(
 
     Args:
         model: timm name of a backbone, with or without `mscsa_` before it.
-        size: Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given.
+        form: Of the model.
         batch_size: Images per call; one or more numbers.
         mode: What to time.
-        dense: Take the pyramid form, for detection and segmentation.
-        head: Take the pyramid form with this segmenter (150 classes) or detector (80) on it.
-        budget: Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %).
-        mscsa: Fields of MSCSAConfig, such as `--mscsa.depth 2`.
         device: Where to run; auto takes the GPU if there is one.
         dtype: Arithmetic; a training step autocasts to it.
         layout: Memory layout of images and convolutions.
@@ -159,15 +130,20 @@ def bench(
         no_memory: Leave out the peak memory, which needs a process per model.
         json: Write the result to this file, too.
     """
-    from mscsa.cost.model_pair import parse_size
     from mscsa.report import show, write_json
     from mscsa.speed.bench import bench_json, bench_model, bench_tables
     from mscsa.speed.steps import StepOptions, choose_device
 
     options = StepOptions(device=choose_device(device), dtype=dtype, channels_last=layout == "channels_last")
     result = bench_model(
-        {"name": model, "dense": dense, "head": head, "budget": budget, "fields": mscsa},
-        parse_size(size) if size else None,
+        {
+            "name": model,
+            "dense": form.dense,
+            "head": form.head,
+            "budget": form.budget,
+            "fields": form.mscsa,
+        },
+        form.size_px,
         batch_sizes=batch_size,
         modes=("inference", "training") if mode == "both" else (mode,),
         options=options,
@@ -204,21 +180,29 @@ def saliency(
         size: Image size in pixels, 224 or HEIGHTxWIDTH; as in training, or the model's default.
         query: Pixels Y,X of the resized image whose attention to draw.
     """
-    from mscsa.cost.model_pair import parse_size
-    from mscsa.pictures.saliency import load_saliency_model
-    from mscsa.pictures.saliency_picture import parse_pixel, write_saliency
-    from mscsa.report import show
-    from mscsa_cli.result_tables import saliency_table
+    from mscsa.pictures.output import OutputFolder
+    from mscsa.pictures.saliency_maps import write_saliency
+    from mscsa.pictures.saliency_model import load_saliency_model
+    from mscsa_cli.result_tables import saliency_table, show_with_errors
 
     queries = [parse_pixel(text) for text in query]
     hw = parse_size(size) if size else None
     loaded = load_saliency_model(model, checkpoint, pretrained=pretrained, size=hw)
     if not loaded.is_trained:
         print(f"{loaded.name}: MSCSA has random weights, and shows nothing learnt", file=sys.stderr)
-    written = list(write_saliency(loaded, images, Path(out), queries))
-    errors = [each.error for each in written if each.error]
-    if len(errors) < len(written):
-        show(saliency_table(written))
-    for error in errors:
-        fail(error)
-    return 2 if errors else 0
+    written = list(write_saliency(loaded, images, OutputFolder(Path(out), images), queries))
+    errors = [each.error for each in written]
+    return show_with_errors([] if all(errors) else [saliency_table(written)], errors)
+
+
+def _describe(model: str, form: ModelForm) -> ModelInfo:
+    from mscsa.cost.model_info import describe_model
+
+    return describe_model(
+        model,
+        size=form.size_px,
+        dense=form.dense,
+        head=form.head,
+        budget=form.budget,
+        fields=form.mscsa,
+    )

@@ -1,4 +1,7 @@
-"""From a function's signature and docstring to the parser of its command, with errors of one line."""
+"""From a function's signature and docstring to the parser of its command, with errors of one line.
+
+They are ValueErrors: the package's own class of errors would import torch.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ import inspect
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
+from docstring_parser import parse_from_object
 from jsonargparse import ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonargparseFormatter
 
@@ -18,6 +23,31 @@ Device = Literal["auto", "cpu", "gpu"]
 
 Command = Callable[..., int | None]
 """What a command runs: its parameters are the options; it returns the exit code, None for 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelForm:
+    """Which form of a model a command is about: an option for each field."""
+
+    size: str | None = None
+    """Image size in pixels, 224 or HEIGHTxWIDTH; the model's default if not given."""
+    dense: bool = False
+    """Take the pyramid form, for detection and segmentation."""
+    head: str | None = None
+    """Take the pyramid form with this segmenter (semantic_fpn, ...; 150 classes) or detector (mask_rcnn,
+    ...; 80 classes) on it."""
+    budget: float | None = None
+    """Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %)."""
+    mscsa: dict[str, Any] | None = None
+    """Fields of MSCSAConfig, such as `--mscsa.depth 2`."""
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """(H, W); None for the model's default."""
+        return parse_size(self.size) if self.size else None
+
+
+_FORM_TEXTS = {text.arg_name: text.description for text in parse_from_object(ModelForm).params}
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, JsonargparseFormatter):
@@ -72,14 +102,33 @@ def build_parser(name: str, function: Command) -> CommandParser:
         description=documentation.short_description,
         epilog=f"example:\n  {example}",
     )
-    helps = {parameter.arg_name: parameter.description for parameter in documentation.params}
-    types = get_type_hints(function, localns={"Recipe": str})
-    for parameter in inspect.signature(function).parameters.values():
-        _add_argument(parser, parameter, types[parameter.name], helps[parameter.name])
+    texts = {parameter.arg_name: parameter.description for parameter in documentation.params}
+    for parameter in _parameters(function):
+        text = texts.get(parameter.name) or _FORM_TEXTS[parameter.name]
+        _add_argument(parser, parameter, text)
     return parser
 
 
-def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: Any, text: str | None) -> None:
+def gather_arguments(function: Command, parsed: dict[str, Any]) -> dict[str, Any]:
+    """Turn what was parsed into the function's arguments: the options of a `ModelForm` become one."""
+    if get_type_hints(function, localns={"Recipe": str}).get("form") is not ModelForm:
+        return parsed
+    form = ModelForm(**{field.name: parsed[field.name] for field in fields(ModelForm)})
+    return {"form": form, **{key: value for key, value in parsed.items() if not hasattr(form, key)}}
+
+
+def _parameters(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    """List a function's parameters with their types; a `ModelForm` stands for its fields."""
+    types = get_type_hints(function, localns={"Recipe": str})
+    for parameter in inspect.signature(function).parameters.values():
+        if types[parameter.name] is ModelForm:
+            yield from _parameters(ModelForm)
+        else:
+            yield parameter.replace(annotation=types[parameter.name])
+
+
+def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, text: str | None) -> None:
+    kind = parameter.annotation
     is_positional = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
     is_required = parameter.default is inspect.Parameter.empty
     flag = parameter.name if is_positional else f"--{parameter.name.replace('_', '-')}"
@@ -97,6 +146,30 @@ def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, kind: An
     elif not is_positional:
         options["required"] = True
     parser.add_argument(flag, type=kind, **options)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read "224" or "800x1280" (height x width) as (H, W) in pixels.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"size {text!r} is not a size: give 224, or HEIGHTxWIDTH such as 800x1280")
+    return int(parts[0]), int(parts[-1])
+
+
+def parse_pixel(text: str) -> tuple[int, int]:
+    """Read "Y,X" as a pixel.
+
+    Raises:
+        ValueError: If it is not two whole numbers.
+    """
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"query {text!r} is not a pixel: give Y,X such as 40,120")
+    return int(parts[0]), int(parts[1])
 
 
 def fail(message: str, code: int = 2) -> int:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from mscsa.assembly.weights_file import ModelInfo
 from mscsa.data import Problem
-from mscsa.errors import UserError
 from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores, Prediction
 from mscsa.evaluation.miou import SegmentationScores
 from mscsa.evaluation.scores import format_score
-from mscsa.evaluation.segmentation_inference import SegmentationInference
-from mscsa.pictures.detection_picture import WrittenDetections
-from mscsa.pictures.saliency_picture import WrittenSaliency
-from mscsa.pictures.segmentation_picture import WrittenSegmentation
-from mscsa.recipes.spec import DetectionData, SegmentationData
-from mscsa.report import Table
+from mscsa.pictures.detections import WrittenDetections
+from mscsa.pictures.saliency_maps import WrittenSaliency
+from mscsa.pictures.segmentations import WrittenSegmentation
+from mscsa.report import Table, show
+from mscsa_cli.parsing import fail
 
 
 def scores_table(checkpoint: str, result: Evaluation) -> Table:
@@ -52,57 +48,6 @@ def class_table(result: Evaluation) -> list[Table]:
             notes=(note,),
         )
     ]
-
-
-def evaluation_options(
-    info: ModelInfo,
-    *,
-    window: str,
-    crop: int | None,
-    stride: int | None,
-    scales: Sequence[float],
-    flip: bool,
-    results: str | None,
-) -> dict[str, Any]:
-    """Turn the options of `mscsa eval` for single tasks into those of `evaluate`.
-
-    Raises:
-        UserError: If one is given and the model is for another task.
-    """
-    is_segmenter, is_detector = (isinstance(info.data, kind) for kind in (SegmentationData, DetectionData))
-    if results is not None and not is_detector:
-        raise UserError(f"the model is for {info.model.task}: leave --results out, which is for detection")
-    if not is_segmenter:
-        if window != "whole" or crop or stride or flip or tuple(scales) != (1.0,):
-            raise UserError(
-                f"the model is for {info.model.task}: leave --window, --crop, --stride, --scales and --flip "
-                "out, which are for segmentation"
-            )
-        return {} if results is None else {"results": results}
-    return {"inference": _inference(info, window, crop, stride, scales, flip)}
-
-
-def _inference(
-    info: ModelInfo,
-    window: str,
-    crop: int | None,
-    stride: int | None,
-    scales: Sequence[float],
-    flip: bool,
-) -> SegmentationInference:
-    assert isinstance(info.data, SegmentationData)
-    if window == "whole" and (crop or stride):
-        raise UserError(
-            "--crop and --stride are of the sliding window: give --window slide, or leave them out"
-        )
-    side = crop or info.data.image_size
-    return SegmentationInference(
-        window=window,  # type: ignore[arg-type]
-        crop=side,
-        stride=stride or max(1, 2 * side // 3),
-        scales=tuple(scales),
-        flip=flip,
-    )
 
 
 def detections_table(detected: Sequence[WrittenDetections]) -> Table:
@@ -182,3 +127,12 @@ def problems_table(root: str, problems: Sequence[Problem]) -> Table:
         rows=[(problem.path, problem.what, problem.remedy) for problem in problems],
         num_text_columns=3,
     )
+
+
+def show_with_errors(tables: Sequence[Table], errors: Sequence[str | None]) -> int:
+    """Show what was made of images, and a line for each that failed; give the exit code."""
+    show(*tables)
+    for error in errors:
+        if error:
+            fail(error)
+    return 2 if any(errors) else 0

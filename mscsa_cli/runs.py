@@ -1,4 +1,4 @@
-"""Commands that train, measure and use models, and look through data."""
+"""Commands that train, measure and use models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mscsa_cli.parsing import Device, fail
 
@@ -26,7 +26,8 @@ def compare(recipe: Recipe, *, out: str, seeds: int = 3, jobs: int | None = None
         seeds: Number of seeds, from run.seed on.
         jobs: Runs at a time; one per CPU core, or one on a GPU, if not given.
     """
-    from mscsa.compare.compare import compare_recipe, comparison_tables
+    from mscsa.compare.compare import compare_recipe
+    from mscsa.compare.tables import comparison_tables
     from mscsa.report import show
 
     show(*comparison_tables(compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs)))
@@ -101,7 +102,8 @@ def evaluate(
     from mscsa.assembly import read_info
     from mscsa.evaluation import evaluate as measure
     from mscsa.report import show, write_json
-    from mscsa_cli.result_tables import class_table, evaluation_options, scores_table
+    from mscsa_cli.evaluation_options import evaluation_options
+    from mscsa_cli.result_tables import class_table, scores_table
 
     info = read_info(checkpoint)
     options = evaluation_options(
@@ -141,78 +143,22 @@ def predict(
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
-    from mscsa.assembly import read_info
-    from mscsa.evaluation import classify, detect, segment
-    from mscsa.pictures.detection_picture import write_detections
-    from mscsa.pictures.segmentation_picture import write_segmentations
-    from mscsa.report import show, write_json
-    from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
+    from mscsa.report import write_json
+    from mscsa_cli.predictions import predict_images
+    from mscsa_cli.result_tables import show_with_errors
 
-    task = read_info(checkpoint).model.task
-    if task != "classification" and out is None:
-        return fail(f"the result of {task} is a picture: give --out DIR, the folder for it")
-    errors: list[str]
-    if out is not None and task in ("detection", "instance_segmentation"):
-        detected = list(
-            write_detections(detect(checkpoint, images, accelerator=device), Path(out), threshold=threshold)
-        )
-        content: list[Any] = [asdict(each) for each in detected]
-        errors = [each.error for each in detected if each.error]
-        table = detections_table(detected)
-    elif out is not None and task == "segmentation":
-        segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), Path(out)))
-        content = [asdict(each) for each in segmented]
-        errors = [each.error for each in segmented if each.error]
-        table = segmentations_table(segmented)
-    else:
-        classified = list(
-            classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
-        )
-        content = [asdict(each) for each in classified]
-        errors = [each.error for each in classified if each.error]
-        table = predictions_table(classified)
+    found, table = predict_images(
+        checkpoint,
+        images,
+        out,
+        top_k=top_k,
+        batch_size=batch_size,
+        threshold=threshold,
+        device=device,
+    )
     if json:
-        write_json(json, content)
-    show(table)
-    for error in errors:
-        fail(error)
-    return 2 if errors else 0
-
-
-def check_data(
-    root: str,
-    *,
-    kind: Literal["auto", "folder", "masks", "ade20k", "coco"] = "auto",
-    annotations_only: bool = False,
-    json: str | None = None,
-) -> int:
-    """Look through a data set before training: unreadable files, wrong labels or objects, shared images.
-
-    Example:
-        mscsa check-data data/imagenette
-
-    Args:
-        root: Folder of the data set.
-        kind: Its layout: class folders, images with label maps, ADE20K's, or COCO's; auto looks which it is.
-        annotations_only: COCO: only see whether the images are there, instead of decoding them.
-        json: Write the result to this file, too.
-    """
-    from mscsa.data import check_dataset
-    from mscsa.report import show, write_json
-    from mscsa_cli.result_tables import problems_table
-
-    found = check_dataset(root, kind, annotations_only=annotations_only)
-    if json:
-        write_json(json, [asdict(problem) for problem in found])
-    problems = [each for each in found if not each.is_note]
-    if problems:
-        show(problems_table(root, problems))
-    else:
-        print(f"{root}: no problems found")
-    for note in found:
-        if note.is_note:
-            print(f"note: {note.path}: {note.what} ({note.remedy})")
-    return 2 if problems else 0
+        write_json(json, [asdict(each) for each in found])
+    return show_with_errors([table], [each.error for each in found])
 
 
 def run_folder(recipe_name: str, out: str | None) -> Path:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mscsa.errors import UserError
-
-if TYPE_CHECKING:
-    from mscsa.compare.compare import ArmResult, CompareResult
+from mscsa.compare.results import ArmResult, CompareResult
+from mscsa.pictures.figure import new_figure, save_figure
 
 COLORS = ("#555555", "#0072b2")
 """Of baseline and MSCSA; they differ in brightness too."""
@@ -21,15 +19,7 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     Raises:
         UserError: If matplotlib is missing or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "the picture needs matplotlib, which is not installed; run: pip install mscsa[train]"
-        ) from error
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((10, 4.8))
     curves, bars = figure.subplots(1, 2, width_ratios=(2, 1))
     arms = (result.baseline, result.mscsa)
     for arm, color in zip(arms, COLORS, strict=True):
@@ -52,12 +42,7 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
         f"{100 * (arms[1].macs / arms[0].macs - 1):+.1f} % MACs)",
         fontweight="bold",
     )
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; give a folder that can be written"
-        ) from error
+    save_figure(figure, path, dpi=120)
 
 
 def _draw_curves(axes: Any, arm: ArmResult, color: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mscsa.cost.model_info import describe_model
-from mscsa.cost.paper_figures import TABLE_2, TABLE_3, HeadPair
-from mscsa.cost.paper_table import MACS_NOTE, PaperTable, Rows
+from mscsa.cost.paper_table import MACS_NOTE, PaperTable, Rows, beside_cells, beside_row
+from mscsa.paper import TABLE_2, TABLE_3, DetectorRow, SegmenterRow
 from mscsa.report import Table
 
 DETECTION_SIZE = (800, 1280)
@@ -44,7 +44,7 @@ def detector_table() -> PaperTable:
             (
                 row["head"],
                 row["backbone"],
-                *_beside(row, "{:.1f}"),
+                *beside_cells(row, "{:.1f}"),
                 f"{row['paper_gmacs'][1] - row['paper_gmacs'][0]:+g}",
                 f"{row['gmacs'][1] - row['gmacs'][0]:+.2f}",
                 f"{row['mscsa_gmacs']:.2f}",
@@ -79,7 +79,7 @@ def segmenter_table() -> PaperTable:
             (
                 row["head"],
                 row["backbone"],
-                *_beside(row, "{:.3f}"),
+                *beside_cells(row, "{:.3f}"),
                 f"{row['mscsa_gmacs']:.4f}",
             )
             for row in rows
@@ -96,26 +96,11 @@ def segmenter_table() -> PaperTable:
     return PaperTable(table=table, rows=rows)
 
 
-def _compare_pair(row: HeadPair, size: tuple[int, int]) -> dict[str, Any]:
+def _compare_pair(row: DetectorRow | SegmenterRow, size: tuple[int, int]) -> dict[str, Any]:
     info = describe_model(row.backbone, size=size, head=row.head)
-    ours = (info.baseline_macs / 1e9, info.macs / 1e9)
     return {
         "head": row.head,
-        "backbone": row.printed,
-        "model": info.name,
-        "paper_gmacs": row.gmacs,
-        "gmacs": ours,
-        "difference_percent": [100 * (o / p - 1) for o, p in zip(ours, row.gmacs, strict=True)],
+        **beside_row(row, info),
         "mscsa_gmacs": info.mscsa_macs.total / 1e9,
         "head_gmacs": info.head_macs / 1e9,
     }
-
-
-def _beside(row: dict[str, Any], figure: str) -> list[str]:
-    """Show paper, ours and the difference, without and with MSCSA."""
-    cells = []
-    for paper, ours, difference in zip(
-        row["paper_gmacs"], row["gmacs"], row["difference_percent"], strict=True
-    ):
-        cells += [f"{paper:g}", figure.format(ours), f"{difference:+.1f} %"]
-    return cells

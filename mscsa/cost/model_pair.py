@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import timm
-from torch import nn
-
-from mscsa.backbones.presets import REGISTERED
 from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
 from mscsa.detection import DETECTORS, build_detector
 from mscsa.errors import UserError
 from mscsa.models.build import create_model
-from mscsa.models.pyramid import BackbonePyramid
-from mscsa.names import PREFIX
+from mscsa.models.pyramid import build_pyramid
+from mscsa.names import parse_model_name
 from mscsa.segmentation import SEGMENTERS, build_segmenter
 
+IMAGE_CLASSES = 1000
+"""Classes of ImageNet-1k."""
 SEGMENTATION_CLASSES = 150
 """Classes of ADE20K."""
 DETECTION_CLASSES = 80
@@ -57,8 +56,10 @@ def build_pair(
 ) -> ModelPair:
     """Build `name` with and without MSCSA, with random weights and the classes of ImageNet, ADE20K or COCO.
 
+    Both are built alike: what is not asked for is the backbone's own default in both.
+
     Args:
-        name: timm name of a backbone, with `mscsa_` before it or not; both give the same pair.
+        name: timm name of a backbone, tag included, with `mscsa_` before it or not: the pair is the same.
         dense: Build the pyramid forms.
         head: Build segmenters or detectors of this name on the pyramid forms.
         budget: Share of the backbone's MACs that MSCSA may cost; as `mscsa.create_model`.
@@ -68,57 +69,32 @@ def build_pair(
         UserError: If there is no such backbone or head, the backbone has no pyramid, or nothing fits the
             budget; or if both `dense` and `head` are given.
     """
-    baseline_name = name.removeprefix(PREFIX)
-    check_model_name(baseline_name)
-    registered = f"{PREFIX}{baseline_name}"
-    if head is not None:
-        if dense:
-            raise UserError(
-                "both dense and head given: a head takes the pyramid form as it is; give one of them"
-            )
-        return ModelPair(
-            baseline_name=baseline_name,
-            baseline=_build_with_head(head, baseline_name),
-            name=registered,
-            model=_build_with_head(head, registered, budget=budget, budget_size=size, fields=fields),
-            is_dense=True,
-            head=head,
-        )
-    if timm.is_model(registered.split(".")[0]) and budget is None:
-        model: Any = timm.create_model(registered, features_only=dense, **(fields or {}))
-    else:
-        options: dict[str, Any] = dict(fields or {}, features_only=dense, budget=budget)
-        backbone = REGISTERED.get(registered, baseline_name)
-        model = create_model(backbone, budget_size=size, **options)
+    if dense and head is not None:
+        raise UserError("both dense and head given: a head takes the pyramid form as it is; give one of them")
+    parsed = parse_model_name(name)
+    check_model_name(parsed.without_mscsa)
+    build = partial(_build, head=head, dense=dense)
     return ModelPair(
-        baseline_name=baseline_name,
-        baseline=_build_baseline(baseline_name, dense=dense),
-        name=registered,
-        model=model,
-        is_dense=dense,
+        baseline_name=parsed.without_mscsa,
+        baseline=build(parsed.without_mscsa),
+        name=parsed.with_mscsa,
+        model=build(parsed.with_mscsa, fields=dict(fields or {}), budget=budget, budget_size=size),
+        is_dense=dense or head is not None,
+        head=head,
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read "224" or "800x1280" (height x width) as (H, W) in pixels.
-
-    Raises:
-        UserError: If it is neither.
-    """
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UserError(f"size {text!r} is not a size: give 224, or HEIGHTxWIDTH such as 800x1280")
-    return int(parts[0]), int(parts[-1])
-
-
-def _build_with_head(head: str, backbone: str, **options: Any) -> nn.Module:
+def _build(name: str, *, head: str | None, dense: bool, **mscsa: Any) -> Any:
+    """Build one arm; `mscsa` are the arguments of `build_pyramid` that say what MSCSA is to be."""
     if head in DETECTORS:
-        return build_detector(head, backbone, DETECTION_CLASSES, **options)
+        return build_detector(head, name, DETECTION_CLASSES, **mscsa)
     if head in SEGMENTERS:
-        return build_segmenter(head, backbone, SEGMENTATION_CLASSES, **options)
-    raise UserError(f"no head is called {head!r}: give one of {', '.join((*SEGMENTERS, *DETECTORS))}")
-
-
-def _build_baseline(name: str, *, dense: bool) -> nn.Module:
-    backbone = build_backbone(name, num_classes=0 if dense else 1000)
-    return BackbonePyramid(backbone) if dense else backbone
+        return build_segmenter(head, name, SEGMENTATION_CLASSES, **mscsa)
+    if head is not None:
+        raise UserError(f"no head is called {head!r}: give one of {', '.join((*SEGMENTERS, *DETECTORS))}")
+    if dense:
+        return build_pyramid(name, **mscsa)
+    backbone = parse_model_name(name).tagged_backbone
+    if not mscsa:
+        return build_backbone(backbone, num_classes=IMAGE_CLASSES)
+    return create_model(backbone, num_classes=IMAGE_CLASSES, **mscsa.pop("fields"), **mscsa)

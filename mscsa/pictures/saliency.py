@@ -10,25 +10,16 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from mscsa.assembly import load_trained
 from mscsa.attention import MSCSA
 from mscsa.attention.cross_scale import CrossScaleAttention
-from mscsa.backbones.timm_pyramid import check_model_name
-from mscsa.detection import Detector
 from mscsa.errors import UserError
-from mscsa.models.build import create_model
-from mscsa.names import PREFIX
 
 Map = NDArray[np.float64]
 """A value for each key of one scale, (h_j, w_j)."""
@@ -72,77 +63,6 @@ class Saliency:
     """Token (row, column) of each query."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SaliencyModel:
-    """A model to look into, and how it wants its images."""
-
-    name: str
-    model: nn.Module
-    size: tuple[int, int]
-    """(H, W) in pixels."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    is_trained: bool
-    """Whether MSCSA has weights that were trained."""
-
-    def prepare(self, image: Image.Image) -> tuple[Image.Image, Tensor]:
-        """Resize an RGB image, without a crop, and normalise it: the picture and (3, H, W)."""
-        resized = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized, np.float32) / 255).permute(2, 0, 1)
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return resized, (pixels - mean) / std
-
-
-def load_saliency_model(
-    name: str | None,
-    checkpoint: str | Path | None,
-    *,
-    pretrained: bool = False,
-    size: tuple[int, int] | None = None,
-) -> SaliencyModel:
-    """Load a trained model, or build one by name.
-
-    Args:
-        name: `mscsa_` + a timm name; not needed with a checkpoint.
-        checkpoint: A file that `mscsa train` wrote, of any task.
-        pretrained: Load timm's weights into the backbone of a model by name.
-        size: (H, W) of the images in pixels; as in training, or the model's default, if None.
-    Raises:
-        UserError: If neither or both are given, the file is not usable, or the model has no MSCSA.
-    """
-    if (name is None) == (checkpoint is None):
-        raise UserError("give either --model NAME or --checkpoint FILE: what to look into")
-    model: Any
-    if checkpoint is not None:
-        model, info = load_trained(checkpoint)
-        name = PREFIX + info.model.name.removeprefix(PREFIX)
-        cfg, default = info.input, info.data.input_size
-        if isinstance(model, Detector):  # it would normalise the image itself
-            model = model.pyramid
-    else:
-        assert name is not None
-        check_model_name(name.removeprefix(PREFIX))
-        if not name.startswith(PREFIX):
-            raise UserError(f"model {name} has no MSCSA to look into: give {PREFIX}{name}")
-        if timm.is_model(name):
-            model = timm.create_model(name, pretrained=pretrained)
-        else:
-            model = create_model(name.removeprefix(PREFIX), pretrained=pretrained)
-        cfg = dict(model.pretrained_cfg)
-        default = tuple(cfg["input_size"][-2:])
-    if not any(isinstance(module, MSCSA) for module in model.modules()):
-        raise UserError(f"{checkpoint} holds {name.removeprefix(PREFIX)} without MSCSA: give a model with it")
-    config = resolve_data_config({}, pretrained_cfg=cfg)
-    return SaliencyModel(
-        name=name,
-        model=model.eval(),
-        size=size or default,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        is_trained=checkpoint is not None,
-    )
-
-
 def compute_saliency(model: nn.Module, image: Tensor, queries: Sequence[tuple[int, int]] = ()) -> Saliency:
     """Let a model look at one image and take down where its CSA layers look.
 
@@ -179,8 +99,7 @@ def recorded_inputs(module: nn.Module) -> Iterator[list[tuple[CrossScaleAttentio
     """Note what goes into each CSA layer below `module` while it runs: (layer, (B, D, h, w))."""
     inputs: list[tuple[CrossScaleAttention, Tensor]] = []
 
-    def note(csa: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        assert isinstance(csa, CrossScaleAttention)
+    def note(csa: Any, arguments: tuple[Tensor, ...]) -> None:
         inputs.append((csa, arguments[0].detach()))
 
     layers = [layer for layer in module.modules() if isinstance(layer, CrossScaleAttention)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mscsa.paper import TABLE_4, TABLE_5, AblationRow
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import scenes_recipe
 from mscsa.recipes.spec import Recipe
@@ -18,85 +19,44 @@ BACKBONE = "mscsa_topformer_tiny"
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One row of Table 4 or 5."""
+    """One row of Table 4 or 5, and the model that it is of."""
 
-    name: str
     table: int
-    printed: str
-    """As the paper prints it."""
-    mmacs: float | None
-    """Printed cost of the whole model in MMACs; None where the source is unreadable."""
-    top1: float
-    """Printed top-1 on ImageNet-1k in %."""
+    row: AblationRow
     fields: dict[str, Any]
     """`MSCSAConfig` fields that differ from TopFormer-T+MSCSA."""
 
 
 _NOTHING: dict[str, Any] = {"parallel_conv": False, "intra_ffn": False, "downsampling": "none"}
 
-VARIANTS: tuple[Variant, ...] = (
-    Variant(
-        name="all_removed",
-        table=4,
-        printed="All opt. removed",
-        mmacs=129,
-        top1=65.1,
-        fields=_NOTHING | {"head_dim": 16, "mlp_ratio": 2.0},
-    ),
-    Variant(
-        name="pcp",
-        table=4,
-        printed="+ w. PCP",
-        mmacs=129,
-        top1=65.7,
-        fields=_NOTHING | {"parallel_conv": True, "head_dim": 16, "mlp_ratio": 2.0},
-    ),
-    Variant(
-        name="pcp_intra",
-        table=4,
-        printed="++ w. Intra-FFN",
-        mmacs=130,
-        top1=66.0,
-        fields={"downsampling": "none", "head_dim": 16, "mlp_ratio": 3.0},
-    ),
-    Variant(name="pcp_intra_msp", table=4, printed="+++ w. MSP", mmacs=132, top1=67.1, fields={}),
-    Variant(name="parallel_dwconv", table=5, printed="TopFormer-T+MSCSA", mmacs=132, top1=67.1, fields={}),
-    Variant(
-        name="parallel_avgpool",
-        table=5,
-        printed="-/+ AvgPool",
-        mmacs=None,
-        top1=66.7,
-        fields={"downsampling": "parallel_avgpool"},
-    ),
-    Variant(
-        name="cascaded_dwconv",
-        table=5,
-        printed="-/+ Cas. Conv",
-        mmacs=None,
-        top1=66.9,
-        fields={"downsampling": "cascaded_dwconv"},
-    ),
-    Variant(
-        name="single_dwconv",
-        table=5,
-        printed="-/+ Sin. Conv",
-        mmacs=None,
-        top1=66.4,
-        fields={"downsampling": "single_dwconv"},
-    ),
+_FIELDS: dict[str, dict[str, Any]] = {
+    "all_removed": _NOTHING | {"head_dim": 16, "mlp_ratio": 2.0},
+    "pcp": _NOTHING | {"parallel_conv": True, "head_dim": 16, "mlp_ratio": 2.0},
+    "pcp_intra": {"downsampling": "none", "head_dim": 16, "mlp_ratio": 3.0},
+    "pcp_intra_msp": {},
+    "parallel_dwconv": {},
+    "parallel_avgpool": {"downsampling": "parallel_avgpool"},
+    "cascaded_dwconv": {"downsampling": "cascaded_dwconv"},
+    "single_dwconv": {"downsampling": "single_dwconv"},
+}
+
+VARIANTS: tuple[Variant, ...] = tuple(
+    Variant(table=number, row=row, fields=_FIELDS[row.name])
+    for number, rows in ((4, TABLE_4), (5, TABLE_5))
+    for row in rows
 )
 """Rows of Tables 4 and 5, in the paper's order; each changes fields of TopFormer-T+MSCSA."""
 
 
 def _imagenet(variant: Variant) -> Recipe:
     whole = next(recipe for recipe in IMAGENET if recipe.name == f"imagenet/{BACKBONE}")
-    cost = "cost unreadable in the source" if variant.mmacs is None else f"{variant.mmacs} MMACs (paper)"
+    row = variant.row
+    cost = "cost unreadable in the source" if row.mmacs is None else f"{row.mmacs} MMACs (paper)"
     return replace(
         whole,
-        name=f"ablation/{BACKBONE}.{variant.name}",
-        paper=f'Table {variant.table}, "{variant.printed}"; settings of App. C.1',
-        expected=f"{variant.top1} % top-1 on ImageNet-1k (paper, Table {variant.table}); not measured here",
+        name=f"ablation/{BACKBONE}.{row.name}",
+        paper=f'Table {variant.table}, "{row.printed}"; settings of App. C.1',
+        expected=f"{row.top1} % top-1 on ImageNet-1k (paper, Table {variant.table}); not measured here",
         cost=f"{cost} at 224 px, {whole.run.epochs} epochs, batch {whole.data.batch_size}",
         model=replace(whole.model, mscsa=variant.fields),
     )
@@ -106,8 +66,8 @@ def _scenes(variant: Variant) -> Recipe:
     small = scenes_recipe(BACKBONE)
     return replace(
         small,
-        name=f"scenes/{BACKBONE}.{variant.name}",
-        paper=f'Table {variant.table}, "{variant.printed}", in small: {small.paper}',
+        name=f"scenes/{BACKBONE}.{variant.row.name}",
+        paper=f'Table {variant.table}, "{variant.row.printed}", in small: {small.paper}',
         model=replace(small.model, mscsa={**(small.model.mscsa or {}), **variant.fields}),
     )
 

@@ -1,6 +1,6 @@
 """COCO detection and instance segmentation: the rows of the paper's Table 2, trained as its App. C.2 says.
 
-One row of `ROWS` makes two recipes, `coco_DETECTOR/NAME` and `coco_DETECTOR/mscsa_NAME`, which share
+One pair of rows makes two recipes, `coco_DETECTOR/NAME` and `coco_DETECTOR/mscsa_NAME`, which share
 everything but the backbone. Each starts from its own classifier of Table 6 (`model.checkpoint`).
 
 From App. C.2: optimisers, learning rates, weight decays, batch sizes, epochs and their milestones, the 500
@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mscsa.paper import TABLE_2, DetectorRow, Origin
 from mscsa.recipes.spec import DetectionAugment, DetectionData, ModelSpec, OptimSpec, Recipe, RunSpec
 
 ONE_X = OptimSpec(
@@ -76,28 +77,23 @@ RESNET50_NORMS = tuple(
 )
 """Batch norms of the other stages."""
 
-PUBLIC = "as printed: the public one"
+ORIGINS: dict[Origin, str] = {
+    "public": "as printed: the public one",
+    "re-trained": "backbone re-trained by its authors",
+    "trained": "trained by its authors",
+}
+"""What a recipe says of where a baseline's figures come from."""
 UNMATCHED = "from the standard pre-training: not matched to +MSCSA"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A pair of lines of Table 2: a detector without and with MSCSA."""
+class Settings:
+    """How a detector of Table 2 is trained, without and with MSCSA."""
 
-    detector: str
-    """One of `HEADS`."""
-    backbone: str
-    """timm's name of the backbone; with MSCSA it is `mscsa_` + this name."""
-    box_ap: tuple[float, float]
-    """Box AP on COCO's val2017 in %, without and with MSCSA."""
-    mask_ap: tuple[float, float] | None = None
-    """Mask AP, of the detectors that have masks."""
-    gmacs: tuple[float, float]
-    """GMACs at 800x1280 px (the column "FLOPs (G)" of the paper), without and with MSCSA."""
     drop_path_rate: float = 0.0
     """Stochastic depth of backbone and MSCSA."""
-    baseline: str = PUBLIC
-    """Where the baseline's figures come from."""
+    remark: str = ""
+    """How the printed baseline was trained otherwise; goes on from `ORIGINS`."""
     multi_scale: bool = False
     """Whether the shorter side is drawn from `SHORT_SIDES`."""
     level_norm: bool = False
@@ -106,148 +102,55 @@ class Row:
     """Optimiser and schedule."""
 
 
-MASK_RCNN: tuple[Row, ...] = (
-    Row(
-        detector="mask_rcnn",
-        backbone="coat_tiny",
-        box_ap=(42.7, 43.9),
-        mask_ap=(38.7, 39.8),
-        gmacs=(260, 237),
-        baseline="trained by its authors",
-        multi_scale=True,
-        optim=COAT_OPTIM,
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="coat_small",
-        box_ap=(46.5, 46.4),
-        mask_ap=(41.8, 42.1),
-        gmacs=(428, 318),
-        drop_path_rate=0.2,
-        baseline=f"{PUBLIC}, multi-scale with crops",
-        multi_scale=True,
-        optim=COAT_OPTIM,
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="resnet50",
-        box_ap=(38.2, 42.2),
-        mask_ap=(35.4, 38.7),
-        gmacs=(260, 271),
-        baseline="backbone re-trained by its authors",
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="pvt_v2_b0",
-        box_ap=(38.2, 41.0),
-        mask_ap=(36.2, 37.8),
-        gmacs=(196, 199),
-        drop_path_rate=0.1,
-        baseline=f"{PUBLIC} at twice the rate",
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="pvt_v2_b1",
-        box_ap=(41.8, 43.8),
-        mask_ap=(38.8, 40.0),
-        gmacs=(244, 250),
-        drop_path_rate=0.1,
-        baseline=f"{PUBLIC} at twice the rate",
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="pvt_v2_b2",
-        box_ap=(45.3, 46.0),
-        mask_ap=(41.2, 41.5),
-        gmacs=(309, 322),
-        drop_path_rate=0.1,
-        baseline=f"{PUBLIC} at twice the rate",
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="p2t_tiny",
-        box_ap=(43.3, 44.9),
-        mask_ap=(39.6, 40.7),
-        gmacs=(225, 232),
-        drop_path_rate=0.1,
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="swin_tiny_patch4_window7_224",
-        box_ap=(43.7, 44.3),
-        mask_ap=(39.8, 40.5),
-        gmacs=(267, 284),
-        drop_path_rate=0.1,
-        baseline=f"{PUBLIC}, multi-scale with crops",
-        level_norm=True,
-        optim=COAT_OPTIM,
-    ),
-    Row(
-        detector="mask_rcnn",
-        backbone="convnext_tiny",
-        box_ap=(43.8, 45.6),
-        mask_ap=(40.2, 41.7),
-        gmacs=(262, 279),
-        drop_path_rate=0.4,
-        baseline="trained by its authors",
-        level_norm=True,
-        optim=CONVNEXT_OPTIM,
-    ),
-)
+_PVT = Settings(drop_path_rate=0.1, remark=" at twice the rate")
 
-OTHERS: tuple[Row, ...] = (
-    Row(
-        detector="cascade_mask_rcnn",
-        backbone="resnet50",
-        box_ap=(41.2, 43.4),
-        mask_ap=(35.9, 37.7),
-        gmacs=(394, 405),
-        baseline=f"{PUBLIC}, {UNMATCHED}",
-        optim=SGD_OPTIM,
+MASK_RCNN: dict[str, Settings] = {
+    "coat_tiny": Settings(multi_scale=True, optim=COAT_OPTIM),
+    "coat_small": Settings(
+        drop_path_rate=0.2, remark=", multi-scale with crops", multi_scale=True, optim=COAT_OPTIM
     ),
-    Row(
-        detector="retinanet",
-        backbone="resnet50",
-        box_ap=(36.5, 39.0),
-        gmacs=(239, 253),
-        baseline=f"{PUBLIC} at half the rate, {UNMATCHED}",
-        optim=SGD_OPTIM,
+    "resnet50": Settings(),
+    "pvt_v2_b0": _PVT,
+    "pvt_v2_b1": _PVT,
+    "pvt_v2_b2": _PVT,
+    "p2t_tiny": Settings(drop_path_rate=0.1),
+    "swin_tiny_patch4_window7_224": Settings(
+        drop_path_rate=0.1, remark=", multi-scale with crops", level_norm=True, optim=COAT_OPTIM
     ),
-    Row(
-        detector="deformable_detr",
-        backbone="resnet50",
-        box_ap=(44.5, 45.6),
-        gmacs=(173, 185),
-        baseline=f"{PUBLIC}, {UNMATCHED}",
-        multi_scale=True,
-        optim=DETR_OPTIM,
-    ),
-)
+    "convnext_tiny": Settings(drop_path_rate=0.4, level_norm=True, optim=CONVNEXT_OPTIM),
+}
+"""timm's name of the backbone -> settings under Mask R-CNN."""
 
-ROWS: tuple[Row, ...] = (*MASK_RCNN, *OTHERS)
-"""Table 2, figures as printed."""
+SETTINGS: dict[tuple[str, str], Settings] = {
+    **{("mask_rcnn", backbone): settings for backbone, settings in MASK_RCNN.items()},
+    ("cascade_mask_rcnn", "resnet50"): Settings(remark=f", {UNMATCHED}", optim=SGD_OPTIM),
+    ("retinanet", "resnet50"): Settings(remark=f" at half the rate, {UNMATCHED}", optim=SGD_OPTIM),
+    ("deformable_detr", "resnet50"): Settings(remark=f", {UNMATCHED}", multi_scale=True, optim=DETR_OPTIM),
+}
+"""(Detector, timm's name of the backbone) -> settings."""
 
 
-def _frozen(row: Row) -> tuple[str, ...]:
+def _frozen(row: DetectorRow) -> tuple[str, ...]:
     """Name what MMDetection fixes in a ResNet, by the place that the backbone has in our detectors."""
     if row.backbone != "resnet50":
         return ()
-    if row.detector != "deformable_detr":
+    if row.head != "deformable_detr":
         return tuple(f"net.backbone.body.backbone.{part}" for part in RESNET_FROZEN)
     place = "net.transformer.model.backbone.model.body.backbone"
     return tuple(f"{place}.{part}" for part in (*RESNET_FROZEN, *RESNET50_NORMS))
 
 
-def _recipe(row: Row, *, with_mscsa: bool) -> Recipe:
-    name = f"mscsa_{row.backbone}" if with_mscsa else row.backbone
-    is_detr = row.detector == "deformable_detr"
+def _recipe(row: DetectorRow, *, with_mscsa: bool) -> Recipe:
+    name = row.model_name(with_mscsa=with_mscsa)
+    settings = SETTINGS[row.head, row.backbone]
+    is_detr = row.head == "deformable_detr"
     epochs, batch_size = (50, 32) if is_detr else (12, 16)
     form = "+MSCSA" if with_mscsa else "baseline"
-    origin = "as printed" if with_mscsa else row.baseline
+    origin = "as printed" if with_mscsa else ORIGINS[row.origin] + settings.remark
     masks = "" if row.mask_ap is None else f", {row.mask_ap[with_mscsa]} % mask AP"
     return Recipe(
-        name=f"coco_{row.detector}/{name}",
-        paper=f"Table 2, {row.detector} on {row.backbone}, {form}; settings of App. C.2",
+        name=f"coco_{row.head}/{name}",
+        paper=f"Table 2, {row.head} on {row.backbone}, {form}; settings of App. C.2",
         expected=(
             f"{row.box_ap[with_mscsa]} % box AP{masks} on COCO val2017 (paper, Table 2, {origin}); "
             "not measured here"
@@ -256,9 +159,9 @@ def _recipe(row: Row, *, with_mscsa: bool) -> Recipe:
         starts_from=f"imagenet/{name}",
         model=ModelSpec(
             name=name,
-            head=row.detector,
-            head_kwargs={"level_norm": True} if row.level_norm else {},
-            drop_path_rate=row.drop_path_rate,
+            head=row.head,
+            head_kwargs={"level_norm": True} if settings.level_norm else {},
+            drop_path_rate=settings.drop_path_rate,
             freeze=_frozen(row),
         ),
         data=DetectionData(
@@ -272,14 +175,14 @@ def _recipe(row: Row, *, with_mscsa: bool) -> Recipe:
         ),
         augment=DetectionAugment(
             hflip=0.5,
-            short_sides=SHORT_SIDES if row.multi_scale else (),
+            short_sides=SHORT_SIDES if settings.multi_scale else (),
             crop_sides=(384, 600) if is_detr else None,
         ),
-        optim=row.optim,
+        optim=settings.optim,
         run=RunSpec(epochs=epochs, sync_batchnorm=True),
     )
 
 
 COCO: tuple[Recipe, ...] = tuple(
-    _recipe(row, with_mscsa=with_mscsa) for row in ROWS for with_mscsa in (False, True)
+    _recipe(row, with_mscsa=with_mscsa) for row in TABLE_2 for with_mscsa in (False, True)
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mscsa.compare.runs import Run, train_all
 from PIL import Image
 
 from mscsa.compare import runs as compare_runs
@@ -22,7 +23,6 @@ from mscsa.compare.compare import (
     verdict,
 )
 from mscsa.compare.picture import draw_comparison
-from mscsa.compare.runs import Run, train_all
 from mscsa.errors import UserError
 from mscsa.evaluation import Accuracy
 from mscsa.recipes import get_recipe

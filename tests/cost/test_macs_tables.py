@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from mscsa.cost.macs_tables import paper_table
 from torch import nn
 
 from mscsa.cost import macs_tables
-from mscsa.cost.macs_tables import paper_table
 from mscsa.cost.model_info import count_model
 from mscsa.cost.paper_table import PaperTable
 from mscsa.detection import build_detector

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mscsa.pictures.saliency_picture import parse_pixel, write_saliency
 from PIL import Image
 
 import mscsa
@@ -23,7 +24,6 @@ from mscsa.pictures.saliency import (
     recorded_inputs,
     saliency_json,
 )
-from mscsa.pictures.saliency_picture import parse_pixel, write_saliency
 from mscsa.segmentation import build_segmenter
 
 VARIANTS = ("parallel_dwconv", "parallel_avgpool", "cascaded_dwconv", "single_dwconv", "none")

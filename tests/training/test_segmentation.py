@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mscsa.pictures.segmentation_picture import palette, write_segmentations
 from PIL import Image
 
 from mscsa.assembly import load_trained

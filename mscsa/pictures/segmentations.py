@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mscsa.errors import UserError
 from mscsa.evaluation import Segmentation
+from mscsa.pictures.figure import cannot_write, new_figure, save_figure
+from mscsa.pictures.output import OutputFolder
+from mscsa.pictures.palette import palette
 
 _OPACITY = 0.55
 _LEGEND_ROWS = 24
@@ -33,47 +34,27 @@ class WrittenSegmentation:
     """Why there is nothing, in one line."""
 
 
-def write_segmentations(segmentations: Iterable[Segmentation], out: Path) -> Iterator[WrittenSegmentation]:
-    """Write OUT/NAME.png and OUT/NAME_overlay.png for each image; an unreadable one keeps its error.
+def write_segmentations(
+    segmentations: Iterable[Segmentation], folder: OutputFolder
+) -> Iterator[WrittenSegmentation]:
+    """Write FOLDER/NAME.png and FOLDER/NAME_overlay.png for each image; an unreadable one keeps its error.
 
     Raises:
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or a picture would overwrite an image.
     """
-    written: set[str] = set()
     for each in segmentations:
         if each.labels is None or each.image is None:
             yield WrittenSegmentation(path=each.path, error=each.error)
             continue
-        name = Path(each.path).stem
-        while name in written:  # images of one name from several folders
-            name += "_"
-        written.add(name)
-        label_map, overlay = out / f"{name}.png", out / f"{name}_overlay.png"
-        check_not_input(label_map, each.path)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_label_map(label_map, each.labels)
-            write_overlay(overlay, each.image, each.labels, each.class_names)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {out}: {error.strerror}; give a folder that can be written"
-            ) from error
+        label_map, overlay = folder.paths(each.path, ".png", "_overlay.png")
+        write_label_map(label_map, each.labels)
+        write_overlay(overlay, each.image, each.labels, each.class_names)
         yield WrittenSegmentation(
             path=each.path,
             label_map=str(label_map),
             overlay=str(overlay),
             classes=tuple(class_shares(each.labels, each.class_names)),
         )
-
-
-def check_not_input(target: Path, source: str) -> None:
-    """Refuse to write a picture over the image that it is of.
-
-    Raises:
-        UserError: If both are the same file.
-    """
-    if target.resolve() == Path(source).resolve():
-        raise UserError(f"{target} is the image itself, which is not overwritten: give another --out")
 
 
 def class_shares(labels: NDArray[np.uint8], class_names: Sequence[str]) -> list[tuple[str, float]]:
@@ -83,22 +64,20 @@ def class_shares(labels: NDArray[np.uint8], class_names: Sequence[str]) -> list[
     return [(class_names[i], float(counts[i] / labels.size)) for i in order if counts[i]]
 
 
-def palette(num_colours: int) -> NDArray[np.uint8]:
-    """Give a colour to each class, (K, 3), always the same; neighbours differ in hue and lightness."""
-    # Steps of the golden ratio spread hues evenly for any number; lightness changes in turn.
-    colours = [
-        colorsys.hls_to_rgb((0.02 + 0.618034 * i) % 1, (0.5, 0.65, 0.38)[i % 3], (0.85, 0.6)[i // 3 % 2])
-        for i in range(num_colours)
-    ]
-    return (255 * np.array(colours)).astype(np.uint8)
-
-
 def write_label_map(path: Path, labels: NDArray[np.uint8]) -> None:
-    """Write class indices (H, W) as an 8-bit PNG, which viewers show in the colours of `palette`."""
+    """Write class indices (H, W) as an 8-bit PNG, which viewers show in the colours of `palette`.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
     image = Image.fromarray(labels).convert("P")
     image.putdata(labels.ravel())  # `convert` maps to the nearest colour of a palette of its own
     image.putpalette(palette(256).ravel().tolist())
-    image.save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def write_overlay(
@@ -107,26 +86,31 @@ def write_overlay(
     """Write the image with the classes laid over it, and a legend of those that are there.
 
     Raises:
-        UserError: If matplotlib is missing.
+        UserError: If matplotlib is missing, or it cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "the picture needs matplotlib, which is not installed; run: pip install mscsa[train]"
-        ) from error
     colours = palette(256)
     blend = (1 - _OPACITY) * np.asarray(image, np.float32) + _OPACITY * colours[labels]
     height, width = labels.shape
     side = 7.0 / max(height, width)
-    figure = Figure(figsize=(width * side + 2.6, max(height * side, 2.0)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Any = figure.subplots()
+    figure = new_figure((width * side + 2.6, max(height * side, 2.0)))
+    axes = figure.subplots()
     axes.imshow(blend.astype(np.uint8), interpolation="nearest")
     axes.set_axis_off()
-    shares = class_shares(labels, class_names)
+    axes.legend(
+        handles=_legend(class_shares(labels, class_names), class_names),
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        fontsize=9,
+    )
+    save_figure(figure, path, dpi=120)
+
+
+def _legend(shares: Sequence[tuple[str, float]], class_names: Sequence[str]) -> list[Any]:
+    """Make the entries of the largest classes, and one of all that there is no room for."""
+    from matplotlib.patches import Patch
+
+    colours = palette(256)
     place = {name: i for i, name in enumerate(class_names)}
     patches = [
         Patch(color=colours[place[name]] / 255, label=f"{name}  {100 * share:.1f} %")
@@ -137,5 +121,4 @@ def write_overlay(
         patches.append(
             Patch(color="none", label=f"{len(shares) - _LEGEND_ROWS} more classes  {100 * rest:.1f} %")
         )
-    axes.legend(handles=patches, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)
+    return patches

@@ -14,15 +14,17 @@ from PIL import Image
 
 from mscsa.data import load_image
 from mscsa.errors import UserError
+from mscsa.pictures.figure import new_figure, save_figure
+from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.saliency import (
     LayerSaliency,
     Map,
     Saliency,
-    SaliencyModel,
     ScaleSaliency,
     compute_saliency,
     saliency_json,
 )
+from mscsa.pictures.saliency_model import SaliencyModel
 from mscsa.report import write_json
 
 _SCALE_NAMES = ("all tokens", "coarser", "coarsest")
@@ -45,85 +47,74 @@ class WrittenSaliency:
 
 
 def write_saliency(
-    loaded: SaliencyModel, images: Iterable[str], out: Path, queries: Sequence[tuple[int, int]] = ()
+    loaded: SaliencyModel,
+    images: Iterable[str],
+    folder: OutputFolder,
+    queries: Sequence[tuple[int, int]] = (),
 ) -> Iterator[WrittenSaliency]:
-    """Write OUT/NAME_attention.png, _energy.png, _query.png for each query, and NAME.json for each image.
+    """Write NAME.json, NAME_attention.png, _energy.png, and _query1.png, ... for each image.
 
     An unreadable image gets an `error` and stops nothing.
 
     Args:
         loaded: Model and preprocessing.
         images: Image files.
-        out: Folder.
+        folder: For the files.
         queries: Pixels (y, x) of the resized image.
     Raises:
-        UserError: If the folder cannot be written, or a query lies outside the image.
+        UserError: If the folder cannot be written, a query lies outside the image, or a picture would
+            overwrite an image.
     """
-    written: set[str] = set()
+    endings = [".json", "_attention.png", "_energy.png"]
+    endings += [f"_query{i + 1}.png" for i in range(len(queries))]
     for path in images:
         try:
             picture, pixels = loaded.prepare(load_image(path))
         except UserError as error:
             yield WrittenSaliency(path=path, error=str(error))
             continue
-        name = Path(path).stem
-        while name in written:  # images of one name from several folders
-            name += "_"
-        written.add(name)
+        files = folder.paths(path, *endings)
         saliency = compute_saliency(loaded.model, pixels, queries)
-        files = _write_all(loaded.name, picture, saliency, out / name, queries)
+        _write_all(loaded.name, picture, saliency, files, queries)
         shares = tuple(
             (layer.name, tuple(scale.share for scale in layer.scales)) for layer in saliency.layers
         )
-        yield WrittenSaliency(path=path, files=files, shares=shares)
-
-
-def parse_pixel(text: str) -> tuple[int, int]:
-    """Read "Y,X" as a pixel.
-
-    Raises:
-        UserError: If it is not two whole numbers.
-    """
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise UserError(f"query {text!r} is not a pixel: give Y,X such as 40,120")
-    return int(parts[0]), int(parts[1])
+        yield WrittenSaliency(path=path, files=tuple(str(each) for each in files), shares=shares)
 
 
 def _write_all(
-    model: str, picture: Image.Image, saliency: Saliency, stem: Path, queries: Sequence[tuple[int, int]]
-) -> tuple[str, ...]:
-    def file(what: str) -> Path:
-        return stem.with_name(f"{stem.name}{what}")
-
-    write_json(file(".json"), {"model": model, "queries": list(queries), **saliency_json(saliency)})
+    model: str,
+    picture: Image.Image,
+    saliency: Saliency,
+    files: Sequence[Path],
+    queries: Sequence[tuple[int, int]],
+) -> None:
+    numbers, attention, energy, *of_queries = files
+    write_json(numbers, {"model": model, "queries": list(queries), **saliency_json(saliency)})
     draw_maps(
-        file("_attention.png"),
+        attention,
         picture,
         saliency.layers,
         lambda scale: scale.attention,
         title=f"{model}: where attention falls (mean over queries and heads)",
     )
     draw_maps(
-        file("_energy.png"),
+        energy,
         picture,
         saliency.layers,
         lambda scale: scale.energy,
         title=f"{model}: energy (L2 norm over channels) of the embeddings X_0, X_1, X_2 that attention reads",
         is_attention=False,
     )
-    files = [file(".json"), file("_attention.png"), file("_energy.png")]
-    for i, (y, x) in enumerate(queries):
-        files.append(file(f"_query{i + 1}.png"))
+    for i, ((y, x), file) in enumerate(zip(queries, of_queries, strict=True)):
         draw_maps(
-            files[-1],
+            file,
             picture,
             saliency.layers,
             lambda scale, i=i: scale.queries[i],  # type: ignore[misc]
             title=f"{model}: where the token of pixel x={x}, y={y} (cross) looks",
             mark=(y, x),
         )
-    return tuple(str(each) for each in files)
 
 
 def draw_maps(
@@ -152,20 +143,10 @@ def draw_maps(
     Raises:
         UserError: If matplotlib is missing or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "the picture needs matplotlib, which is not installed; run: pip install mscsa[train]"
-        ) from error
     num_columns = 1 + len(layers[0].scales)
     aspect = picture.height / picture.width
-    figure = Figure(
-        figsize=(2.7 * num_columns + 1.0, (2.7 * aspect + 0.62) * len(layers) + 0.7), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    grid: Any = figure.subplots(len(layers), num_columns, squeeze=False)
+    figure = new_figure((2.7 * num_columns + 1.0, (2.7 * aspect + 0.62) * len(layers) + 0.7))
+    grid = figure.subplots(len(layers), num_columns, squeeze=False)
     rows = [[map_of(scale) for scale in layer.scales] for layer in layers]
     values = np.concatenate([_relative(each).ravel() for maps in rows for each in maps])
     top = max(float(np.percentile(values, _TOP_PERCENT)), _LEAST_TOP)
@@ -182,13 +163,7 @@ def draw_maps(
         figure.supxlabel(
             "* effective number of keys: exp of the mean entropy of a query's attention", fontsize=7, x=0.25
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; give a folder that can be written"
-        ) from error
+    save_figure(figure, path, dpi=110)
 
 
 def _draw_row(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,10 @@ from mscsa.data.coco.masks import decode_segmentation
 from mscsa.errors import UserError
 from mscsa.evaluation import DetectedObjects
 from mscsa.evaluation.coco_ap import Result, coco_results
-from mscsa.pictures.segmentation_picture import check_not_input, palette
+from mscsa.evaluation.detections import Detections
+from mscsa.pictures.figure import cannot_write, label_font
+from mscsa.pictures.output import OutputFolder
+from mscsa.pictures.palette import palette
 
 _OPACITY = 0.45
 _LEAST_SIDE = 512
@@ -43,61 +45,54 @@ class WrittenDetections:
 
 
 def write_detections(
-    detected: Iterable[DetectedObjects], out: Path, *, threshold: float = 0.5
+    detected: Iterable[DetectedObjects], folder: OutputFolder, *, threshold: float = 0.5
 ) -> Iterator[WrittenDetections]:
-    """Draw the objects of each image into OUT/NAME.png; an unreadable image keeps its error.
+    """Draw the objects of each image into FOLDER/NAME.png; an unreadable image keeps its error.
 
     Args:
-        out: Folder for the pictures.
+        folder: For the pictures.
         threshold: Least score of an object that is drawn, in 0..1.
     Raises:
-        ValueError: If the threshold is not in 0..1.
-        UserError: If the folder cannot be written, or a picture would overwrite its image.
+        UserError: If the threshold is not in 0..1, the folder cannot be written, or a picture would
+            overwrite an image.
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold} given: give a score in 0..1")
-    written: set[str] = set()
+        raise UserError(f"threshold={threshold} given: give a score in 0..1")
     for position, each in enumerate(detected):
         if each.detections is None or each.image is None:
             yield WrittenDetections(path=each.path, error=each.error)
             continue
-        name = Path(each.path).stem
-        while name in written:  # images of one name from several folders
-            name += "_"
-        written.add(name)
-        picture = out / f"{name}.png"
-        check_not_input(picture, each.path)
+        (picture,) = folder.paths(each.path, ".png")
+        drawn = draw_objects(each.image, each.detections, each.class_names, threshold)
         try:
-            out.mkdir(parents=True, exist_ok=True)
-            draw_objects(each, threshold).save(picture)
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            drawn.save(picture)
         except OSError as error:
-            raise UserError(
-                f"cannot write to {out}: {error.strerror}; give a folder that can be written"
-            ) from error
-        yield _summary(each, position, str(picture), threshold)
+            raise cannot_write(picture, error) from error
+        yield _summary(each, each.detections, position, str(picture), threshold)
 
 
-def draw_objects(detected: DetectedObjects, threshold: float) -> Image.Image:
+def draw_objects(
+    image: Image.Image, found: Detections, class_names: Sequence[str], threshold: float
+) -> Image.Image:
     """Draw boxes, masks, class names and scores of the objects above a score; the surest on top."""
-    assert detected.image is not None and detected.detections is not None
-    found = detected.detections
     chosen = np.flatnonzero(found.scores >= threshold)[::-1]
-    factor = max(1, -(-_LEAST_SIDE // max(detected.image.size)))
-    size = (factor * detected.image.width, factor * detected.image.height)
-    pixels = torch.from_numpy(np.array(detected.image.resize(size, Image.Resampling.BILINEAR)))
+    factor = max(1, -(-_LEAST_SIDE // max(image.size)))
+    size = (factor * image.width, factor * image.height)
+    pixels = torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR)))
     pixels = pixels.permute(2, 0, 1).contiguous()
     if not len(chosen):
         return _to_image(pixels)
     labels = found.labels[chosen]
-    colours = [tuple(palette(len(detected.class_names))[label - 1].tolist()) for label in labels]
+    colours = [tuple(palette(len(class_names))[label - 1].tolist()) for label in labels]
     if found.masks is not None:
-        own = (detected.image.height, detected.image.width)
+        own = (image.height, image.width)
         # One at a time: together, those of a large photograph would be gigabytes.
         for i, colour in zip(chosen, colours, strict=True):
             mask = torch.from_numpy(_enlarged(decode_segmentation(found.masks[i], own), factor))
             pixels = draw_segmentation_masks(pixels, mask, alpha=_OPACITY, colors=[colour])
     texts = [
-        f"{detected.class_names[label - 1]} {100 * score:.0f}"
+        f"{class_names[label - 1]} {100 * score:.0f}"
         for label, score in zip(labels, found.scores[chosen], strict=True)
     ]
     side = max(size)
@@ -107,7 +102,7 @@ def draw_objects(detected: DetectedObjects, threshold: float) -> Image.Image:
         labels=texts,
         colors=colours,
         width=max(2, side // 400),
-        font=_font(),
+        font=label_font(),
         font_size=max(12, side // 50),
         label_colors="white",
         fill_labels=True,
@@ -115,9 +110,9 @@ def draw_objects(detected: DetectedObjects, threshold: float) -> Image.Image:
     return _to_image(pixels)
 
 
-def _summary(each: DetectedObjects, position: int, picture: str, threshold: float) -> WrittenDetections:
-    found = each.detections
-    assert found is not None
+def _summary(
+    each: DetectedObjects, found: Detections, position: int, picture: str, threshold: float
+) -> WrittenDetections:
     names = [each.class_names[label - 1] for label in found.labels]
     results = [
         {**result, "class": name, "image_id": position}
@@ -139,18 +134,3 @@ def _enlarged(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
 
 def _to_image(pixels: Any) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
-def _font() -> str:
-    """Find the font that comes with matplotlib: Pillow's own small one has no sizes.
-
-    Raises:
-        UserError: If matplotlib is missing.
-    """
-    try:
-        from matplotlib.font_manager import findfont
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "the picture needs matplotlib, which is not installed; run: pip install mscsa[detection]"
-        ) from error
-    return findfont("DejaVu Sans")

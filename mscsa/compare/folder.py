@@ -1,0 +1,51 @@
+"""The folder of a comparison: it holds the recipes of both arms, and only runs of these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from mscsa.checkpoints import write_text
+from mscsa.errors import UserError
+from mscsa.recipes.options import recipe_yaml
+from mscsa.recipes.spec import Recipe
+
+
+def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
+    """Write the recipes of both arms, or find the same ones there.
+
+    Raises:
+        UserError: If the folder holds something else, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        is_new = not any(out.iterdir())
+        for arm, recipe in arms.items():
+            path, text = out / f"{arm}.yaml", recipe_yaml(recipe)
+            if is_new:
+                write_text(path, text)
+            elif not path.exists():
+                raise UserError(f"{out} holds something else than a comparison: give another --out")
+            elif path.read_text() != text:
+                key, before, now = _first_difference(yaml.safe_load(path.read_text()), yaml.safe_load(text))
+                raise UserError(
+                    f"{out} is of a comparison with {key} = {before!r}, now it is {now!r}: go on with the "
+                    "former, or give another --out"
+                )
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out}: {error.strerror}; give a folder that can be written"
+        ) from error
+
+
+def _first_difference(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any]:
+    for key in {**now, **before}:
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            return _first_difference(old, new, f"{prefix}{key}.")
+        return f"{prefix}{key}", old, new
+    return "its form", before, now

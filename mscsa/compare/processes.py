@@ -1,0 +1,122 @@
+"""The training runs of a comparison: each a `mscsa train` process, some at a time, resumable.
+
+A run that has its result is not repeated; one that was stopped goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from mscsa.compare.progress import BarDisplay, LineDisplay, open_display
+from mscsa.compare.run import Run
+from mscsa.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.5
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # here: a forked child must not take locks
+
+
+def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
+    """Train what is not finished, at most `jobs` at a time.
+
+    On the CPU each run has one thread. If a run fails or the user interrupts, the others save and stop.
+
+    Raises:
+        UserError: If a run fails; names its log.
+    """
+    waiting = [run for run in runs if run.result is None]
+    running: dict[Run, subprocess.Popen[bytes]] = {}
+    with open_display() as display:
+        for run in runs:
+            if run not in waiting:
+                display.update(run, "kept")
+        try:
+            while waiting or running:
+                _start_next(waiting, running, jobs, on_gpu=on_gpu)
+                time.sleep(_POLL_S)
+                _look_after(running, display)
+        finally:
+            _stop(running)
+
+
+def _start_next(
+    waiting: list[Run], running: dict[Run, subprocess.Popen[bytes]], jobs: int, *, on_gpu: bool
+) -> None:
+    """Start runs until `jobs` are running."""
+    for run in waiting[: jobs - len(running)]:
+        waiting.remove(run)
+        running[run] = _start(run, on_gpu=on_gpu)
+
+
+def _look_after(running: dict[Run, subprocess.Popen[bytes]], display: BarDisplay | LineDisplay) -> None:
+    """Show how far the runs are, and take out those that have ended.
+
+    Raises:
+        UserError: If one failed.
+    """
+    for run, process in list(running.items()):
+        code = process.poll()
+        if code is None:
+            display.update(run, "running")
+            continue
+        del running[run]
+        _check(run, code)
+        display.update(run, "done")
+
+
+def _start(run: Run, *, on_gpu: bool) -> subprocess.Popen[bytes]:
+    can_resume = (run.folder / "last.ckpt").exists()
+    if run.folder.exists() and not can_resume:
+        shutil.rmtree(run.folder)  # stopped before its first checkpoint: there is nothing to go on from
+    command = [sys.executable, "-m", "mscsa_cli", "train", run.recipe_name, "--config", str(run.config)]
+    command += ["--run.seed", str(run.seed), "--out", str(run.folder)]
+    command += [] if on_gpu else ["--run.threads", "1"]
+    command += ["--resume"] if can_resume else []
+    environment = os.environ if on_gpu else {**os.environ, "OMP_NUM_THREADS": "1"}
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    with run.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # Of its own, so that Ctrl-C reaches it once, from `_stop`: a second signal ends it at once.
+            start_new_session=True,
+            preexec_fn=_follow_parent if _LIBC is not None else None,
+        )
+
+
+def _follow_parent() -> None:
+    """Ask the kernel to send SIGTERM when the parent dies, so that no run is left behind."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _stop(running: dict[Run, subprocess.Popen[bytes]]) -> None:
+    """Let the runs save and end."""
+    if not running:
+        return
+    logger.info("stopping: what runs saves first, and the same command goes on with it")
+    for process in running.values():
+        process.terminate()
+    for process in running.values():
+        process.wait()
+
+
+def _check(run: Run, code: int) -> None:
+    if code == 0 and run.result is not None:
+        return
+    lines = run.log.read_text(errors="replace").strip().splitlines()
+    last = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
+    raise UserError(f"the run {run.label} failed (exit code {code}): {last}; its log is {run.log}")

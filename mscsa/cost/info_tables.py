@@ -1,0 +1,155 @@
+"""What a model costs, laid out for people and as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from mscsa.cost.model_info import ModelInfo
+from mscsa.detection import DETECTORS
+from mscsa.detection.cost import MASKS, PROPOSALS
+from mscsa.report import Table, percent_more
+
+PART_NAMES = {
+    "pool": "pooling",
+    "squeeze": "squeeze, 1x1 convolutions",
+    "csa": "CSA, convolutions",
+    "attention": "CSA, attention products",
+    "ffn": "FFN",
+    "intra_ffn": "Intra-FFN",
+    "fusion": "fusion, 1x1 convolutions",
+}
+"""Fields of `Macs` in words."""
+
+_TWO_STAGE = [name for name, kind in DETECTORS.items() if kind.has_masks]
+_PROPOSALS_NOTE = (
+    f"Box heads counted on {PROPOSALS} proposals, mask heads on {MASKS}, as MMDetection counts; what picks, "
+    "cuts out and pastes boxes is not counted."
+)
+
+
+def info_tables(info: ModelInfo) -> list[Table]:
+    """Lay out a model: its stages, MSCSA's configuration, and the cost of each part."""
+    return [_stages_table(info), _config_table(info), *cost_tables(info)]
+
+
+def cost_tables(info: ModelInfo) -> list[Table]:
+    """Lay out the cost of each part of a model, and of the whole against its backbone."""
+    rows = [_cost_row("backbone", _rest(info), info)]
+    for field in fields(info.mscsa_macs):
+        macs = getattr(info.mscsa_macs, field.name)
+        if macs:
+            cost = (macs, info.mscsa_parameters.get(field.name, 0))
+            rows.append(_cost_row(f"MSCSA: {PART_NAMES[field.name]}", cost, info))
+    if info.head_macs:
+        name = f"{info.head}: FPN and heads" if info.head in _TWO_STAGE else info.head or "classifier"
+        rows.append(_cost_row(name, (info.head_macs, info.head_parameters), info))
+    rows.append(_cost_row("whole model", (info.macs, info.parameters), info))
+    height, width = info.input_size
+    parts = Table(
+        title=f"Parts of {info.name}{_form(info)}, one image of {height}x{width} px",
+        columns=("part", "parameters (M)", "GMACs", "share of MACs"),
+        rows=rows,
+        notes=(_PROPOSALS_NOTE,) if info.head in _TWO_STAGE else (),
+    )
+    return [parts, _against_backbone(info)]
+
+
+def info_json(info: ModelInfo) -> dict[str, Any]:
+    """Give `info` as plain values; MACs as counts, not in billions."""
+    return {
+        **asdict(info),
+        "mscsa_macs": {**asdict(info.mscsa_macs), "total": info.mscsa_macs.total},
+        "macs_difference_percent": 100 * (info.macs / info.baseline_macs - 1),
+        "parameters_difference_percent": 100 * (info.parameters / info.baseline_parameters - 1),
+    }
+
+
+def _stages_table(info: ModelInfo) -> Table:
+    rows = [
+        (
+            str(i + 1),
+            f"1/{stage.stride}",
+            f"{stage.size[0]}x{stage.size[1]}",
+            str(stage.channels),
+            str(stage.token_channels),
+            *(("yes" if stage.is_fused else "no",) if info.is_dense else ()),
+        )
+        for i, stage in enumerate(info.stages)
+    ]
+    tokens = sum(stage.token_channels for stage in info.stages)
+    (height, width), (rows_of_tokens, columns_of_tokens) = info.input_size, info.token_size
+    return Table(
+        title=f"Stages that MSCSA reads in {info.baseline_name}, image of {height}x{width} px",
+        columns=(
+            *("stage", "stride", "map", "channels", "in token map"),
+            *(("fused",) if info.is_dense else ()),
+        ),
+        rows=rows,
+        notes=(
+            f"Token map: {rows_of_tokens}x{columns_of_tokens} tokens of {tokens} channels "
+            f"(1 token per {info.config.pool_stride} px).",
+        ),
+    )
+
+
+def _config_table(info: ModelInfo) -> Table:
+    values = asdict(info.config)
+    return Table(
+        title="Configuration of MSCSA (mscsa.MSCSAConfig)",
+        columns=("field", "value"),
+        rows=[
+            (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values.items()
+        ],
+        num_text_columns=2,
+    )
+
+
+def _against_backbone(info: ModelInfo) -> Table:
+    baseline_gmacs, gmacs = info.baseline_macs / 1e9, info.macs / 1e9
+    baseline_mparams, mparams = info.baseline_parameters / 1e6, info.parameters / 1e6
+    return Table(
+        title=f"{info.name} against its backbone{_form(info)}",
+        columns=("", "parameters (M)", "GMACs", "GFLOPs"),
+        rows=[
+            (
+                info.baseline_name,
+                f"{baseline_mparams:.2f}",
+                f"{baseline_gmacs:.3f}",
+                f"{2 * baseline_gmacs:.3f}",
+            ),
+            (info.name, f"{mparams:.2f}", f"{gmacs:.3f}", f"{2 * gmacs:.3f}"),
+            (
+                "difference",
+                f"{mparams - baseline_mparams:+.2f}",
+                f"{gmacs - baseline_gmacs:+.3f}",
+                f"{2 * (gmacs - baseline_gmacs):+.3f}",
+            ),
+            (
+                "difference in %",
+                percent_more(mparams, baseline_mparams),
+                *[percent_more(gmacs, baseline_gmacs)] * 2,
+            ),
+        ],
+        notes=(
+            "MACs: multiply-adds of convolutions and matrix products, attention included; 1 MAC = 2 FLOPs.",
+        ),
+    )
+
+
+def _form(info: ModelInfo) -> str:
+    if info.head is not None:
+        return f" under {info.head}"
+    return ", pyramid form" if info.is_dense else ""
+
+
+def _rest(info: ModelInfo) -> tuple[int, int]:
+    """MACs and parameters of the model without MSCSA and classifier or head."""
+    macs = info.macs - info.mscsa_macs.total - info.head_macs
+    return macs, info.parameters - sum(info.mscsa_parameters.values()) - info.head_parameters
+
+
+def _cost_row(part: str, cost: tuple[int, int], info: ModelInfo) -> tuple[str, str, str, str]:
+    macs, parameters = cost
+    shown = f"{parameters / 1e6:.3f}" if parameters else "-"
+    return part, shown, f"{macs / 1e9:.4f}", f"{100 * macs / info.macs:.1f} %"

@@ -1,0 +1,101 @@
+"""The `mscsa` command: one function per command, whose signature and docstring are its options and help.
+
+No module here imports torch or `mscsa` before a command needs them, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from mscsa_cli.data import check_data
+from mscsa_cli.models import bench, info, list_models, macs, saliency
+from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments
+from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
+
+RECIPE_COMMANDS = ("train", "compare")
+"""Commands that take a recipe and its overrides."""
+
+COMMANDS: dict[str, Command] = {
+    "list": list_models,
+    "info": info,
+    "macs": macs,
+    "bench": bench,
+    "compare": compare,
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "saliency": saliency,
+    "check-data": check_data,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; bad input gives one line on stderr and exit code 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mscsa").setLevel(logging.INFO)
+    try:
+        if not argv or argv[0] in ("-h", "--help"):
+            print(overview())
+            return 0
+        if argv[0] == "--version":
+            print(f"mscsa {importlib.metadata.version('mscsa')}")
+            return 0
+        command, arguments = parse_command(argv)
+        code = command(**arguments)
+        sys.stdout.flush()
+        return code or 0
+    except ValueError as error:
+        return fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:
+    """Turn a command line into a function of `COMMANDS` and its arguments.
+
+    Raises:
+        ValueError: If the command, an option, the recipe or its file is not usable.
+    """
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown command {name!r}: did you mean `mscsa {near}`? `mscsa --help` shows all")
+    if name in RECIPE_COMMANDS:
+        return COMMANDS[name], _parse_recipe_command(name, rest)
+    parsed = build_parser(name, COMMANDS[name]).parse_args(rest)
+    return COMMANDS[name], gather_arguments(COMMANDS[name], vars(parsed))
+
+
+def _parse_recipe_command(name: str, argv: Sequence[str]) -> dict[str, Any]:
+    from mscsa.recipes.options import parse_recipe
+
+    def resumed_config(parsed: Namespace) -> Path | None:
+        is_resumed = name == "train" and parsed.resume
+        return run_folder(parsed.recipe, parsed.out) / "config.yaml" if is_resumed else None
+
+    recipe, parsed = parse_recipe(lambda: build_parser(name, COMMANDS[name]), argv, resumed_config)
+    own = inspect.signature(COMMANDS[name]).parameters
+    return {key: recipe if key == "recipe" else parsed[key] for key in own}
+
+
+def overview() -> str:
+    """List the commands with the first line of their help."""
+    lines = ["usage: mscsa COMMAND ...", "", "Multi-Stage Cross-Scale Attention for timm backbones.", ""]
+    for name, function in COMMANDS.items():
+        summary = (inspect.getdoc(function) or "").splitlines()[0]
+        lines.append(f"  {name:<12}{summary}")
+    return "\n".join([*lines, "", "`mscsa COMMAND --help` shows options and an example; `mscsa --version`."])
