@@ -5,16 +5,15 @@ A run that has its result is not repeated; one that was stopped goes on from its
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
+from mscsa.compare.parent import follow_parent
 from mscsa.compare.progress import BarDisplay, LineDisplay, open_display
 from mscsa.compare.run import Run
 from mscsa.errors import UserError
@@ -22,8 +21,6 @@ from mscsa.errors import UserError
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # here: a forked child must not take locks
 
 
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
@@ -93,14 +90,8 @@ def _start(run: Run, *, on_gpu: bool) -> subprocess.Popen[bytes]:
             env=environment,
             # Of its own, so that Ctrl-C reaches it once, from `_stop`: a second signal ends it at once.
             start_new_session=True,
-            preexec_fn=_follow_parent if _LIBC is not None else None,
+            preexec_fn=follow_parent if sys.platform == "linux" else None,
         )
-
-
-def _follow_parent() -> None:
-    """Ask the kernel to send SIGTERM when the parent dies, so that no run is left behind."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop(running: dict[Run, subprocess.Popen[bytes]]) -> None:

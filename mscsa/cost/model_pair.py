@@ -10,8 +10,7 @@ from typing import Any
 from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
 from mscsa.detection import DETECTORS, build_detector
 from mscsa.errors import UserError
-from mscsa.models.build import create_model
-from mscsa.models.pyramid import build_pyramid
+from mscsa.models.build import build_pyramid, create_model
 from mscsa.names import parse_model_name
 from mscsa.segmentation import SEGMENTERS, build_segmenter
 
@@ -94,7 +93,6 @@ def _build(name: str, *, head: str | None, dense: bool, **mscsa: Any) -> Any:
         raise UserError(f"no head is called {head!r}: give one of {', '.join((*SEGMENTERS, *DETECTORS))}")
     if dense:
         return build_pyramid(name, **mscsa)
-    backbone = parse_model_name(name).tagged_backbone
-    if not mscsa:
-        return build_backbone(backbone, num_classes=IMAGE_CLASSES)
-    return create_model(backbone, num_classes=IMAGE_CLASSES, **mscsa.pop("fields"), **mscsa)
+    if mscsa:
+        return create_model(name, num_classes=IMAGE_CLASSES, **mscsa.pop("fields"), **mscsa)
+    return build_backbone(name, num_classes=IMAGE_CLASSES)

@@ -15,7 +15,7 @@ class OutputFolder:
     (PosixPath('out/1.png'), PosixPath('out/1_overlay.png'))
     """
 
-    def __init__(self, folder: Path, images: Iterable[str]) -> None:
+    def __init__(self, folder: Path, images: Iterable[str | Path]) -> None:
         """Take `folder` for pictures of `images`, none of which is ever written over."""
         self.folder = folder
         self._images = {Path(image).resolve() for image in images}

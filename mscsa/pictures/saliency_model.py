@@ -67,7 +67,7 @@ def load_saliency_model(
     check_model_name(parsed.without_mscsa)
     if not parsed.has_mscsa:
         raise UserError(f"model {name} has no MSCSA to look into: give {parsed.with_mscsa}")
-    model = create_model(parsed.tagged_backbone, pretrained=pretrained)
+    model = create_model(name, pretrained=pretrained)
     cfg = dict(model.pretrained_cfg)
     return _saliency_model(name, model, cfg, size or tuple(cfg["input_size"][-2:]), is_trained=False)
 

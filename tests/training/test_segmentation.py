@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mscsa.pictures.segmentation_picture import palette, write_segmentations
 from PIL import Image
 
 from mscsa.assembly import load_trained
@@ -18,7 +17,9 @@ from mscsa.data import SceneSegmentation, render_scene
 from mscsa.errors import UserError
 from mscsa.evaluation import SegmentationInference, classify, evaluate, segment
 from mscsa.models.build import build_pyramid
-from mscsa.pictures.segmentation_picture import palette, write_segmentations
+from mscsa.pictures.output import OutputFolder
+from mscsa.pictures.palette import palette
+from mscsa.pictures.segmentations import write_segmentations
 from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
 from mscsa.training import NonFiniteError, train
 from mscsa.training.metrics_log import read_metrics
@@ -107,7 +108,7 @@ def test_predictions_are_written_as_files(finished: Path, tmp_path: Path) -> Non
     results = list(segment(weights, paths))
     assert results[0].labels is not None and results[0].labels.shape == (45, 70)
     assert results[1].labels is None and "bad.png" in str(results[1].error)
-    written = list(write_segmentations(results, tmp_path / "out"))
+    written = list(write_segmentations(results, OutputFolder(tmp_path / "out", paths)))
     with Image.open(tmp_path / "out/scene.png") as label_map:
         assert label_map.mode == "P"
         assert np.array_equal(np.array(label_map), results[0].labels)

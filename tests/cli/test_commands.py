@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from PIL import Image
 
-import mscsa_cli
 from mscsa.recipes import get_recipe
-from mscsa_cli import COMMANDS, main, parse_command
+from mscsa_cli.commands import COMMANDS, main, parse_command
+from tests.cli.running import run
 
 RECIPE = "scenes/mscsa_resnet10t"
-
-SMALL = (
-    *("--data.image_size", "32", "--data.num_train", "16", "--data.num_val", "8"),
-    *("--data.batch_size", "8", "--data.eval_batch_size", "8", "--run.epochs", "1"),
-)
-"""Overrides that make a recipe on scenes a matter of seconds."""
-
-
-def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
-    """Run a command in this process: (exit code, stdout, stderr)."""
-    code = main(argv)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def help_of(capsys: pytest.CaptureFixture[str], command: str) -> str:
@@ -36,21 +20,6 @@ def help_of(capsys: pytest.CaptureFixture[str], command: str) -> str:
         main([command, "--help"])
     assert stop.value.code == 0
     return capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "argv", [["--help"], [], ["--version"], ["trian"], ["bench", "--help"], ["list", "--bakbones"]]
-)
-def test_help_and_typos_need_no_torch(argv: list[str]) -> None:
-    code = (
-        "import sys, mscsa_cli\n"
-        "try: mscsa_cli.main(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'timm', 'mscsa', 'lightning', 'matplotlib'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +169,7 @@ def test_interrupt_gives_130(capsys: pytest.CaptureFixture[str], monkeypatch: py
         """
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(mscsa_cli.COMMANDS, "list", interrupted)
+    monkeypatch.setitem(COMMANDS, "list", interrupted)
     assert run(capsys, "list") == (130, "", "error: interrupted\n")
 
 
@@ -216,55 +185,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         """
         raise ZeroDivisionError
 
-    monkeypatch.setitem(mscsa_cli.COMMANDS, "list", broken)
+    monkeypatch.setitem(COMMANDS, "list", broken)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
-
-
-def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "mscsa_pvt_v2_b1" in run(capsys, "list")[1]
-    recipes = run(capsys, "list", "--recipes", "scenes/*")[1]
-    assert RECIPE in recipes and "imagenet/" not in recipes
-    backbones = run(capsys, "list", "--backbones", "pvt_v2_b*")[1]
-    rows = {line.split()[0]: line for line in backbones.splitlines() if line.startswith("pvt_v2_b")}
-    assert "64, 128, 320, 512" in rows["pvt_v2_b1"]
-    assert len(rows) == 7
-
-
-def test_train_eval_predict(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, out, _ = run(capsys, "train", "scenes/resnet10t", "--model.name", "test_resnet", *SMALL)
-    assert code == 0 and out.splitlines()[-1].endswith("results in runs/scenes/resnet10t")
-    weights = "runs/scenes/resnet10t/last.safetensors"
-
-    code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
-    assert code == 0 and weights in out
-    top1 = yaml.safe_load(Path("eval.json").read_text())["top1"]
-    trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["scores"]["top1"]
-    assert top1 == trained
-
-    Image.new("RGB", (40, 50), "red").save("red.png")
-    Path("bad.png").write_bytes(b"no image")
-    code, out, err = run(capsys, "predict", "red.png", "--checkpoint", weights, "--top-k", "2")
-    assert code == 0 and err == ""
-    assert len([line for line in out.splitlines() if line[-1:].isdigit()]) == 2
-    code, out, err = run(capsys, "predict", "red.png", "bad.png", "--checkpoint", weights)
-    assert code == 2
-    assert "red.png" in out
-    assert err.startswith("error: bad.png: ") and err.count("\n") == 1
-
-    code, _, err = run(capsys, "train", "scenes/resnet10t", *SMALL)
-    assert code == 2 and "is there already" in err
-
-
-def test_check_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for number, place in enumerate(("train/a", "train/b", "val/a", "val/b")):
-        (tmp_path / place).mkdir(parents=True)
-        Image.new("RGB", (8, 8 + number), "blue").save(tmp_path / place / "1.png")
-    assert run(capsys, "check-data", str(tmp_path)) == (0, f"{tmp_path}: no problems found\n", "")
-    (tmp_path / "val/b/2.png").write_bytes(b"")
-    code, out, _ = run(capsys, "check-data", str(tmp_path))
-    assert code == 2
-    assert "empty file" in out

@@ -1,0 +1,51 @@
+"""Commands that train, measure and use models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from PIL import Image
+
+from mscsa_cli.runs import run_folder
+from tests.cli.running import run
+
+SMALL = (
+    *("--data.image_size", "32", "--data.num_train", "16", "--data.num_val", "8"),
+    *("--data.batch_size", "8", "--data.eval_batch_size", "8", "--run.epochs", "1"),
+)
+"""Overrides that make a recipe on scenes a matter of seconds."""
+
+
+def test_train_eval_predict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "train", "scenes/resnet10t", "--model.name", "test_resnet", *SMALL)
+    assert code == 0 and out.splitlines()[-1].endswith("results in runs/scenes/resnet10t")
+    weights = "runs/scenes/resnet10t/last.safetensors"
+
+    code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
+    assert code == 0 and weights in out
+    top1 = yaml.safe_load(Path("eval.json").read_text())["top1"]
+    trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["scores"]["top1"]
+    assert top1 == trained
+
+    Image.new("RGB", (40, 50), "red").save("red.png")
+    Path("bad.png").write_bytes(b"no image")
+    code, out, err = run(capsys, "predict", "red.png", "--checkpoint", weights, "--top-k", "2")
+    assert code == 0 and err == ""
+    assert len([line for line in out.splitlines() if line[-1:].isdigit()]) == 2
+    code, out, err = run(capsys, "predict", "red.png", "bad.png", "--checkpoint", weights)
+    assert code == 2
+    assert "red.png" in out
+    assert err.startswith("error: bad.png: ") and err.count("\n") == 1
+
+    code, _, err = run(capsys, "train", "scenes/resnet10t", *SMALL)
+    assert code == 2 and "is there already" in err
+
+
+def test_a_run_has_the_folder_of_its_recipe_unless_told() -> None:
+    assert run_folder("scenes/resnet10t", None) == Path("runs/scenes/resnet10t")
+    assert run_folder("scenes/resnet10t", "here") == Path("here")

@@ -1,0 +1,43 @@
+"""The folder of a comparison is never another's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mscsa.compare.folder import open_folder
+from mscsa.errors import UserError
+from mscsa.recipes import baseline_of
+from mscsa.recipes.spec import Recipe
+from tests.compare.made import tiny_recipe
+
+
+def arms(recipe: Recipe) -> dict[str, Recipe]:
+    return {"baseline": baseline_of(recipe), "mscsa": recipe}
+
+
+def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="give another --out"):
+        open_folder(tmp_path, arms(tiny_recipe()))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        open_folder(tmp_path / "file" / "out", arms(tiny_recipe()))
+
+
+def test_the_same_recipes_are_found_again_and_others_refused(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    open_folder(tmp_path, arms(recipe))
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert written.keys() == {"baseline.yaml", "mscsa.yaml"}
+    open_folder(tmp_path, arms(recipe))
+    other = replace(recipe, optim=replace(recipe.optim, lr=0.5))
+    with pytest.raises(UserError, match="optim.lr = 0.002, now it is 0.5: go on with the former"):
+        open_folder(tmp_path, arms(other))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written

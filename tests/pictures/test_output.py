@@ -1,0 +1,48 @@
+"""Names of pictures: no other's, and no image's that is looked at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mscsa.errors import UserError
+from mscsa.pictures.output import OutputFolder
+
+
+def names(images: list[str], *endings: str) -> list[list[str]]:
+    folder = OutputFolder(Path("out"), images)
+    return [[path.name for path in folder.paths(image, *endings)] for image in images]
+
+
+def test_images_of_one_name_get_pictures_of_their_own() -> None:
+    found = names(["a/1.jpg", "b/1.jpg", "b/1.png"], ".png", ".json")
+    assert found == [["1.png", "1.json"], ["1_.png", "1_.json"], ["1__.png", "1__.json"]]
+
+
+def test_a_picture_is_never_written_over_another_kind_of_picture() -> None:
+    """The overlay of a.jpg is called as the label map of a_overlay.jpg would be."""
+    found = names(["a.jpg", "a_overlay.jpg"], ".png", "_overlay.png")
+    assert found == [["a.png", "a_overlay.png"], ["a_overlay_.png", "a_overlay__overlay.png"]]
+
+
+@pytest.mark.parametrize("folder", [".", "../images", "{absolute}"])
+@pytest.mark.parametrize("image", ["a.png", "a.jpg"])
+def test_no_image_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, folder: str
+) -> None:
+    """Neither itself nor one that comes after it, however the folder is spelt."""
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path / "images")
+    output = OutputFolder(Path(folder.format(absolute=tmp_path / "images")), ["a.jpg", "a.png"])
+    with pytest.raises(UserError, match=r"a\.png is the image itself, which is not overwritten"):
+        output.paths(image, ".png")
+
+
+def test_a_link_to_the_images_is_seen_through(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").write_bytes(b"")
+    os.symlink(tmp_path / "images", tmp_path / "out")
+    with pytest.raises(UserError, match="not overwritten"):
+        OutputFolder(tmp_path / "out", [str(tmp_path / "images/a.png")]).paths("a.png", ".png")

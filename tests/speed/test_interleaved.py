@@ -1,0 +1,74 @@
+"""Two models timed in turn: the order of rounds, and their reduction to medians and spreads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from mscsa.errors import UserError
+from mscsa.speed import interleaved
+from mscsa.speed.interleaved import compare_speed, summarize, time_interleaved
+
+
+def test_summary_of_known_times() -> None:
+    baseline = [[0.010, 0.012, 0.010]] * 5
+    model = [[0.020], [0.020], [0.020], [0.020], [0.020]]
+    comparison = summarize([baseline, model], "inference", 4)
+    assert comparison.ratio == pytest.approx(2.0)
+    assert comparison.spread == pytest.approx(0.0)
+    assert comparison.is_stable
+    assert comparison.baseline.median_ms == pytest.approx(10.0)
+    assert comparison.baseline.images_per_s == pytest.approx(400.0)
+    assert comparison.baseline.calls == 15
+
+
+def test_a_ratio_that_wanders_is_called_unstable() -> None:
+    model = [[0.010], [0.011], [0.012], [0.013], [0.014]]
+    comparison = summarize([[[0.010]] * 5, model], "inference", 1)
+    assert comparison.ratio == pytest.approx(1.2)
+    assert comparison.ratio_range == pytest.approx((1.0, 1.4))
+    assert not comparison.is_stable
+
+
+def test_load_on_both_arms_cancels_in_the_ratio() -> None:
+    load = [1.0, 3.0, 1.0, 2.0, 5.0]
+    comparison = summarize([[[0.010 * x] for x in load], [[0.015 * x] for x in load]], "inference", 1)
+    assert comparison.ratio == pytest.approx(1.5)
+    assert comparison.is_stable
+
+
+def test_rounds_alternate_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleaved, "_ROUND_S", 0.0)
+    monkeypatch.setattr(interleaved, "_WARM_UP_S", 0.0)
+    calls: list[str] = []
+
+    def step(name: str) -> Callable[[], None]:
+        return lambda: calls.append(name)
+
+    times = time_interleaved([step("a"), step("b")], 4, lambda: None)
+    order = [name for name, previous in zip(calls, ["", *calls[:-1]], strict=True) if name != previous]
+    # Warm-up of a and b, then a b, b a, a b, b a.
+    assert order == ["a", "b", "a", "b", "a", "b", "a"]
+    assert [len(rounds) for rounds in times] == [4, 4]
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    model = nn.Identity()
+    with pytest.raises(UserError, match="rounds=4 given"):
+        compare_speed(model, model, (32, 32), rounds=4)
+    with pytest.raises(UserError, match="batch sizes"):
+        compare_speed(model, model, (32, 32), batch_sizes=())
+    with pytest.raises(UserError, match="threads=0"):
+        compare_speed(model, model, (32, 32), threads=0)
+
+
+def test_a_batch_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build_step(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(interleaved, "build_step", build_step)
+    with pytest.raises(UserError, match="inference with batch 16 does not fit into the memory of cpu"):
+        compare_speed(nn.Identity(), nn.Identity(), (32, 32), batch_sizes=(16,))
