@@ -1,32 +1,25 @@
-"""Data: embedded scenes, folders of images, label maps and objects; transforms; a loader that resumes."""
+"""Data: embedded scenes, folders of images, label maps and objects; transforms; a loader that resumes.
+
+What is named here is for users of the library; its own code imports a name from the module that defines it.
+"""
 
 from mscsa.data.check_dataset import check_dataset as check_dataset
-from mscsa.data.checks import Problem as Problem
-from mscsa.data.checks import check_image_folder as check_image_folder
+from mscsa.data.class_folders.dataset import ImageFolder as ImageFolder
 from mscsa.data.coco.dataset import CocoDetection as CocoDetection
 from mscsa.data.contract import ObjectDataset as ObjectDataset
-from mscsa.data.contract import Split as Split
 from mscsa.data.contract import TaskDataset as TaskDataset
-from mscsa.data.contract import Transform as Transform
-from mscsa.data.image_folder import ImageFolder as ImageFolder
+from mscsa.data.datasets import build_dataset as build_dataset
+from mscsa.data.datasets import build_datasets as build_datasets
+from mscsa.data.datasets import class_names_of as class_names_of
 from mscsa.data.images import load_image as load_image
-from mscsa.data.loading import Batch as Batch
-from mscsa.data.loading import ImageLoader as ImageLoader
-from mscsa.data.loading import build_dataset as build_dataset
-from mscsa.data.loading import build_datasets as build_datasets
+from mscsa.data.label_maps.dataset import SegmentationFolder as SegmentationFolder
 from mscsa.data.loading import build_eval_loader as build_eval_loader
 from mscsa.data.loading import build_train_loader as build_train_loader
-from mscsa.data.loading import class_names_of as class_names_of
-from mscsa.data.sampler import EvalSampler as EvalSampler
+from mscsa.data.problems import Problem as Problem
 from mscsa.data.sampler import ResumableBatchSampler as ResumableBatchSampler
-from mscsa.data.sampler import SampleKey as SampleKey
+from mscsa.data.scenes.classification import SceneClassification as SceneClassification
+from mscsa.data.scenes.collection import SceneCollection as SceneCollection
 from mscsa.data.scenes.detection import SceneDetection as SceneDetection
 from mscsa.data.scenes.scene import Scene as Scene
-from mscsa.data.scenes.scene import SceneClassification as SceneClassification
 from mscsa.data.scenes.scene import render_scene as render_scene
 from mscsa.data.scenes.segmentation import SceneSegmentation as SceneSegmentation
-from mscsa.data.seeding import derive_seed as derive_seed
-from mscsa.data.seeding import seeded as seeded
-from mscsa.data.segmentation_checks import check_segmentation as check_segmentation
-from mscsa.data.segmentation_folder import SegmentationFolder as SegmentationFolder
-from mscsa.data.transforms import build_transforms as build_transforms

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.checks import Problem, check_image_folder
+from mscsa.data.class_folders.checks import check_image_folder
+from mscsa.data.coco.annotations import ANNOTATIONS
 from mscsa.data.coco.checks import check_coco
-from mscsa.data.coco.dataset import ANNOTATIONS
-from mscsa.data.segmentation_checks import check_segmentation
-from mscsa.data.segmentation_folder import LAYOUTS
+from mscsa.data.label_maps.checks import check_label_maps
+from mscsa.data.label_maps.layouts import LAYOUTS
+from mscsa.data.problems import Problem
 from mscsa.errors import UserError
 
 
@@ -33,7 +34,7 @@ def check_dataset(root: str | Path, kind: str = "auto", *, annotations_only: boo
     if annotations_only:
         raise UserError(f"--annotations-only is for COCO annotations, {root} is of kind {kind}: leave it out")
     if kind in LAYOUTS:
-        return check_segmentation(root, kind)
+        return check_label_maps(root, kind)
     return check_image_folder(root)
 
 

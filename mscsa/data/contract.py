@@ -15,8 +15,16 @@ from mscsa.data.seeding import seeded
 Split = Literal["train", "val"]
 """The two halves of a data set."""
 
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+IGNORED = 255
+"""Label of pixels that count nowhere."""
+
 Transform = Callable[[Image.Image], Tensor]
 """RGB image to normalised float tensor (3, H, W); draws from the global generators only."""
+
+Batch = tuple[Any, Any, Tensor]
+"""Images (B, 3, H, W) float, or a list where sizes differ or may; their targets; indices (B,)."""
 
 
 class TaskDataset(Protocol):
@@ -38,7 +46,7 @@ class TaskDataset(Protocol):
         a plain index, of (seed, index).
         """
 
-    def collate(self, samples: Sequence[Any]) -> Any:
+    def collate(self, samples: Sequence[Any]) -> Batch:
         """Make a batch (images, targets, indices) of samples."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mscsa.data.problems import Unusable
 from mscsa.errors import UserError
 
 # Formats are named, because Pillow would otherwise try all it knows, some of which run other
@@ -36,13 +37,8 @@ _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _FORMAT_NAMES = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM"
 
 
-class BadImage(Exception):
-    """A file that gives no image: what is wrong with it, and what to do."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
+class BadImage(Unusable):
+    """A file that gives no image."""
 
 
 def load_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -1,44 +1,38 @@
-"""From a run's description to data sets and loaders."""
+"""Loaders of batches: in the order of a sampler, by worker processes whose errors stay one line."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mscsa.data.coco.dataset import CocoDetection, read_annotations, split_files
-from mscsa.data.contract import Split, TaskDataset, Transform
-from mscsa.data.detection_transforms import ObjectTransform, build_detection_transforms
-from mscsa.data.image_folder import ImageFolder, class_folders, split_folder
+from mscsa.data.contract import Batch, TaskDataset
 from mscsa.data.sampler import EvalSampler, ResumableBatchSampler
-from mscsa.data.scenes.detection import SceneDetection
-from mscsa.data.scenes.scene import CLASS_NAMES, SceneClassification
-from mscsa.data.scenes.segmentation import SEGMENTATION_CLASSES, SceneSegmentation
-from mscsa.data.segmentation_folder import SegmentationFolder, segmentation_classes
-from mscsa.data.segmentation_transforms import JointTransform, build_segmentation_transforms
-from mscsa.data.transforms import build_transforms
 from mscsa.errors import UserError
-from mscsa.recipes.spec import (
-    AugmentSpec,
-    ClassificationAugment,
-    ClassificationData,
-    DataSpec,
-    DetectionAugment,
-    DetectionData,
-    SegmentationAugment,
-    SegmentationData,
-)
-
-Batch = tuple[Any, Any, Tensor]
-"""Images (B, 3, H, W) float, or a list where sizes differ or may; their targets; indices (B,)."""
+from mscsa.recipes.spec import DataSpec
 
 
 class ImageLoader(DataLoader[Batch]):
-    """A `DataLoader` whose workers' `UserError`s arrive as they were raised: one line."""
+    """A `DataLoader` of a `TaskDataset` whose workers' `UserError`s arrive as they were raised: one line.
+
+    Args:
+        dataset: What is read.
+        workers: Processes that read; with 0 this one does. They live on from one pass to the next.
+        order: What says which samples come when, as `DataLoader` takes it.
+    """
+
+    def __init__(self, dataset: TaskDataset, workers: int, **order: Any) -> None:
+        super().__init__(
+            cast(Dataset[Any], dataset),
+            collate_fn=dataset.collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **order,
+        )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
@@ -53,220 +47,29 @@ class ImageLoader(DataLoader[Batch]):
         raise UserError(message)
 
 
-def class_names_of(data: DataSpec) -> list[str]:
-    """Name the classes of a data set, in the order of their labels, before it is built.
-
-    Raises:
-        UserError: If the data set is not there, or does not name its classes.
-    """
-    if isinstance(data, SegmentationData):
-        if data.kind == "scenes":
-            return list(SEGMENTATION_CLASSES)
-        return segmentation_classes(_root(data), data.kind)
-    if data.kind == "scenes":
-        return list(CLASS_NAMES)
-    if isinstance(data, DetectionData):
-        return list(read_annotations(split_files(_root(data), "train")[0]).category_names)
-    return class_folders(split_folder(_root(data), "train"))
-
-
-def build_datasets(
-    data: DataSpec,
-    augment: AugmentSpec,
-    model_cfg: dict[str, Any],
-    seed: int,
-    *,
-    with_masks: bool = False,
-) -> tuple[TaskDataset, TaskDataset]:
-    """Return the training and the validation set.
+def build_train_loader(dataset: TaskDataset, sampler: ResumableBatchSampler, *, workers: int) -> ImageLoader:
+    """Return this process's loader of training batches.
 
     Args:
-        model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
-        seed: Seed of the augmentation.
-        with_masks: Whether objects have masks.
-    Raises:
-        UserError: As `build_dataset` does, or if the classes of the two differ.
+        dataset: The training set.
+        sampler: Its order, and where in the run the first batch lies.
+        workers: Processes that read; with 0 this one does.
     """
-    train = build_dataset("train", data, augment, model_cfg, seed, with_masks=with_masks)
-    # Each file of annotations has category ids of its own: the names of train settle the labels.
-    names = train.class_names if isinstance(data, DetectionData) else None
-    return train, build_dataset("val", data, augment, model_cfg, seed, names, with_masks=with_masks)
-
-
-def build_dataset(
-    split: Split,
-    data: DataSpec,
-    augment: AugmentSpec,
-    model_cfg: dict[str, Any],
-    seed: int,
-    class_names: Sequence[str] | None = None,
-    *,
-    with_masks: bool = False,
-) -> TaskDataset:
-    """Return one split: `train` with the training transform, `val` with the evaluation's.
-
-    Args:
-        model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
-        seed: Seed of the augmentation.
-        class_names: Classes of a checkpoint, in the order of its labels; null takes the data's.
-        with_masks: Whether objects have masks.
-    Raises:
-        UserError: If the description is incomplete, or the data does not fit it or `class_names`.
-    """
-    dataset: TaskDataset
-    if isinstance(data, SegmentationData) and isinstance(augment, SegmentationAugment):
-        joint = build_segmentation_transforms(data, augment, model_cfg)[split == "val"]
-        dataset = _segmentation_dataset(split, data, joint, seed, class_names)
-    elif isinstance(data, DetectionData) and isinstance(augment, DetectionAugment):
-        of_objects = build_detection_transforms(data, augment)[split == "val"]
-        dataset = _detection_dataset(split, data, of_objects, seed, class_names, with_masks)
-    elif isinstance(data, ClassificationData) and isinstance(augment, ClassificationAugment):
-        transform = build_transforms(data, augment, model_cfg)[split == "val"]
-        dataset = _classification_dataset(split, data, transform, seed, class_names)
-    else:
-        raise TypeError(f"{type(data).__name__} and {type(augment).__name__} are of different tasks")
-    if class_names is not None and list(class_names) != dataset.class_names:
-        raise UserError(
-            f"the scenes have the classes {', '.join(dataset.class_names)}, the checkpoint "
-            f"{len(class_names)} others; give the data that the checkpoint was trained for"
-        )
-    found = len(dataset.class_names)
-    if data.num_classes is not None and data.num_classes != found:
-        raise UserError(
-            f"{data.root or 'the scenes'}: {found} classes, but data.num_classes is "
-            f"{data.num_classes}; correct one of them, or leave data.num_classes out"
-        )
-    return dataset
-
-
-def _classification_dataset(
-    split: Split,
-    data: ClassificationData,
-    transform: Transform,
-    seed: int,
-    class_names: Sequence[str] | None,
-) -> TaskDataset:
-    if data.kind == "folder":
-        return ImageFolder(_root(data), split, transform, seed, class_names)
-    return SceneClassification(split, _num_scenes(data, split), data.image_size, transform, seed=seed)
-
-
-def _segmentation_dataset(
-    split: Split,
-    data: SegmentationData,
-    transform: JointTransform,
-    seed: int,
-    class_names: Sequence[str] | None,
-) -> TaskDataset:
-    if data.kind == "scenes":
-        return SceneSegmentation(
-            split, _num_scenes(data, split), data.short_side, data.max_digits, transform, seed=seed
-        )
-    return SegmentationFolder(_root(data), split, transform, seed, layout=data.kind, class_names=class_names)
-
-
-def _detection_dataset(
-    split: Split,
-    data: DetectionData,
-    transform: ObjectTransform,
-    seed: int,
-    class_names: Sequence[str] | None,
-    with_masks: bool,
-) -> TaskDataset:
-    if data.kind == "scenes":
-        return SceneDetection(
-            split,
-            _num_scenes(data, split),
-            data.short_side,
-            data.max_digits,
-            transform,
-            seed=seed,
-            with_masks=with_masks,
-        )
-    return CocoDetection(
-        _root(data),
-        split,
-        transform,
-        seed,
-        with_masks=with_masks,
-        keep_empty=data.keep_empty,
-        class_names=class_names,
-    )
-
-
-def _root(data: DataSpec) -> str:
-    if data.root is None:
-        raise UserError(
-            f"data.kind {data.kind!r} needs data.root, the folder that holds the data set; give "
-            "--data.root PATH"
-        )
-    return data.root
-
-
-def _num_scenes(data: DataSpec, split: Split) -> int:
-    count = data.num_train if split == "train" else data.num_val
-    if count < 1:
-        raise UserError(f"data.num_{split} {count} gives no scenes; give 1 or more")
-    return count
-
-
-def build_train_loader(
-    dataset: TaskDataset,
-    data: DataSpec,
-    *,
-    seed: int,
-    repeats: int = 1,
-    rank: int = 0,
-    world_size: int = 1,
-    accumulate: int = 1,
-    start_epoch: int = 0,
-    start_batch: int = 0,
-) -> ImageLoader:
-    """Return this process's loader of training batches, from a given batch of a given epoch on.
-
-    `data.batch_size` images make one optimiser step, over all processes and `accumulate` batches;
-    each batch here holds batch_size / (world_size * accumulate) of them. `start_batch` counts
-    these batches. See `ResumableBatchSampler` for the order.
-
-    Raises:
-        UserError: If the batch does not divide evenly, or the images do not fill one.
-    """
-    sampler = ResumableBatchSampler(
-        len(dataset),
-        data.batch_size,
-        seed=seed,
-        repeats=repeats,
-        rank=rank,
-        world_size=world_size,
-        accumulate=accumulate,
-        start_epoch=start_epoch,
-        start_batch=start_batch,
-    )
-    return ImageLoader(
-        cast(Dataset[Any], dataset),
-        batch_sampler=sampler,
-        collate_fn=dataset.collate,
-        num_workers=data.workers,
-        persistent_workers=data.workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return ImageLoader(dataset, workers, batch_sampler=sampler)
 
 
 def build_eval_loader(
     dataset: TaskDataset, data: DataSpec, *, rank: int = 0, world_size: int = 1
 ) -> ImageLoader:
-    """Return this process's loader of evaluation batches: over all processes each sample once."""
+    """Return this process's loader of evaluation batches: over all processes each sample once.
+
+    Raises:
+        UserError: If `data.eval_batch_size` is not positive.
+    """
     if data.eval_batch_size < 1:
         raise UserError(f"data.eval_batch_size {data.eval_batch_size}: give 1 or more")
-    return ImageLoader(
-        cast(Dataset[Any], dataset),
-        batch_size=data.eval_batch_size,
-        sampler=EvalSampler(len(dataset), rank, world_size),
-        collate_fn=dataset.collate,
-        num_workers=data.workers,
-        persistent_workers=data.workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+    sampler = EvalSampler(len(dataset), rank, world_size)
+    return ImageLoader(dataset, data.workers, batch_size=data.eval_batch_size, sampler=sampler)
 
 
 def _without_traceback(message: str) -> str:

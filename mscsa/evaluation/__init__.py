@@ -1,35 +1,23 @@
 """Measuring and using trained models: scores over a data set, predictions for single images.
 
-Needs neither lightning nor the training code.
+Needs neither lightning nor the training code. What is named here is for users of the library; its own code
+imports a name from the module that defines it.
 """
 
-from mscsa.evaluation.classify import Prediction, classify
-from mscsa.evaluation.coco_ap import DetectionScores, InstanceScores, measure_detection
-from mscsa.evaluation.detect import DetectedObjects, detect
-from mscsa.evaluation.detections import Detections, find_objects
-from mscsa.evaluation.evaluate import Evaluation, evaluate
-from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
-from mscsa.evaluation.segment import Segmentation, segment
-from mscsa.evaluation.segmentation_inference import SegmentationInference
-from mscsa.evaluation.top1 import Accuracy, measure_accuracy
-
-__all__ = [
-    "Accuracy",
-    "DetectedObjects",
-    "DetectionScores",
-    "Detections",
-    "Evaluation",
-    "InstanceScores",
-    "Prediction",
-    "Segmentation",
-    "SegmentationInference",
-    "SegmentationScores",
-    "classify",
-    "detect",
-    "evaluate",
-    "find_objects",
-    "measure_accuracy",
-    "measure_detection",
-    "measure_segmentation",
-    "segment",
-]
+from mscsa.evaluation.classify import Prediction as Prediction
+from mscsa.evaluation.classify import classify as classify
+from mscsa.evaluation.coco_ap import DetectionScores as DetectionScores
+from mscsa.evaluation.coco_ap import InstanceScores as InstanceScores
+from mscsa.evaluation.coco_ap import measure_detection as measure_detection
+from mscsa.evaluation.detect import DetectedObjects as DetectedObjects
+from mscsa.evaluation.detect import detect as detect
+from mscsa.evaluation.detections import Detections as Detections
+from mscsa.evaluation.evaluate import Evaluation as Evaluation
+from mscsa.evaluation.evaluate import evaluate as evaluate
+from mscsa.evaluation.miou import SegmentationScores as SegmentationScores
+from mscsa.evaluation.miou import measure_segmentation as measure_segmentation
+from mscsa.evaluation.segment import Segmentation as Segmentation
+from mscsa.evaluation.segment import segment as segment
+from mscsa.evaluation.segmentation_inference import SegmentationInference as SegmentationInference
+from mscsa.evaluation.top1 import Accuracy as Accuracy
+from mscsa.evaluation.top1 import measure_accuracy as measure_accuracy

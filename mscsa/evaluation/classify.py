@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mscsa.assembly.weights_file import load_trained
 from mscsa.data.contract import Transform
 from mscsa.data.images import load_image
-from mscsa.data.transforms import build_transforms
+from mscsa.data.transforms.classification import build_classification_transforms
 from mscsa.errors import UserError
-from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.running import choose_device
 from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
 
@@ -54,7 +54,7 @@ def classify(
     device = choose_device(accelerator)
     model, info = load_trained(checkpoint, "classification")
     assert isinstance(info.data, ClassificationData)
-    _, transform = build_transforms(info.data, ClassificationAugment(), info.input)
+    _, transform = build_classification_transforms(info.data, ClassificationAugment(), info.input)
     model.to(device)
     paths = iter(images)
     while batch := list(islice(paths, batch_size)):

@@ -16,9 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mscsa.checkpoints import write_text
-from mscsa.data import ObjectDataset
+from mscsa.data.contract import ObjectDataset
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.running import in_group, pass_over
 
 _AREAS = ("", "_small", "_medium", "_large")
 """COCO's ranges of an object's area: all, below 32x32, to 96x96, above."""
@@ -112,39 +113,33 @@ def measure_detection(
         results: Write the detections to this file in COCO's format of results.
     Raises:
         UserError: If faster-coco-eval is not installed, or `results` cannot be written.
-        ValueError: If no process has a sample, or no image has an object.
+        ValueError: If no process has a sample, an image comes twice, or no image has an object.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     seen: list[int] = []
     found: list[Result] = []
-    is_stopped = False
-    try:
-        for images, targets, _ in loader:
-            sizes = [tuple(target["size"]) for target in targets]
-            detections = find_objects(model, images, sizes, device=device, precision=precision)
-            for target, each in zip(targets, detections, strict=True):
-                seen.append(int(target["image_id"]))
-                found += coco_results(int(target["image_id"]), each, dataset.category_ids)
-            if stop is not None and stop():
-                is_stopped = True
-                break
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    seen, found, is_stopped = _gather(seen, found, is_stopped)
+
+    def find(batch: tuple[Sequence[Tensor], Sequence[Mapping[str, Any]], Tensor]) -> None:
+        images, targets, _ = batch
+        sizes = [tuple(target["size"]) for target in targets]
+        detections = find_objects(model, images, sizes, device=device, precision=precision)
+        for target, each in zip(targets, detections, strict=True):
+            seen.append(int(target["image_id"]))
+            found.extend(coco_results(int(target["image_id"]), each, dataset.category_ids))
+
+    is_stopped = pass_over(model, loader, find, stop)
+    all_seen, all_found, is_stopped = _gather(seen, found, is_stopped)
     if is_stopped:
         return None
-    if not seen:
+    if not all_seen:
         raise ValueError("no samples to evaluate: the validation set is empty")
-    if len(set(seen)) < len(seen):
-        raise AssertionError("an image was evaluated twice: the samplers of the processes overlap")
+    if len(set(all_seen)) < len(all_seen):
+        raise ValueError("an image was evaluated twice: give each process samples of its own (EvalSampler)")
     limit: int = model.detections_per_img  # type: ignore[assignment]
 
     def score() -> DetectionScores:
         if results is not None:
-            write_text(results, json.dumps(found))
-        return score_results(dataset.ground_truth(), found, dataset, seen, limit, with_masks)
+            write_text(results, json.dumps(all_found))
+        return score_results(dataset.ground_truth(), all_found, dataset, all_seen, limit, with_masks)
 
     return _on_first_process(score, device)
 
@@ -242,7 +237,7 @@ def _mean(precision: Any) -> float | None:
 
 def _gather(seen: list[int], found: list[Result], is_stopped: bool) -> tuple[list[int], list[Result], bool]:
     """Put together what the processes have; in the order of the images, however many there are."""
-    if not _in_group():
+    if not in_group():
         return seen, found, is_stopped
     shares: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(shares, (seen, found, is_stopped))
@@ -258,7 +253,7 @@ def _on_first_process(score: Callable[[], DetectionScores], device: torch.device
     Raises:
         ValueError: What the scoring raised, in each process: none is left waiting for the others.
     """
-    if not _in_group():
+    if not in_group():
         return score()
     answer: list[Any] = [None]
     if dist.get_rank() == 0:
@@ -270,7 +265,3 @@ def _on_first_process(score: Callable[[], DetectionScores], device: torch.device
     if isinstance(answer[0], ValueError):
         raise answer[0]
     return answer[0]
-
-
-def _in_group() -> bool:
-    return dist.is_available() and dist.is_initialized()

@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import Image
 
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.detection_transforms import build_detection_transforms
 from mscsa.data.images import load_image
+from mscsa.data.transforms.detection import build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
-from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.running import choose_device
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mscsa.data.coco.masks import encode_masks
-from mscsa.evaluation.top1 import autocast
+from mscsa.evaluation.running import autocast
 
 MASK_THRESHOLD = 0.5
 """Least probability of a pixel that belongs to an object."""

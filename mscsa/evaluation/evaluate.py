@@ -8,14 +8,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
-
 from mscsa.assembly.build import check_input_size
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.loading import build_dataset, build_eval_loader
+from mscsa.data.datasets import build_dataset
+from mscsa.data.loading import build_eval_loader
 from mscsa.errors import UserError
+from mscsa.evaluation.running import choose_device, process_rank
 from mscsa.evaluation.scores import Scores, measure
+from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.recipes.spec import PARTS, DataSpec, Task
 
 
@@ -34,7 +34,8 @@ def evaluate(
     overrides: Mapping[str, Any] | None = None,
     *,
     accelerator: str = "auto",
-    **options: Any,
+    inference: SegmentationInference | None = None,
+    results: str | Path | None = None,
 ) -> Evaluation:
     """Measure a trained model on its validation set, or on another one of the same classes.
 
@@ -45,9 +46,10 @@ def evaluate(
         overrides: Fields of the task's data spec by name that differ from training (`root`,
             `eval_batch_size`, `workers`, ...).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
-        **options: The task's own (`inference` for a segmenter, `results` for a detector).
+        inference: How a segmenter is asked about an image; whole, once, if None.
+        results: Write what a detector finds to this file, in COCO's format of results.
     Raises:
-        UserError: If the file, a field or the data is not usable.
+        UserError: If the file, a field, an option or the data is not usable.
     """
     device = choose_device(accelerator)
     model, info = load_trained(checkpoint)
@@ -58,27 +60,21 @@ def evaluate(
     dataset = build_dataset(
         "val", data, PARTS[task][1](), info.input, 0, info.class_names, with_masks=with_masks
     )
-    in_group = dist.is_available() and dist.is_initialized()
-    rank, world_size = (dist.get_rank(), dist.get_world_size()) if in_group else (0, 1)
+    rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     # As in training, so that the result is the one that the run reported.
     precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
-    scores = measure(task, model.to(device), loader, device=device, precision=precision, **options)
+    scores = measure(
+        task,
+        model.to(device),
+        loader,
+        device=device,
+        precision=precision,
+        inference=inference,
+        results=results,
+    )
     assert scores is not None, "nothing was there to stop it"
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
-
-
-def choose_device(accelerator: str) -> torch.device:
-    """Turn `auto`, `cpu` or `gpu` into a device.
-
-    Raises:
-        UserError: If a GPU is asked for and there is none, or the word is another.
-    """
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise UserError(f"accelerator {accelerator!r} is not known; give auto, cpu or gpu")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("accelerator gpu was asked for, but torch sees none; give cpu or auto")
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _override(data: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:

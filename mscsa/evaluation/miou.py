@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mscsa.data.segmentation_transforms import IGNORED
+from mscsa.data.contract import IGNORED
+from mscsa.evaluation.running import autocast, in_group, pass_over
 from mscsa.evaluation.segmentation_inference import SegmentationInference
-from mscsa.evaluation.top1 import autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,29 +70,24 @@ def measure_segmentation(
         ValueError: If no process has a sample, or no pixel has a class.
     """
     inference = inference or SegmentationInference()
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     dtype = next(model.parameters()).dtype
     # The last column takes pixels whose logits are not finite: right for no class.
     matrix = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
     sums = torch.zeros(3, dtype=torch.float64)  # loss, images, processes stopped
-    try:
-        with torch.inference_mode():
-            for images, labels, _ in loader:
-                for stacked, targets in _equal_sizes(images, labels):
-                    size = (targets.shape[-2], targets.shape[-1])
-                    with autocast(precision, device):
-                        prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
-                    counts, loss = count_pixels(prediction, targets.to(device), num_classes)
-                    matrix += counts
-                    sums[:2] += torch.tensor([loss, len(targets)], dtype=torch.float64)
-                if stop is not None and stop():
-                    sums[2] = 1
-                    break
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    if dist.is_available() and dist.is_initialized():
+
+    @torch.inference_mode()
+    def count(batch: tuple[Sequence[Tensor], Sequence[Tensor], Tensor]) -> None:
+        images, labels, _ = batch
+        for stacked, targets in _equal_sizes(images, labels):
+            size = (targets.shape[-2], targets.shape[-1])
+            with autocast(precision, device):
+                prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
+            counts, loss = count_pixels(prediction, targets.to(device), num_classes)
+            matrix.add_(counts)
+            sums[:2] += torch.tensor([loss, len(targets)], dtype=torch.float64)
+
+    sums[2] = pass_over(model, loader, count, stop)
+    if in_group():
         matrix, sums = matrix.to(device), sums.to(device)
         dist.all_reduce(matrix)
         dist.all_reduce(sums)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import nn
 
-from mscsa.data import ImageLoader
+from mscsa.data.contract import ObjectDataset, TaskDataset
+from mscsa.data.loading import ImageLoader
+from mscsa.errors import UserError
 from mscsa.evaluation.coco_ap import DetectionScores, InstanceScores, measure_detection
 from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
+from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.evaluation.top1 import Accuracy, measure_accuracy
 from mscsa.recipes.spec import Task
 
@@ -73,7 +77,8 @@ def measure(
     device: torch.device,
     precision: str = "32-true",
     stop: Callable[[], bool] | None = None,
-    **options: Any,
+    inference: SegmentationInference | None = None,
+    results: str | Path | None = None,
 ) -> Scores | None:
     """Run a model over a loader in eval mode and judge it as its task asks.
 
@@ -83,15 +88,25 @@ def measure(
         loader: As `build_eval_loader` makes it; its data set knows classes and ground truth.
         precision: Lightning's name of the arithmetic.
         stop: Asked after each batch; once it answers True in any process, the result is None.
-        **options: The task's own (`inference` of `measure_segmentation`, `results` of `measure_detection`).
+        inference: How a segmenter is asked about an image.
+        results: Where to write what a detector finds.
     Raises:
+        UserError: If `inference` or `results` is given to another task, or the latter cannot be written.
         ValueError: If no process has a sample.
     """
-    common: dict[str, Any] = {"device": device, "precision": precision, "stop": stop, **options}
+    is_detection = task in ("detection", "instance_segmentation")
+    if inference is not None and task != "segmentation":
+        raise UserError(f"inference={inference} is for segmentation, the model for {task}: leave it out")
+    if results is not None and not is_detection:
+        raise UserError(f"results={str(results)!r} is for detection, the model for {task}: leave it out")
+    common: dict[str, Any] = {"device": device, "precision": precision, "stop": stop}
     if task == "segmentation":
-        return measure_segmentation(model, loader, num_classes=len(loader.dataset.class_names), **common)  # type: ignore[attr-defined]
-    if task in ("detection", "instance_segmentation"):
-        dataset: Any = loader.dataset
+        num_classes = len(cast(TaskDataset, loader.dataset).class_names)
+        return measure_segmentation(model, loader, num_classes=num_classes, inference=inference, **common)
+    if is_detection:
+        dataset = cast(ObjectDataset, loader.dataset)
         with_masks = task == "instance_segmentation"
-        return measure_detection(model, loader, dataset=dataset, with_masks=with_masks, **common)
+        return measure_detection(
+            model, loader, dataset=dataset, with_masks=with_masks, results=results, **common
+        )
     return measure_accuracy(model, loader, **common)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from mscsa.assembly.weights_file import load_trained
 from mscsa.data.images import load_image
-from mscsa.data.segmentation_transforms import build_segmentation_transforms
+from mscsa.data.transforms.segmentation import build_segmentation_transforms
 from mscsa.errors import UserError
-from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.running import choose_device
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mscsa.evaluation.running import autocast, in_group, pass_over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +55,16 @@ def measure_accuracy(
     Raises:
         ValueError: If no process has a sample.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     # Counted on the CPU: exact in float64, which not every accelerator has.
     counts = torch.zeros(5, dtype=torch.float64)
-    try:
+
+    def count(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+        images, labels, _ = batch
         with torch.inference_mode(), autocast(precision, device):
-            for images, labels, _ in loader:
-                counts[:4] += _count_batch(model, images.to(device), labels)
-                if stop is not None and stop():
-                    counts[4] = 1
-                    break
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    if dist.is_available() and dist.is_initialized():
+            counts[:4] += _count_batch(model, images.to(device), labels)
+
+    counts[4] = pass_over(model, loader, count, stop)
+    if in_group():
         counts = counts.to(device)
         dist.all_reduce(counts)
     top1, top5, loss, num_samples, stopped = counts.tolist()
@@ -82,15 +78,6 @@ def measure_accuracy(
         loss=loss / num_samples,
         num_samples=round(num_samples),
     )
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Give the context in which a forward pass runs at Lightning's `precision`."""
-    if not precision.endswith("-mixed"):
-        return nullcontext()
-    # fp16 has no CPU kernels worth the name; Lightning takes bf16 there too.
-    use_half = precision == "16-mixed" and device.type != "cpu"
-    return torch.autocast(device.type, dtype=torch.float16 if use_half else torch.bfloat16)
 
 
 def _count_batch(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Training by Lightning: the only package that imports it.
 
 `run.train` is the way in; `module` is the model's side of a step, `objectives` what it minimises,
-`callbacks` and `checkpointing` are what makes a run resumable.
+`callbacks` and `checkpointing` are what makes a run resumable. What is named here is for users of the
+library; its own code imports a name from the module that defines it.
 """
 
 from mscsa.errors import UserError
@@ -13,8 +14,7 @@ except ModuleNotFoundError as error:
         "training needs lightning, which is not installed; run: pip install mscsa[train]"
     ) from error
 
-from mscsa.training.interrupt import Interrupted
-from mscsa.training.module import NonFiniteError
-from mscsa.training.run import RunResult, train
-
-__all__ = ["Interrupted", "NonFiniteError", "RunResult", "train"]
+from mscsa.training.interrupt import Interrupted as Interrupted
+from mscsa.training.module import NonFiniteError as NonFiniteError
+from mscsa.training.run import RunResult as RunResult
+from mscsa.training.run import train as train

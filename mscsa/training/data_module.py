@@ -5,7 +5,9 @@ from __future__ import annotations
 import lightning.pytorch as pl
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from mscsa.data import ImageLoader, TaskDataset, build_eval_loader, build_train_loader
+from mscsa.data.contract import TaskDataset
+from mscsa.data.loading import ImageLoader, build_eval_loader, build_train_loader
+from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.recipes.spec import Recipe
 from mscsa.training.interrupt import leave_signals_to_parent
 
@@ -36,9 +38,9 @@ class RunData(pl.LightningDataModule):
         assert trainer is not None, "Lightning attaches the trainer before it asks for data"
         accumulate = self.recipe.run.accumulate
         epoch, step = divmod(trainer.global_step, self.steps_per_epoch)
-        self._train_loader = build_train_loader(
-            self.train_dataset,
-            self.recipe.data,
+        sampler = ResumableBatchSampler(
+            len(self.train_dataset),
+            self.recipe.data.batch_size,
             repeats=self.recipe.augment.repeats,
             seed=self.recipe.run.seed,
             rank=trainer.global_rank,
@@ -47,6 +49,8 @@ class RunData(pl.LightningDataModule):
             start_epoch=epoch,
             start_batch=step * accumulate,
         )
+        workers = self.recipe.data.workers
+        self._train_loader = build_train_loader(self.train_dataset, sampler, workers=workers)
         self._train_loader.worker_init_fn = leave_signals_to_parent
         return self._train_loader
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from mscsa.data import derive_seed
+from mscsa.data.problems import some_of
+from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
@@ -156,10 +157,9 @@ class TrainingModule(pl.LightningModule):
             shares: list[list[str]] = [[] for _ in range(self.trainer.world_size)]
             dist.all_gather_object(shares, names)
             names = [name for share in shares for name in share]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise NonFiniteError(
             f"{what} at step {self.trainer.global_step + 1} (epoch {self.trainer.current_epoch + 1}); "
-            f"samples: {', '.join(names[:_NAMED])}{more}; the last checkpoint is from before it: "
+            f"samples: {some_of(names, _NAMED)}; the last checkpoint is from before it: "
             "check these samples, or lower optim.lr or set optim.clip_grad"
         )
 

@@ -12,7 +12,7 @@ from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
-from mscsa.data.segmentation_transforms import IGNORED
+from mscsa.data.contract import IGNORED
 from mscsa.recipes.spec import ClassificationAugment, Recipe
 
 Images = Tensor | Sequence[Tensor]

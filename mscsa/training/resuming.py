@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mscsa.data import TaskDataset
+from mscsa.data.contract import TaskDataset
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
 

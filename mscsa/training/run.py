@@ -21,10 +21,12 @@ from torch import nn
 from mscsa.assembly.build import build_model, check_input_size, resolved_spec
 from mscsa.assembly.weights_file import INPUT_FIELDS, ModelInfo
 from mscsa.checkpoints import write_text
-from mscsa.data import TaskDataset, build_datasets, class_names_of, derive_seed
 from mscsa.data.coco.masks import mask_encoder
+from mscsa.data.contract import TaskDataset
+from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
-from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder

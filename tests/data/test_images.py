@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mscsa.data import load_image
+from mscsa.data.images import load_image
 from mscsa.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -165,7 +165,8 @@ def test_broken_exif_does_not_lose_the_image(tmp_path):
 def test_cmyk_keeps_its_colours(tmp_path):
     red = Image.new("RGB", (32, 32), (220, 20, 30))
     path = saved(red.convert("CMYK"), tmp_path / "a.jpg", quality=95)
-    assert Image.open(path).mode == "CMYK"
+    with Image.open(path) as written:
+        assert written.mode == "CMYK"
     assert np.allclose(load_image(path), (220, 20, 30), atol=6)
 
 

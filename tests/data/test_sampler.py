@@ -2,7 +2,7 @@
 
 import pytest
 
-from mscsa.data import EvalSampler, ResumableBatchSampler, SampleKey
+from mscsa.data.sampler import EvalSampler, ResumableBatchSampler, SampleKey
 from mscsa.errors import UserError
 
 

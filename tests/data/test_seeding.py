@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mscsa.data import derive_seed, seeded
+from mscsa.data.seeding import derive_seed, seeded
 
 
 def draw():

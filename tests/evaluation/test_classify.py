@@ -17,10 +17,11 @@ import mscsa
 from mscsa.assembly.build import build_model, resolved_spec
 from mscsa.assembly.weights_file import INPUT_FIELDS, ModelInfo, load_trained
 from mscsa.checkpoints import read_state_dict, save_weights
-from mscsa.data import render_scene
+from mscsa.data.scenes.scene import render_scene
 from mscsa.errors import UserError
-from mscsa.evaluation import classify, evaluate
-from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.classify import classify
+from mscsa.evaluation.evaluate import evaluate
+from mscsa.evaluation.running import choose_device
 from mscsa.recipes.spec import ClassificationData, ModelSpec
 
 SPEC = ModelSpec(name="test_resnet", mscsa={"pool_stride": 8}, budget=0.5)

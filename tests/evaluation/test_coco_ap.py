@@ -23,8 +23,14 @@ from torch import Tensor, nn
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
 from mscsa.data.sampler import EvalSampler
 from mscsa.errors import UserError
-from mscsa.evaluation import Detections, DetectionScores, InstanceScores, find_objects, measure_detection
-from mscsa.evaluation.coco_ap import coco_results, score_results
+from mscsa.evaluation.coco_ap import (
+    DetectionScores,
+    InstanceScores,
+    coco_results,
+    measure_detection,
+    score_results,
+)
+from mscsa.evaluation.detections import Detections, find_objects
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 CATEGORY_IDS = (3, 1, 8)

@@ -14,10 +14,9 @@ import torch.multiprocessing as mp
 from sklearn.metrics import confusion_matrix, jaccard_score
 from torch import Tensor, nn
 
-from mscsa.data import EvalSampler
-from mscsa.evaluation import SegmentationInference, measure_segmentation
-from mscsa.evaluation.miou import scores_of
-from mscsa.evaluation.segmentation_inference import window_starts
+from mscsa.data.sampler import EvalSampler
+from mscsa.evaluation.miou import measure_segmentation, scores_of
+from mscsa.evaluation.segmentation_inference import SegmentationInference, window_starts
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 5

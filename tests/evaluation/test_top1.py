@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mscsa.evaluation import measure_accuracy
-from mscsa.evaluation.top1 import Accuracy
+from mscsa.evaluation.top1 import Accuracy, measure_accuracy
 
 CPU = torch.device("cpu")
 

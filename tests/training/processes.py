@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.training.runs"])
+CONTEXT.set_forkserver_preload(["tests.training.small_runs"])
 
 
 def start(

@@ -17,7 +17,7 @@ from torch import nn
 
 from mscsa.errors import UserError
 from mscsa.recipes.spec import OptimSpec
-from mscsa.training import checkpointing, train
+from mscsa.training import checkpointing
 from mscsa.training.checkpointing import (
     LAST,
     AtomicCheckpointIO,
@@ -26,8 +26,9 @@ from mscsa.training.checkpointing import (
     remove_leftovers,
     set_position,
 )
+from mscsa.training.run import train
 from tests.training.processes import start
-from tests.training.runs import plain_recipe
+from tests.training.small_runs import plain_recipe
 
 
 def checkpoint(number: int, values: int = 100) -> dict[str, Any]:

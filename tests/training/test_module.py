@@ -15,15 +15,15 @@ from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 
 from mscsa.checkpoints import read_state_dict
-from mscsa.data import SceneClassification
+from mscsa.data.scenes.classification import SceneClassification
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ClassificationAugment, OptimSpec
-from mscsa.training import NonFiniteError, train
 from mscsa.training.callbacks import MovingAverage
 from mscsa.training.checkpointing import LAST, read_checkpoint
-from mscsa.training.module import TrainingModule, seed_generators
+from mscsa.training.module import NonFiniteError, TrainingModule, seed_generators
 from mscsa.training.objectives import ClassificationObjective, build_criterion, build_mixup, build_objective
-from tests.training.runs import plain_recipe, small_recipe, spoil_sample
+from mscsa.training.run import train
+from tests.training.small_runs import plain_recipe, small_recipe, spoil_sample
 
 
 @pytest.fixture

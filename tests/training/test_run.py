@@ -20,15 +20,16 @@ from PIL import Image
 from mscsa.assembly.weights_file import load_trained
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
-from mscsa.evaluation import Accuracy, evaluate
+from mscsa.evaluation.evaluate import evaluate
+from mscsa.evaluation.top1 import Accuracy
 from mscsa.recipes.spec import Recipe
-from mscsa.training import RunResult, train
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
+from mscsa.training.run import RunResult, train
 from tests.training.processes import run
-from tests.training.runs import before_step, plain_recipe, small_recipe
+from tests.training.small_runs import before_step, plain_recipe, small_recipe
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscsa.data.coco.mask_checks import Bounds, mask_bounds
-from mscsa.data.findings import Findings, short
+from mscsa.data.problems import Findings, short
 
 BORDER_PX = 1.0
 """How far a box or polygon may reach outside its image: rounding, and pixels counted from 0 or from 1."""

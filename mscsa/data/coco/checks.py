@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mscsa.data.checks import Problem, shared_files
 from mscsa.data.coco.annotation_checks import ListedImage
-from mscsa.data.coco.dataset import image_path, split_files
+from mscsa.data.coco.annotations import image_path, split_files
 from mscsa.data.coco.file_checks import check_annotation_file
-from mscsa.data.contract import Split
-from mscsa.data.findings import Findings
+from mscsa.data.contract import SPLITS, Split
 from mscsa.data.images import BadImage, decode_image
+from mscsa.data.problems import Findings, Problem, shared_files
 
-_SPLITS: tuple[Split, ...] = ("train", "val")
 _SHOWN_GAPS = 12
 
 
@@ -34,12 +32,12 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
         UserError: If the annotations or the folder of images of a split are missing: there is nothing to look
             through.
     """
-    files = {split: split_files(root, split) for split in _SPLITS}
-    reports = {split: check_annotation_file(files[split][0]) for split in _SPLITS}
-    problems = [problem for split in _SPLITS for problem in reports[split].problems]
+    files = {split: split_files(root, split) for split in SPLITS}
+    reports = {split: check_annotation_file(files[split][0]) for split in SPLITS}
+    problems = [problem for split in SPLITS for problem in reports[split].problems]
     problems += _different_categories(root, reports["train"].categories, reports["val"].categories)
     readable: dict[Split, dict[str, int]] = {}
-    for split in _SPLITS:
+    for split in SPLITS:
         found, readable[split] = _check_images(*files[split], reports[split].images, annotations_only)
         problems += found
     if not annotations_only:

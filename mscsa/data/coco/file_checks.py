@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mscsa.data.checks import Problem
 from mscsa.data.coco.annotation_checks import ListedImage, check_annotations
-from mscsa.data.coco.dataset import paused_collector
+from mscsa.data.coco.annotations import paused_collector
 from mscsa.data.coco.mask_checks import compacted
-from mscsa.data.findings import Findings, short
+from mscsa.data.problems import Findings, Problem, short
 
 _PARTS = ("images", "annotations", "categories")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mscsa.data.problems import Unusable
 from mscsa.errors import UserError
 
 MIN_POLYGON = 6
@@ -22,13 +23,8 @@ FARTHEST = 10
 """Farthest coordinate of a polygon that is drawn, in longer sides of its image."""
 
 
-class BadMask(Exception):
-    """A segmentation that gives no mask: what is wrong with it, and what to do."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
+class BadMask(Unusable):
+    """A segmentation that gives no mask."""
 
 
 def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:

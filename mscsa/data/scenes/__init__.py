@@ -1,1 +1,1 @@
-"""Scenes rendered from embedded digits: labels, boxes, instance masks and label maps with no download."""
+"""Embedded scenes of handwritten digits, for every task."""

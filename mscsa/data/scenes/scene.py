@@ -11,19 +11,14 @@ Mirroring turns some into others or none: train without horizontal flips.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset, default_collate
 
-from mscsa.data.contract import Split, Transform, augmented_by, sample_index
-from mscsa.data.sampler import SampleKey
+from mscsa.data.contract import Split
 from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
 
@@ -139,60 +134,6 @@ def digit_instances(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64
         is_val[members[: round(_VAL_SHARE * len(members))]] = True
     chosen = is_val if split == "val" else ~is_val
     return (bunch.images[chosen] / 16).astype(np.float32), bunch.target[chosen].astype(np.int64)
-
-
-class SceneClassification(Dataset[tuple[Tensor, int, int]]):
-    """Scenes of one digit each as a `TaskDataset`.
-
-    Args:
-        split: `train` or `val`.
-        num_scenes: Number of scenes; scene i is the same in each epoch.
-        image_size: Side in px.
-        transform: What makes a tensor of the image.
-        seed: Seed of the augmentation.
-        scene_seed: Seed of the scenes themselves: kept apart, so that runs with different seeds
-            train and evaluate on the same images, as they would on files.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        num_scenes: int,
-        image_size: int,
-        transform: Transform,
-        *,
-        seed: int,
-        scene_seed: int = 0,
-    ) -> None:
-        # Loaded here so that a missing package shows at once, and forked workers share the digits.
-        digit_instances(split)
-        self.class_names = list(CLASS_NAMES)
-        self.split = split
-        self.num_scenes = num_scenes
-        self.image_size = image_size
-        self.transform = transform
-        self.seed = seed
-        self.scene_seed = scene_seed
-
-    def __len__(self) -> int:
-        return self.num_scenes
-
-    def describe(self, index: int) -> str:
-        """Name a scene by what it takes to render it again."""
-        return f"scene {index} (seed {self.scene_seed}, {self.split})"
-
-    def collate(self, samples: Sequence[tuple[Tensor, int, int]]) -> Any:
-        """Stack samples: (B, 3, H, W), (B,), (B,)."""
-        return default_collate(list(samples))
-
-    def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, int, int]:
-        """Return (image (3, H, W) float, digit, index)."""
-        index = sample_index(key)
-        if not 0 <= index < self.num_scenes:
-            raise IndexError(f"scene {index} of {self.num_scenes}")
-        scene = render_scene(index, seed=self.scene_seed, split=self.split, size=self.image_size)
-        with augmented_by(self.seed, key):
-            return self.transform(Image.fromarray(scene.image)), int(scene.labels[0]), index
 
 
 def _texture(rng: np.random.Generator, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,12 +1,9 @@
-"""COCO's format: what is read, how ids become labels, and what is refused."""
+"""Images with objects: how ids become labels, where masks lie, and what is refused."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from mscsa.data import CocoDetection, build_dataset, build_datasets, class_names_of
-from mscsa.data.coco.dataset import read_annotations, split_files
+from mscsa.data.coco.dataset import CocoDetection
+from mscsa.data.datasets import build_dataset, build_datasets, class_names_of
 from mscsa.data.sampler import SampleKey
 from mscsa.errors import UserError
 from mscsa.recipes.spec import DetectionAugment, DetectionData
-from tests.data.coco_folder import SIZES, write_coco
+from tests.data.coco.coco_folder import SIZES, edit, write_coco
 
 
 @pytest.fixture
@@ -36,13 +33,6 @@ PLAIN = DetectionAugment(hflip=0.0)
 
 def dataset(root: Path, split: Any = "train", augment: DetectionAugment = PLAIN, **changes: Any) -> Any:
     return build_dataset(split, data(root, **changes), augment, {}, 0, with_masks=True)
-
-
-def edit(root: Path, change: Callable[[dict[str, Any]], object], split: str = "train") -> None:
-    path = root / "annotations" / f"instances_{split}.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def test_ids_become_labels_in_their_order(root: Path) -> None:
@@ -110,12 +100,6 @@ def test_workers_get_it_whole(root: Path) -> None:
     assert pickle.loads(pickle.dumps(found)).annotations.segmentation(0) == found.annotations.segmentation(0)
 
 
-def test_cocos_own_names(tmp_path: Path) -> None:
-    root = write_coco(tmp_path / "coco", names=("train2017", "val2017"))
-    assert split_files(root, "val")[0].name == "instances_val2017.json"
-    assert len(dataset(root, "val")) == 4
-
-
 def test_categories_are_matched_by_name(root: Path) -> None:
     """Another file may number its categories otherwise: labels are the first one's, ids its own."""
 
@@ -136,15 +120,6 @@ def test_categories_are_matched_by_name(root: Path) -> None:
     assert renumbered[0][1]["labels"].tolist() == [1, 2]
 
 
-def test_a_file_is_read_once_until_it_changes(root: Path) -> None:
-    path = root / "annotations/instances_train.json"
-    first = read_annotations(path)
-    assert read_annotations(path) is first
-    edit(root, lambda content: content["categories"].append({"id": 91, "name": "new"}))
-    os.utime(path, ns=(1, 1))
-    assert read_annotations(path).category_names[-1] == "new"
-
-
 def test_boxes_without_area_are_left_out_and_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     def spoil(content: dict[str, Any]) -> None:
         content["annotations"][0]["bbox"] = [5, 5, 0, 10]
@@ -159,35 +134,6 @@ def test_boxes_without_area_are_left_out_and_said(root: Path, caplog: pytest.Log
     )
     assert len(found[0][1]["labels"]) == 0
     assert np.allclose(found.annotations.boxes[0], [0, 5, 15, 15])
-
-
-BAD: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
-    (
-        "category",
-        lambda c: c["annotations"][0].update(category_id=5),
-        r"instances_train.json has an annotation of the unknown category_id 5",
-    ),
-    ("image", lambda c: c["annotations"][0].update(image_id=5), "unknown image_id 5"),
-    ("twice", lambda c: c["categories"][0].update(id=2), "two categories of id 2"),
-    ("name", lambda c: c["categories"][0].update(name="bar"), "two categories of name 'bar'"),
-    ("image twice", lambda c: c["images"][1].update(id=100), "two images of id 100"),
-    ("large", lambda c: c["images"][0].update(height=10**30), "not in COCO's format"),
-    ("no dict", lambda c: c["annotations"].insert(0, 1), "not in COCO's format"),
-    ("none", lambda c: c["categories"].clear(), "has no categories"),
-    ("list", lambda c: c.pop("images"), "not in COCO's format: give lists images, annotations, categories"),
-    ("key", lambda c: c["images"][0].pop("height"), r"not in COCO's format \(KeyError: 'height'\)"),
-    ("box", lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), "not in COCO's format"),
-]
-
-
-@pytest.mark.parametrize(("name", "change", "message"), BAD, ids=[each[0] for each in BAD])
-def test_what_cannot_be_read_is_one_line(
-    root: Path, name: str, change: Callable[[dict[str, Any]], object], message: str
-) -> None:
-    edit(root, change)
-    with pytest.raises(UserError, match=message) as caught:
-        dataset(root)
-    assert "\n" not in str(caught.value)
 
 
 def test_what_is_wrong_with_a_sample_is_named(root: Path) -> None:
@@ -212,12 +158,6 @@ def test_other_classes_are_refused(root: Path) -> None:
         build_dataset("val", data(root), PLAIN, {}, 0, ["bar", "disc", "cat"])
     with pytest.raises(UserError, match="3 classes, but data.num_classes is 80"):
         dataset(root, num_classes=80)
-    with pytest.raises(UserError, match="instances_train.json is not there"):
-        dataset(root.parent)
-    path = root / "annotations/instances_train.json"
-    path.write_text(path.read_text()[:-40])
-    with pytest.raises(UserError, match="instances_train.json cannot be read as JSON: .*line 1 column"):
-        dataset(root)
 
 
 def test_file_names_may_hold_the_folder(root: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from pycocotools import mask as official
 
-from mscsa.data.coco.mask_checks import compacted, mask_bounds
 from mscsa.data.coco.masks import (
     BadMask,
     decode_counts,
@@ -19,37 +18,10 @@ from mscsa.data.coco.masks import (
     read_counts,
     read_polygons,
 )
+from tests.data.coco.drawn_masks import SIZES, list_runs, masks_of, official_runs
 
-SIZES = [(1, 1), (1, 40), (40, 1), (37, 53), (64, 64), (480, 640)]
-
-
-def masks_of(size: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
-    """Empty, full, single pixels, noise, blocks and discs."""
-    rng = np.random.default_rng(seed)
-    height, width = size
-    rows, columns = np.mgrid[:height, :width]
-    corner = np.zeros(size, bool)
-    corner[0, 0] = corner[-1, -1] = True
-    masks = [np.zeros(size, bool), np.ones(size, bool), corner, rng.random(size) < 0.5]
-    masks += [rng.random(size) < 0.01, ~corner, (rows // 5 + columns // 7) % 2 == 0]
-    masks.append((rows - height / 2) ** 2 + (columns - width / 3) ** 2 < (min(size) / 3) ** 2)
-    return masks
-
-
-def official_runs(mask: np.ndarray) -> dict[str, Any]:
-    runs = official.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(runs["size"]), "counts": runs["counts"].decode()}
-
-
-def list_runs(mask: np.ndarray) -> dict[str, Any]:
-    """Run lengths as a list, counted pixel by pixel."""
-    counts, inside = [0], False
-    for pixel in mask.ravel(order="F").tolist():
-        if pixel != inside:
-            counts.append(0)
-            inside = pixel
-        counts[-1] += 1
-    return {"size": list(mask.shape), "counts": counts}
+# Of pycocotools' compiled code, whose arrays numpy 2 asks for a keyword that they do not have.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -188,30 +160,3 @@ def test_polygons_may_leave_the_image() -> None:
     polygon = [[-100.0, -100.0, 300.0, -100.0, 300.0, 300.0, -100.0, 300.0]]
     assert read_polygons(polygon) is polygon
     assert decode_segmentation(polygon, (48, 64)).all()
-
-
-def test_boxes_around_masks_are_those_of_their_pixels() -> None:
-    segmentations: list[Any] = [None, []]
-    sizes: list[tuple[float, float]] = [(8, 8), (np.nan, np.nan)]
-    expected: list[list[float] | None] = [None, None]
-    empty = []
-    for size in SIZES:
-        for mask in masks_of(size, 5):
-            for runs in (official_runs(mask), list_runs(mask)):
-                x, y, width, height = official.toBbox(official_runs(mask)).tolist()
-                if not mask.any():
-                    empty.append(len(segmentations))
-                expected.append([x, y, x + width, y + height] if mask.any() else None)
-                segmentations.append(runs)
-                sizes.append(size)
-    segmentations += [[[1.5, 2, 3, 4.25, 5, 6], [0, 9, 1, 1, 2, 2]], official_runs(np.ones((8, 8)))]
-    sizes += [(np.nan, np.nan), (np.nan, np.nan)]
-    expected += [[0, 1, 5, 9], None]
-    damaged = [[[1.0, 2.0]], {"size": [8, 8], "counts": "P"}, {"size": [8, 8], "counts": [3]}, 7]
-    for extra in ([], damaged):
-        given = [compacted({"segmentation": each})["segmentation"] for each in segmentations + extra]
-        bounds, bad = mask_bounds(given, np.array(sizes + [(8, 8)] * len(extra), float))
-        wrong = list(range(len(segmentations), len(segmentations) + len(extra)))
-        assert sorted(bad) == empty + wrong
-        for i, box in enumerate(expected + [None] * len(extra)):
-            assert np.isnan(bounds[i]).all() if box is None else bounds[i].tolist() == box

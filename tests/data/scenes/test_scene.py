@@ -1,36 +1,12 @@
 """Scenes: the same everywhere, learnable by construction, and consistent in all their labels."""
 
-import builtins
-import hashlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-import torch
 
-from mscsa.data import SampleKey, SceneClassification, render_scene
-from mscsa.data import scenes as scenes_module
-from mscsa.data.scenes.scene import MIN_CONTRAST, digit_instances
-from mscsa.errors import UserError
+from mscsa.data.scenes import scene as scene_module
+from mscsa.data.scenes.scene import MIN_CONTRAST, digit_instances, render_scene
 
 CROWDED = [render_scene(i, seed=3, split="train", size=96, max_digits=8) for i in range(60)]
-
-
-def to_tensor(image):
-    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float()
-
-
-def test_the_same_scene_in_another_process_and_scikit_learn_only_there():
-    code = (
-        "import hashlib, sys; from mscsa.data import render_scene; print('sklearn' in sys.modules);"
-        "s = render_scene(7, seed=1, split='val', size=64, max_digits=4);"
-        "print(hashlib.sha256(s.image.tobytes() + s.masks.tobytes()).hexdigest())"
-    )
-    scene = render_scene(7, seed=1, split="val", size=64, max_digits=4)
-    here = hashlib.sha256(scene.image.tobytes() + scene.masks.tobytes()).hexdigest()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert there.stdout.split() == ["False", here]
 
 
 def test_rendering_neither_reads_nor_moves_the_global_generators():
@@ -66,9 +42,9 @@ def test_splits_share_no_digit_and_cover_all():
 
 def test_a_scene_pastes_only_digits_of_its_own_split(monkeypatch):
     used = []
-    place = scenes_module._place
+    place = scene_module._place
     monkeypatch.setattr(
-        scenes_module, "_place", lambda rng, glyph, *rest: used.append(glyph) or place(rng, glyph, *rest)
+        scene_module, "_place", lambda rng, glyph, *rest: used.append(glyph) or place(rng, glyph, *rest)
     )
     for index in range(50):
         render_scene(index, seed=0, split="val", size=64, max_digits=3)
@@ -110,7 +86,7 @@ def test_some_digits_overlap_and_the_later_one_is_on_top():
     covered = 0
     for index in range(60):
         whole = []
-        place = scenes_module._place
+        place = scene_module._place
 
         def recording(rng, glyph, masks, areas, place=place, whole=whole):
             result = place(rng, glyph, masks, areas)
@@ -122,7 +98,7 @@ def test_some_digits_overlap_and_the_later_one_is_on_top():
             return result
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scenes_module, "_place", recording)
+            patch.setattr(scene_module, "_place", recording)
             scene = render_scene(index, seed=3, split="train", size=96, max_digits=8)
         for i, mask in enumerate(whole):
             on_top = np.any(whole[i + 1 :], axis=0) if whole[i + 1 :] else np.zeros_like(mask)
@@ -180,31 +156,3 @@ def test_every_size_gives_a_visible_digit(size):
 def test_too_small_a_scene_is_refused(bad):
     with pytest.raises(ValueError, match="at least 32 px and 1 digit"):
         render_scene(0, **({"seed": 0, "split": "train", "size": 64} | bad))
-
-
-def test_missing_scikit_learn_is_one_line_that_names_the_extra(monkeypatch):
-    real_import = builtins.__import__
-
-    def without_sklearn(name, *args, **kwargs):
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    digit_instances.cache_clear()
-    monkeypatch.setattr(builtins, "__import__", without_sklearn)
-    with pytest.raises(UserError, match=r"pip install mscsa\[train\]") as caught:
-        SceneClassification("train", 10, 64, to_tensor, seed=0)
-    assert "\n" not in str(caught.value)
-
-
-def test_data_set_gives_image_label_and_index():
-    dataset = SceneClassification("val", 20, 48, to_tensor, seed=5)
-    image, label, index = dataset[SampleKey(epoch=2, position=9, index=12)]
-    scene = render_scene(12, seed=0, split="val", size=48)
-    assert torch.equal(image, to_tensor(scene.image))
-    assert (label, index) == (scene.labels[0], 12)
-    assert dataset.describe(12) == "scene 12 (seed 0, val)"
-    assert dataset.class_names == [str(digit) for digit in range(10)]
-    assert len(dataset) == 20
-    with pytest.raises(IndexError):
-        dataset[20]

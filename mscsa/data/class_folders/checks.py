@@ -1,0 +1,55 @@
+"""Looking through class folders before a long run: everything that is wrong, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mscsa.data.class_folders.dataset import class_difference, class_folders, image_files, split_folder
+from mscsa.data.contract import SPLITS
+from mscsa.data.images import BadImage, decode_image
+from mscsa.data.problems import Problem, shared_files
+from mscsa.errors import UserError
+
+
+def check_image_folder(root: str | Path) -> list[Problem]:
+    """Look through both splits: decode every image and compare the splits.
+
+    Finds unreadable images, classes without images, classes that only one split has, and files
+    with the same content in train and val (which make the validation score too good).
+
+    Raises:
+        UserError: If a split or its class folders are missing: there is nothing to look through.
+    """
+    classes = {split: class_folders(split_folder(root, split)) for split in SPLITS}
+    problems: list[Problem] = []
+    difference = class_difference(classes["train"], classes["val"])
+    if difference:
+        problems.append(Problem(str(root), difference, "make the class folders of both splits the same"))
+    images = {
+        split: [path for name in classes[split] for path in _list_images(Path(root) / split / name, problems)]
+        for split in SPLITS
+    }
+    readable = {
+        split: [path for path in paths if _decodes(path, problems)] for split, paths in images.items()
+    }
+    return problems + shared_files(readable["train"], readable["val"])
+
+
+def _list_images(folder: Path, problems: list[Problem]) -> list[str]:
+    try:
+        files = image_files(folder)
+    except UserError:
+        problems.append(Problem(str(folder), "folder cannot be read", "check its permissions"))
+        return []
+    if not files:
+        problems.append(Problem(str(folder), "class without images", "add some or remove it"))
+    return files
+
+
+def _decodes(path: str, problems: list[Problem]) -> bool:
+    try:
+        decode_image(path)
+    except BadImage as bad:
+        problems.append(Problem(path, bad.what, bad.remedy))
+        return False
+    return True

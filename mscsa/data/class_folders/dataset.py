@@ -1,0 +1,171 @@
+"""Images in class folders, ImageNet's layout: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mscsa.data.batches import LabelledSample, collate_labels
+from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
+from mscsa.data.images import EXTENSIONS, load_image
+from mscsa.data.problems import some_of
+from mscsa.data.sampler import SampleKey
+from mscsa.errors import UserError
+
+
+class ImageFolder(Dataset[LabelledSample]):
+    """One split of an image folder as a `TaskDataset`: images with one label each.
+
+    A class is a folder, its label the place of its name in sorted order; both splits must hold the
+    same classes. With `class_names` (those of a checkpoint) labels follow that list, and only this
+    split is looked at. Hidden files and files without an image's extension are left out; links are
+    followed.
+
+    Args:
+        root: Folder that holds `train` and `val`.
+        split: Which of them.
+        transform: What makes a tensor of the RGB image.
+        seed: Seed of the augmentation.
+        class_names: Names in the order of the labels.
+    Raises:
+        UserError: If a folder is missing, a class has no images, or the classes do not agree.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: Split,
+        transform: Transform,
+        seed: int,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        folder = split_folder(root, split)
+        found = class_folders(folder)
+        if class_names is None:
+            _check_same_classes(Path(root))
+            self.class_names = found
+        else:
+            _check_known_classes(folder, found, class_names)
+            self.class_names = list(class_names)
+        self.transform = transform
+        self.seed = seed
+        self._paths: list[str] = []
+        self._labels: list[int] = []
+        for label, name in enumerate(self.class_names):
+            files = image_files(folder / name)
+            if not files:
+                raise UserError(
+                    f"{folder / name}: class without images ({', '.join(EXTENSIONS)} directly in "
+                    "it); add some or remove the folder"
+                )
+            self._paths += files
+            self._labels += [label] * len(files)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def describe(self, index: int) -> str:
+        """Return the path of an image."""
+        return self._paths[index]
+
+    def collate(self, samples: Sequence[LabelledSample]) -> Batch:
+        """Stack samples: (B, 3, H, W), (B,), (B,)."""
+        return collate_labels(samples)
+
+    def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, int, int]:
+        """Return (image (3, H, W) float, label, index).
+
+        Raises:
+            UserError: If the file is no readable image.
+        """
+        index = sample_index(key)
+        image = load_image(self._paths[index])
+        with augmented_by(self.seed, key):
+            return self.transform(image), self._labels[index], index
+
+
+def split_folder(root: str | Path, split: Split) -> Path:
+    """Return ROOT/split.
+
+    Raises:
+        UserError: If it is not there.
+    """
+    folder = Path(root) / split
+    if not Path(root).is_dir():
+        raise UserError(f"{root}: no such folder; give the one that holds train/ and val/")
+    if not folder.is_dir():
+        raise UserError(f"{root}: no folder {split}/; images are expected in {split}/CLASS/ beneath it")
+    return folder
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of a split's class folders, sorted.
+
+    Raises:
+        UserError: If there is none, or the folder cannot be read.
+    """
+    names = sorted(entry.name for entry in _visible_entries(folder) if entry.is_dir())
+    if not names:
+        raise UserError(f"{folder}: no class folders; images are expected in {folder}/CLASS/")
+    return names
+
+
+def image_files(folder: Path) -> list[str]:
+    """Return the paths of the images directly in a class folder, sorted.
+
+    A dangling link counts: reading it then fails by name instead of losing it silently.
+
+    Raises:
+        UserError: If the folder is missing or cannot be read.
+    """
+    return sorted(
+        entry.path
+        for entry in _visible_entries(folder)
+        if entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir()
+    )
+
+
+def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
+    """Say which classes only one split has, or return None where they agree."""
+    only_train, only_val = set(train) - set(val), set(val) - set(train)
+    parts = [
+        f"only {split}/ has {_quoted(names)}"
+        for split, names in (("train", only_train), ("val", only_val))
+        if names
+    ]
+    return " and ".join(parts) or None
+
+
+def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise UserError(f"{folder}: {reason}; check the path and its permissions") from error
+
+
+def _check_same_classes(root: Path) -> None:
+    train, val = (class_folders(split_folder(root, split)) for split in SPLITS)
+    difference = class_difference(train, val)
+    if difference:
+        raise UserError(f"{root}: {difference}; both splits must hold the same class folders")
+
+
+def _check_known_classes(folder: Path, found: Sequence[str], known: Sequence[str]) -> None:
+    unknown, missing = set(found) - set(known), set(known) - set(found)
+    parts = [f"unknown {_quoted(unknown)}"] if unknown else []
+    parts += [f"missing {_quoted(missing)}"] if missing else []
+    if parts:
+        raise UserError(
+            f"{folder}: classes differ from the {len(known)} of the checkpoint: "
+            f"{', '.join(parts)}; give the data that the checkpoint was trained for"
+        )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return some_of([repr(name) for name in sorted(names)])

@@ -1,0 +1,181 @@
+"""From a run's description to data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mscsa.data.class_folders.dataset import ImageFolder, class_folders, split_folder
+from mscsa.data.coco.annotations import read_annotations, split_files
+from mscsa.data.coco.dataset import CocoDetection
+from mscsa.data.contract import Split, TaskDataset, Transform
+from mscsa.data.label_maps.dataset import SegmentationFolder
+from mscsa.data.label_maps.layouts import segmentation_classes
+from mscsa.data.scenes.classification import SceneClassification
+from mscsa.data.scenes.collection import SceneCollection
+from mscsa.data.scenes.detection import SceneDetection
+from mscsa.data.scenes.scene import CLASS_NAMES
+from mscsa.data.scenes.segmentation import SEGMENTATION_CLASSES, SceneSegmentation
+from mscsa.data.transforms.classification import build_classification_transforms
+from mscsa.data.transforms.detection import ObjectTransform, build_detection_transforms
+from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms
+from mscsa.errors import UserError
+from mscsa.recipes.spec import (
+    AugmentSpec,
+    ClassificationAugment,
+    ClassificationData,
+    DataSpec,
+    DetectionAugment,
+    DetectionData,
+    SegmentationAugment,
+    SegmentationData,
+)
+
+
+def class_names_of(data: DataSpec) -> list[str]:
+    """Name the classes of a data set, in the order of their labels, before it is built.
+
+    Raises:
+        UserError: If the data set is not there, or does not name its classes.
+    """
+    if isinstance(data, SegmentationData):
+        if data.kind == "scenes":
+            return list(SEGMENTATION_CLASSES)
+        return segmentation_classes(_root(data), data.kind)
+    if data.kind == "scenes":
+        return list(CLASS_NAMES)
+    if isinstance(data, DetectionData):
+        return list(read_annotations(split_files(_root(data), "train")[0]).category_names)
+    return class_folders(split_folder(_root(data), "train"))
+
+
+def build_datasets(
+    data: DataSpec,
+    augment: AugmentSpec,
+    model_cfg: dict[str, Any],
+    seed: int,
+    *,
+    with_masks: bool = False,
+) -> tuple[TaskDataset, TaskDataset]:
+    """Return the training and the validation set.
+
+    Args:
+        model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
+        seed: Seed of the augmentation.
+        with_masks: Whether objects have masks.
+    Raises:
+        UserError: As `build_dataset` does, or if the classes of the two differ.
+    """
+    train = build_dataset("train", data, augment, model_cfg, seed, with_masks=with_masks)
+    # Each file of annotations has category ids of its own: the names of train settle the labels.
+    names = train.class_names if isinstance(data, DetectionData) else None
+    return train, build_dataset("val", data, augment, model_cfg, seed, names, with_masks=with_masks)
+
+
+def build_dataset(
+    split: Split,
+    data: DataSpec,
+    augment: AugmentSpec,
+    model_cfg: dict[str, Any],
+    seed: int,
+    class_names: Sequence[str] | None = None,
+    *,
+    with_masks: bool = False,
+) -> TaskDataset:
+    """Return one split: `train` with the training transform, `val` with the evaluation's.
+
+    Args:
+        model_cfg: The model's `pretrained_cfg`: mean, std, crop and interpolation.
+        seed: Seed of the augmentation.
+        class_names: Classes of a checkpoint, in the order of its labels; null takes the data's.
+        with_masks: Whether objects have masks.
+    Raises:
+        UserError: If the description is incomplete, or the data does not fit it or `class_names`.
+    """
+    dataset: TaskDataset
+    if isinstance(data, SegmentationData) and isinstance(augment, SegmentationAugment):
+        joint = build_segmentation_transforms(data, augment, model_cfg)[split == "val"]
+        dataset = _segmentation_dataset(split, data, joint, seed, class_names)
+    elif isinstance(data, DetectionData) and isinstance(augment, DetectionAugment):
+        of_objects = build_detection_transforms(data, augment)[split == "val"]
+        dataset = _detection_dataset(split, data, of_objects, seed, class_names, with_masks)
+    elif isinstance(data, ClassificationData) and isinstance(augment, ClassificationAugment):
+        transform = build_classification_transforms(data, augment, model_cfg)[split == "val"]
+        dataset = _classification_dataset(split, data, transform, seed, class_names)
+    else:
+        raise TypeError(f"{type(data).__name__} and {type(augment).__name__} are of different tasks")
+    if class_names is not None and list(class_names) != dataset.class_names:
+        raise UserError(
+            f"the scenes have the classes {', '.join(dataset.class_names)}, the checkpoint "
+            f"{len(class_names)} others; give the data that the checkpoint was trained for"
+        )
+    found = len(dataset.class_names)
+    if data.num_classes is not None and data.num_classes != found:
+        raise UserError(
+            f"{data.root or 'the scenes'}: {found} classes, but data.num_classes is "
+            f"{data.num_classes}; correct one of them, or leave data.num_classes out"
+        )
+    return dataset
+
+
+def _classification_dataset(
+    split: Split,
+    data: ClassificationData,
+    transform: Transform,
+    seed: int,
+    class_names: Sequence[str] | None,
+) -> TaskDataset:
+    if data.kind == "folder":
+        return ImageFolder(_root(data), split, transform, seed, class_names)
+    return SceneClassification(_scenes(split, data, data.image_size), transform, seed=seed)
+
+
+def _segmentation_dataset(
+    split: Split,
+    data: SegmentationData,
+    transform: JointTransform,
+    seed: int,
+    class_names: Sequence[str] | None,
+) -> TaskDataset:
+    if data.kind == "scenes":
+        scenes = _scenes(split, data, data.short_side, data.max_digits)
+        return SceneSegmentation(scenes, transform, seed=seed)
+    return SegmentationFolder(_root(data), split, transform, seed, layout=data.kind, class_names=class_names)
+
+
+def _detection_dataset(
+    split: Split,
+    data: DetectionData,
+    transform: ObjectTransform,
+    seed: int,
+    class_names: Sequence[str] | None,
+    with_masks: bool,
+) -> TaskDataset:
+    if data.kind == "scenes":
+        scenes = _scenes(split, data, data.short_side, data.max_digits)
+        return SceneDetection(scenes, transform, seed=seed, with_masks=with_masks)
+    return CocoDetection(
+        _root(data),
+        split,
+        transform,
+        seed,
+        with_masks=with_masks,
+        keep_empty=data.keep_empty,
+        class_names=class_names,
+    )
+
+
+def _root(data: DataSpec) -> str:
+    if data.root is None:
+        raise UserError(
+            f"data.kind {data.kind!r} needs data.root, the folder that holds the data set; give "
+            "--data.root PATH"
+        )
+    return data.root
+
+
+def _scenes(split: Split, data: DataSpec, size: int, max_digits: int = 1) -> SceneCollection:
+    count = data.num_train if split == "train" else data.num_val
+    if count < 1:
+        raise UserError(f"data.num_{split} {count} gives no scenes; give 1 or more")
+    return SceneCollection(split=split, num_scenes=count, size=size, max_digits=max_digits)

@@ -1,0 +1,1 @@
+"""From images and what is known of them to tensors, by task."""

@@ -1,0 +1,115 @@
+"""A file of annotations: found, read once, held compactly, and refused where it is not COCO's format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mscsa.data.coco.annotations import image_path, read_annotations, read_json, split_files
+from mscsa.errors import UserError
+from tests.data.coco.coco_folder import SIZES, edit, write_coco
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("train2017", "val2017")])
+def test_both_names_of_a_split_are_found(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = write_coco(tmp_path / "coco", names=names)
+    assert split_files(root, "val") == (
+        root / f"annotations/instances_{names[1]}.json",
+        root / names[1],
+    )
+    assert split_files(root, "train")[1] == root / names[0]
+
+
+def test_a_split_that_is_not_there_is_one_line(root: Path) -> None:
+    with pytest.raises(UserError, match="instances_train.json is not there: give the folder"):
+        split_files(root.parent, "train")
+    (root / "val").rename(root / "images")
+    with pytest.raises(UserError, match="val is not there: put the images of .*instances_val.json into it"):
+        split_files(root, "val")
+
+
+def test_file_names_are_relative_to_the_split_or_the_root(root: Path) -> None:
+    assert image_path(root / "train", "100.png") == root / "train/100.png"
+    assert image_path(root / "train", "train/100.png") == root / "train/100.png"
+    assert image_path(root / "train", "gone.png") == root / "train/gone.png"
+    assert image_path(root / "train", "a" * 300) == root / "train" / ("a" * 300)
+
+
+def test_annotations_are_held_by_image(root: Path) -> None:
+    """Without the crowd, in the order of the images, whatever the order of the file."""
+    edit(root, lambda content: content["annotations"].reverse())
+    found = read_annotations(root / "annotations/instances_train.json")
+    assert (found.category_ids, found.category_names) == ((2, 7, 90), ("bar", "disc", "never"))
+    assert found.image_ids.tolist() == [100, 103, 106, 109]
+    assert found.sizes.tolist() == [list(size) for size in SIZES]
+    assert found.starts.tolist() == [0, 2, 4, 4, 6]
+    assert found.labels.tolist() == [2, 1] * 3
+    assert found.boxes[1].tolist() == [8, 5, 32, 15]
+    content = read_json(root / "annotations/instances_train.json")
+    given = {each["id"]: each["segmentation"] for each in content["annotations"]}
+    for i, annotation_id in enumerate(found.annotation_ids.tolist()):
+        assert found.segmentation(i) == given[annotation_id]
+
+
+def test_annotations_without_a_mask_have_none(root: Path) -> None:
+    edit(root, lambda content: content["annotations"][0].pop("segmentation"))
+    edit(root, lambda content: content["annotations"][1].update(segmentation=[]))
+    found = read_annotations(root / "annotations/instances_train.json")
+    kept = [found.segmentation(i) for i in range(6)]
+    assert kept[:2] == [None, None] and all(kept[2:])
+    assert np.diff(found.segmentation_starts)[:2].tolist() == [0, 0]
+
+
+def test_a_file_is_read_once_until_it_changes(root: Path) -> None:
+    path = root / "annotations/instances_train.json"
+    first = read_annotations(path)
+    assert read_annotations(path) is first
+    edit(root, lambda content: content["categories"].append({"id": 91, "name": "new"}))
+    os.utime(path, ns=(1, 1))
+    assert read_annotations(path).category_names[-1] == "new"
+
+
+BAD: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
+    (
+        "category",
+        lambda c: c["annotations"][0].update(category_id=5),
+        r"instances_train.json has an annotation of the unknown category_id 5",
+    ),
+    ("image", lambda c: c["annotations"][0].update(image_id=5), "unknown image_id 5"),
+    ("twice", lambda c: c["categories"][0].update(id=2), "two categories of id 2"),
+    ("name", lambda c: c["categories"][0].update(name="bar"), "two categories of name 'bar'"),
+    ("image twice", lambda c: c["images"][1].update(id=100), "two images of id 100"),
+    ("large", lambda c: c["images"][0].update(height=10**30), "not in COCO's format"),
+    ("no dict", lambda c: c["annotations"].insert(0, 1), "not in COCO's format"),
+    ("none", lambda c: c["categories"].clear(), "has no categories"),
+    ("list", lambda c: c.pop("images"), "not in COCO's format: give lists images, annotations, categories"),
+    ("key", lambda c: c["images"][0].pop("height"), r"not in COCO's format \(KeyError: 'height'\)"),
+    ("box", lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), "not in COCO's format"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), BAD, ids=[each[0] for each in BAD])
+def test_what_cannot_be_read_is_one_line(
+    root: Path, name: str, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(root, change)
+    with pytest.raises(UserError, match=message) as caught:
+        read_annotations(root / "annotations/instances_train.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_off_is_one_line(root: Path) -> None:
+    path = root / "annotations/instances_train.json"
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(UserError, match="instances_train.json cannot be read as JSON: .*line 1 column"):
+        read_annotations(path)

@@ -1,0 +1,135 @@
+"""Joint transforms: boxes and masks stay on their objects, and sizes are those of App. C.2."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mscsa.data.transforms.detection import Objects, build_detection_transforms
+from mscsa.recipes import RECIPES
+from mscsa.recipes.spec import DetectionAugment, DetectionData
+
+
+def sample(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> tuple[Image.Image, Objects]:
+    """An image whose objects are rectangles of brightness 100, 150, ...; the background is black."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    masks = np.zeros((len(boxes), height, width), bool)
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        pixels[y1:y2, x1:x2] = 100 + 50 * i
+        masks[i, y1:y2, x1:x2] = True
+    objects = {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.arange(1, len(boxes) + 1),
+        "masks": torch.from_numpy(masks.astype(np.uint8)),
+    }
+    return Image.fromarray(pixels), objects
+
+
+def check(image: Tensor, objects: Objects, margin: int = 2) -> None:
+    """Each object's pixels have its brightness, in its mask and inside its box, but for a blurred margin."""
+    assert image.dtype == torch.float32 and objects["masks"].dtype == torch.uint8
+    for label, box, mask in zip(objects["labels"], objects["boxes"], objects["masks"], strict=True):
+        x1, y1, x2, y2 = (int(each) for each in box.round())
+        assert x1 >= 0 and y1 >= 0 and x2 <= image.shape[2] and y2 <= image.shape[1]
+        assert box[2] - box[0] >= 1 and box[3] - box[1] >= 1
+        rows, columns = slice(y1 + margin, max(0, y2 - margin)), slice(x1 + margin, max(0, x2 - margin))
+        inside = image[0, rows, columns]
+        expected = (50 + 50 * float(label)) / 255
+        if inside.numel():
+            assert (inside - expected).abs().max() < 0.06
+            assert mask[rows, columns].all()
+        outside = mask.clone()
+        outside[max(0, y1 - 1) : y2 + 1, max(0, x1 - 1) : x2 + 1] = False
+        assert not outside.any()
+
+
+BOXES = [(10, 20, 50, 60), (90, 30, 150, 95)]
+
+
+@pytest.mark.parametrize("hflip", [0.0, 1.0])
+def test_flips_and_sizes(hflip: float) -> None:
+    data = DetectionData(kind="scenes", short_side=200, long_side=300)
+    train, evaluate = build_detection_transforms(data, DetectionAugment(hflip=hflip))
+    image, objects = sample(100, 160, BOXES)
+    pixels, found = train(image, objects)
+    assert pixels.shape == (3, 188, 300)  # the longer side sets the scale
+    check(pixels, found)
+    left = found["boxes"][0, 0]
+    assert left == pytest.approx((160 - 50) * 1.875 if hflip else 10 * 1.875)
+    assert found["labels"].tolist() == [1, 2]
+    plain, same = evaluate(image, objects)
+    assert plain.shape == (3, 188, 300) and same is objects
+    assert (torch.equal(plain, pixels)) == (hflip == 0.0)
+
+
+def test_multi_scale_draws_from_all_sides() -> None:
+    """480 to 800 px in steps of 32, the longer side at most 1333: the paper's CoaT rows."""
+    recipe = RECIPES["coco_mask_rcnn/mscsa_coat_tiny"]
+    assert isinstance(recipe.augment, DetectionAugment) and isinstance(recipe.data, DetectionData)
+    train, _ = build_detection_transforms(recipe.data, recipe.augment)
+    torch.manual_seed(0)
+    image, objects = sample(60, 80, [(10, 20, 50, 50)])
+    shapes = set()
+    for _ in range(60):
+        pixels, found = train(image, objects)
+        assert min(pixels.shape[1:]) in range(480, 801, 32)
+        assert max(pixels.shape[1:]) <= 1333
+        scale = pixels.shape[1] / 60
+        flipped = [80 - 50, 20, 80 - 10, 50]
+        box = found["boxes"][0] / scale
+        assert any(
+            torch.allclose(box, torch.tensor(each, dtype=torch.float32), atol=0.1)
+            for each in ([10, 20, 50, 50], flipped)
+        )
+        shapes.add(pixels.shape[1])
+    assert len(shapes) == 11
+
+
+def test_a_panorama_keeps_to_the_long_side() -> None:
+    data = DetectionData(kind="scenes")
+    train, _ = build_detection_transforms(data, DetectionAugment(hflip=0.0))
+    image, objects = sample(20, 200, [(5, 5, 15, 15)])
+    pixels, found = train(image, objects)
+    assert pixels.shape == (3, 133, 1333)
+    check(pixels, found, margin=7)
+
+
+def test_crops_drop_what_lies_outside() -> None:
+    data = DetectionData(kind="scenes", short_side=100, long_side=200)
+    augment = DetectionAugment(crop_sides=(20, 50), crop_short_sides=(80, 120))
+    train, _ = build_detection_transforms(data, augment)
+    random.seed(0)
+    torch.manual_seed(0)
+    image, objects = sample(100, 160, BOXES)
+    counts, ratios = set(), set()
+    for _ in range(60):
+        pixels, found = train(image, objects)
+        check(pixels, found, margin=8)
+        counts.add(len(found["labels"]))
+        ratios.add(pixels.shape[1] / pixels.shape[2])
+    assert counts == {0, 1, 2}
+    assert len(ratios) > 20 and 0.625 in ratios  # half of the images are not cropped
+
+
+def test_images_without_objects_pass() -> None:
+    data = DetectionData(kind="scenes", short_side=64, long_side=96)
+    train, _ = build_detection_transforms(data, DetectionAugment(crop_sides=(20, 40), crop_short_sides=(50,)))
+    image, objects = sample(40, 60, [])
+    for _ in range(10):
+        _, found = train(image, objects)
+        assert found["boxes"].shape == (0, 4) and found["labels"].shape == (0,)
+        assert found["masks"].shape[0] == 0
+
+
+def test_objects_that_vanish_are_dropped() -> None:
+    data = DetectionData(kind="scenes", short_side=20, long_side=40)
+    train, _ = build_detection_transforms(data, DetectionAugment(hflip=0.0))
+    image, objects = sample(100, 160, [(10, 10, 12, 12), BOXES[1]])
+    _, found = train(image, objects)
+    assert found["labels"].tolist() == [2]
+    assert len(found["masks"]) == len(found["boxes"]) == 1

@@ -1,0 +1,104 @@
+"""Joint transforms of image and label map: both move together, and colours change alone."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mscsa.data.contract import IGNORED
+from mscsa.data.seeding import seeded
+from mscsa.data.transforms.segmentation import build_segmentation_transforms, distort_colours
+from mscsa.recipes.spec import SegmentationData
+from tests.data.label_maps.label_map_folder import CFG, PLAIN, assert_aligned, image_of, labels_of
+
+DATA = SegmentationData(kind="scenes", image_size=32, short_side=40, long_side=80)
+LABELS = labels_of(0)
+
+
+def test_evaluation_resizes_the_image_alone() -> None:
+    _, evaluate = build_segmentation_transforms(replace(DATA, short_side=20), PLAIN, CFG)
+    pixels, labels = evaluate(image_of(LABELS), Image.fromarray(LABELS))
+    assert pixels.shape == (3, 20, 30) and pixels.dtype == torch.float32
+    assert np.array_equal(labels, LABELS) and labels.dtype == torch.int64
+
+
+def test_images_are_normalised_as_the_model_asks_or_as_timm_does_by_default() -> None:
+    plain, own, default = (
+        build_segmentation_transforms(DATA, PLAIN, cfg)[1](image_of(LABELS), Image.fromarray(LABELS))[0]
+        for cfg in (CFG, {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.5)}, {})
+    )
+    mean, std = (torch.tensor(each)[:, None, None] for each in ((0.5, 0.4, 0.3), (0.2, 0.25, 0.5)))
+    assert torch.allclose(own, (plain - mean) / std, atol=1e-6)
+    mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    assert torch.allclose(default, (plain - mean) / std, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [(0.5, 0.5), (1.0, 1.0), (2.0, 2.0)])
+def test_training_crops_and_flips_both(scale: tuple[float, float]) -> None:
+    train, _ = build_segmentation_transforms(DATA, replace(PLAIN, scale=scale, hflip=0.5), CFG)
+    drawn = []
+    for position in range(8):
+        with seeded(0, position):
+            pixels, labels = train(image_of(LABELS), Image.fromarray(LABELS))
+        assert (pixels.shape, labels.shape) == ((3, 32, 32), (32, 32))
+        assert (pixels.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert set(labels.unique().tolist()) <= {0, 1, 2, IGNORED}
+        assert_aligned(pixels, labels)
+        drawn.append(labels)
+    assert not all(torch.equal(drawn[0], each) for each in drawn)
+
+
+def test_small_images_are_padded_with_the_mean_and_ignored_labels() -> None:
+    labels = np.ones((40, 60), np.uint8)
+    cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.5)}
+    train, _ = build_segmentation_transforms(replace(DATA, short_side=20), PLAIN, cfg)
+    pixels, classes = train(image_of(labels), Image.fromarray(labels))
+    assert (classes[:20, :30] == 1).all() and (classes[20:] == IGNORED).all()
+    assert (classes[:, 30:] == IGNORED).all()
+    assert (pixels[:, 20:] == 0).all() and (pixels[:, :, 30:] == 0).all()  # the mean, after normalising
+    assert (pixels[:, :20, :30] != 0).all()
+
+
+def test_a_crop_of_one_class_is_drawn_again() -> None:
+    """Sky, and a strip of the two others: most crops are nearly all sky."""
+    labels = np.zeros((64, 128), np.uint8)
+    labels[:, 100:110], labels[:, 110:] = 1, 2
+    data = replace(DATA, short_side=64, long_side=128)
+
+    def share_of_one_class(limit: float) -> float:
+        train, _ = build_segmentation_transforms(data, replace(PLAIN, max_class_share=limit), CFG)
+        random.seed(0)
+        crops = [train(image_of(labels), Image.fromarray(labels))[1] for _ in range(40)]
+        return sum((crop == 0).float().mean().item() > 0.75 for crop in crops) / len(crops)
+
+    assert share_of_one_class(1.0) > 0.6
+    assert share_of_one_class(0.75) < 0.2
+
+
+def test_photometric_distortion_changes_colours_alone() -> None:
+    plain, changed = (
+        build_segmentation_transforms(DATA, replace(PLAIN, photometric=on), CFG)[0] for on in (False, True)
+    )
+    pairs = []
+    for position in range(12):
+        with seeded(position):
+            a = plain(image_of(LABELS), Image.fromarray(LABELS))
+        with seeded(position):
+            b = changed(image_of(LABELS), Image.fromarray(LABELS))
+        pairs.append((a, b))
+    assert all(torch.equal(a[1], b[1]) for a, b in pairs)
+    assert sum(not torch.equal(a[0], b[0]) for a, b in pairs) > 6
+    assert all(b[0].min() >= 0 and b[0].max() <= 1 for _, b in pairs)
+
+
+def test_each_colour_change_comes_in_half_of_the_cases() -> None:
+    """All four stay out in a sixteenth; then the image is as it was."""
+    random.seed(0)
+    pixels = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
+    same = sum(torch.equal(distort_colours(pixels), pixels) for _ in range(800))
+    assert 800 / 16 * 0.6 < same < 800 / 16 * 1.5
