@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
@@ -30,7 +27,8 @@ from mscsa.evaluation.coco_ap import (
     measure_detection,
     score_results,
 )
-from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.detections import Detections
+from tests.evaluation.process_groups import run_group
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 CATEGORY_IDS = (3, 1, 8)
@@ -275,19 +273,6 @@ def test_boxes_are_written_as_coco_does() -> None:
     ]
 
 
-def test_an_empty_answer_has_shapes() -> None:
-    nothing = Detections(
-        boxes=np.zeros((0, 4), np.float32),
-        labels=np.zeros(0, np.int64),
-        scores=np.zeros(0, np.float32),
-        masks=(),
-    )
-    model = Recalls({1: nothing}, True, 2).eval()
-    (found,) = find_objects(model, [torch.ones(3, 240, 320)], [SIZE], device=torch.device("cpu"))
-    assert found.boxes.shape == (0, 4) and found.masks == ()
-    assert coco_results(1, found, CATEGORY_IDS) == []
-
-
 def test_a_stop_gives_no_score() -> None:
     truth, results = make_case(0)
     model = Recalls(recalled(truth, results), False, 1)
@@ -313,34 +298,26 @@ def test_a_stop_gives_no_score() -> None:
         )
 
 
-def _measure_share(rank: int, world_size: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+def _measure_share(rank: int, size: int, folder: Path) -> None:
     truth, results = make_case(4)
     truth["images"] = truth["images"][:11]  # odd: the processes have different shares
     image_ids = {each["id"] for each in truth["images"]}
     truth["annotations"] = [each for each in truth["annotations"] if each["image_id"] in image_ids]
     scores = measure_detection(
         Recalls(recalled(truth, results), True, 1),
-        batches(truth, 1, rank, world_size),
+        batches(truth, 1, rank, size),
         dataset=Truth(truth),  # type: ignore[arg-type]
         device=torch.device("cpu"),
         with_masks=True,
-        results=Path(folder) / f"results{world_size}.json",
+        results=folder / f"results{size}.json",
     )
     assert scores is not None
-    (Path(folder) / f"scores{world_size}_{rank}.txt").write_text(repr(scores))
-    dist.destroy_process_group()
+    (folder / f"scores{size}_{rank}.txt").write_text(repr(scores))
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     for world_size in (1, 2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        mp.start_processes(
-            _measure_share, (world_size, port, str(tmp_path)), nprocs=world_size, start_method="fork"
-        )
+        run_group(_measure_share, world_size, tmp_path)
     texts = {path.name: path.read_text() for path in tmp_path.glob("scores*")}
     assert texts["scores1_0.txt"] == texts["scores2_0.txt"] == texts["scores2_1.txt"]
     assert "num_samples=11" in texts["scores1_0.txt"]
@@ -349,31 +326,37 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert sorted(one, key=key) == sorted(two, key=key)
 
 
-def _measure_nothing(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _measure_nothing(rank: int, size: int, folder: Path) -> None:
     truth, results = make_case(4)
     empty = Truth({**truth, "annotations": []})
     try:
         measure_detection(
             Recalls(recalled(truth, results), False, 1),
-            batches(truth, 1, rank, 2),
+            batches(truth, 1, rank, size),
             dataset=empty,  # type: ignore[arg-type]
             device=torch.device("cpu"),
             with_masks=False,
         )
     except ValueError as error:
-        (Path(folder) / f"error{rank}.txt").write_text(str(error))
-    dist.destroy_process_group()
+        (folder / f"error{rank}.txt").write_text(str(error))
 
 
 def test_an_error_of_the_scoring_process_ends_all(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.start_processes(_measure_nothing, (port, str(tmp_path)), nprocs=2, start_method="fork")
+    run_group(_measure_nothing, 2, tmp_path)
     texts = [(tmp_path / f"error{rank}.txt").read_text() for rank in (0, 1)]
     assert texts[0] == texts[1] and "has an object" in texts[0]
+
+
+def test_an_image_counts_once() -> None:
+    truth, results = make_case(0)
+    with pytest.raises(ValueError, match="evaluated twice: give each process samples of its own"):
+        measure_detection(
+            Recalls(recalled(truth, results), False, 1),
+            batches(truth, 1) + batches(truth, 1)[:1],
+            dataset=Truth(truth),  # type: ignore[arg-type]
+            device=torch.device("cpu"),
+            with_masks=False,
+        )
 
 
 def test_without_the_package_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

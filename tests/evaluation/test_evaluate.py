@@ -1,0 +1,56 @@
+"""A file of weights is enough to evaluate, alone or by several processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mscsa.errors import UserError
+from mscsa.evaluation.evaluate import evaluate
+from mscsa.evaluation.segmentation_inference import SegmentationInference
+from tests.evaluation.process_groups import run_group
+
+
+def test_the_validation_set_is_the_files_own(classifier: Path) -> None:
+    found = evaluate(classifier)
+    assert found.task == "classification"
+    assert found.class_names == tuple("0123456789")
+    assert found.scores.num_samples == 9
+
+
+def test_other_data_of_the_same_classes_may_be_given(classifier: Path) -> None:
+    more = evaluate(classifier, {"num_val": 13, "eval_batch_size": 5})
+    assert more.scores.num_samples == 13
+    with pytest.raises(UserError, match="no field 'rot': did you mean root"):
+        evaluate(classifier, {"rot": "x"})
+    with pytest.raises(UserError, match="no such folder"):
+        evaluate(classifier, {"kind": "folder", "root": "/nowhere/at/all"})
+
+
+def test_a_segmenter_may_be_asked_otherwise(segmenter: Path) -> None:
+    plain = evaluate(segmenter)
+    averaged = evaluate(segmenter, inference=SegmentationInference(flip=True, scales=(1.0, 1.5)))
+    assert plain.scores.num_samples == averaged.scores.num_samples == 9
+    assert plain.scores != averaged.scores
+    with pytest.raises(UserError, match="is for detection, the model for segmentation"):
+        evaluate(segmenter, results="results.json")
+
+
+def test_what_a_detector_finds_may_be_kept(detector: Path, tmp_path: Path) -> None:
+    evaluate(detector, {"num_val": 2}, results=tmp_path / "results.json")
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert {each["image_id"] for each in written} == {0, 1}
+
+
+def _evaluate_share(rank: int, size: int, folder: Path, checkpoint: Path) -> None:
+    (folder / f"{rank}.txt").write_text(repr(evaluate(checkpoint)))
+
+
+def test_processes_of_a_group_share_the_images(classifier: Path, tmp_path: Path) -> None:
+    run_group(_evaluate_share, 2, tmp_path, classifier)
+    first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
+    assert first == second and "num_samples=9" in first
+    alone = evaluate(classifier).scores
+    assert f"top1={alone.top1!r}" in first  # type: ignore[attr-defined]
