@@ -100,9 +100,9 @@ def train_interrupted_in_evaluation(recipe: Recipe, folder: Path, evaluation: in
     starts = []
 
     def read_and_signal(self: SceneClassification, key: Any) -> Any:
-        if self.split == "val" and key == 0:
+        if self.scenes.split == "val" and key == 0:
             starts.append(key)
-        if self.split == "val" and key == 5 and len(starts) == evaluation:
+        if self.scenes.split == "val" and key == 5 and len(starts) == evaluation:
             os.kill(os.getpid(), signal.SIGTERM)
         return read(self, key)
 
@@ -178,7 +178,7 @@ def spoil_sample(index: int) -> None:
 
     def read_spoilt(self: SceneClassification, key: Any) -> Any:
         image, label, found = read(self, key)
-        if self.split == "train" and found == index:
+        if self.scenes.split == "train" and found == index:
             image = torch.full_like(image, float("nan"))
         return image, label, found
 
@@ -190,7 +190,7 @@ def log_evaluated(path: Path) -> None:
     read = SceneClassification.__getitem__
 
     def read_and_note(self: SceneClassification, key: Any) -> Any:
-        if self.split == "val":
+        if self.scenes.split == "val":
             with path.open("a") as file:
                 file.write(f"{key}\n")
         return read(self, key)

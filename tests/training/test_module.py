@@ -1,4 +1,4 @@
-"""The step: losses, mixing, seeding, frozen parts, averaging, and what stops it."""
+"""The step: seeding, frozen parts, clipping, and what stops it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.data.scenes.classification import SceneClassification
 from mscsa.errors import UserError
-from mscsa.recipes.spec import ClassificationAugment, OptimSpec
-from mscsa.training.callbacks import MovingAverage
+from mscsa.recipes.spec import OptimSpec
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.module import NonFiniteError, TrainingModule, seed_generators
-from mscsa.training.objectives import ClassificationObjective, build_criterion, build_mixup, build_objective
+from mscsa.training.objectives import ClassificationObjective, build_objective
 from mscsa.training.run import train
 from tests.training.small_runs import plain_recipe, small_recipe, spoil_sample
 
@@ -74,32 +72,6 @@ def test_a_non_finite_gradient_stops_before_the_weights_take_it(
     assert all(value.isfinite().all() for value in saved["state_dict"].values())
 
 
-def test_the_loss_is_what_the_augmentation_implies() -> None:
-    off = ClassificationAugment(mixup=0.0, cutmix=0.0, label_smoothing=0.0)
-    assert isinstance(build_criterion(ClassificationAugment()), SoftTargetCrossEntropy)
-    assert isinstance(build_criterion(off), nn.CrossEntropyLoss)
-    smoothed = build_criterion(replace(off, label_smoothing=0.2))
-    assert isinstance(smoothed, LabelSmoothingCrossEntropy)
-    assert smoothed.smoothing == pytest.approx(0.2)
-    never = ClassificationAugment(mix_prob=0.0, label_smoothing=0.0)
-    assert build_mixup(off, 10) is None
-    assert build_mixup(never, 10) is None
-    assert isinstance(build_criterion(never), nn.CrossEntropyLoss)
-    assert isinstance(build_criterion(replace(off, cutmix=1.0)), SoftTargetCrossEntropy)
-
-
-def test_mixing_gives_distributions_and_mixes_pairs() -> None:
-    seed_generators(0)
-    mixup = build_mixup(ClassificationAugment(cutmix=0.0, label_smoothing=0.1), 4)
-    assert mixup is not None
-    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 2, 2).clone()
-    mixed, targets = mixup(images.clone(), torch.arange(4))
-    assert torch.allclose(targets.sum(1), torch.ones(4))
-    share = (mixed[0, 0, 0, 0] / 3).item()  # of image 3 in image 0
-    assert 0 < share < 1
-    assert targets[0, 3].item() == pytest.approx(share * 0.9 + 0.025, abs=1e-6)
-
-
 def test_seeding_reaches_every_generator() -> None:
     def draw(seed: int) -> list[float]:
         seed_generators(seed)
@@ -144,29 +116,6 @@ def test_frozen_parts_stay_with_their_statistics(tmp_path: Path) -> None:
             assert not moved, key
         elif value.dtype.is_floating_point and "running" in key:
             assert moved, key
-
-
-def test_moving_average_is_the_recursion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parameters and buffers: the first update copies, later ones mix; evaluated and exported."""
-    history: list[dict[str, torch.Tensor]] = []
-    update = MovingAverage.on_train_batch_end
-
-    def note(self: MovingAverage, trainer: Any, pl_module: Any, *rest: Any) -> None:
-        history.append({k: v.clone() for k, v in pl_module.model.state_dict().items()})
-        update(self, trainer, pl_module, *rest)
-
-    monkeypatch.setattr(MovingAverage, "on_train_batch_end", note)
-    train(small_recipe(epochs=2, max_steps=4), tmp_path / "run")
-    exported, _ = read_state_dict(tmp_path / "run" / "last.safetensors")
-    assert len(history) == 4
-    for key, value in exported.items():
-        if not value.dtype.is_floating_point:
-            continue
-        average = history[0][key].double()
-        for later in history[1:]:
-            average = 0.8 * average + 0.2 * later[key].double()
-        assert torch.allclose(value.double(), average, rtol=1e-5, atol=1e-7), key
-    assert any(not torch.equal(exported[key], history[-1][key]) for key in exported)
 
 
 def test_gradients_are_clipped_over_the_whole_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,13 +194,6 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("field", "part", "change"),
     [
         ("run.seed", "run", {"seed": 4}),
-        ("run.epochs", "run", {"epochs": 4}),
-        ("run.precision", "run", {"precision": "64-true"}),
-        ("data.batch_size", "data", {"batch_size": 6}),
-        ("data.num_train", "data", {"num_train": 40}),
-        ("optim.lr", "optim", {"lr": 2e-3}),
-        ("augment.hflip", "augment", {"hflip": 0.0}),
-        ("model.mscsa", "model", {"mscsa": {"pool_stride": 8}, "budget": 0.5}),
         ("processes", "run", {"devices": 2}),
     ],
 )

@@ -1,0 +1,93 @@
+"""A run may go on from a checkpoint of the same run alone; what does not shape the weights may change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mscsa.data.datasets import build_datasets
+from mscsa.errors import UserError
+from mscsa.recipes.spec import Recipe
+from mscsa.training.resuming import CHANGEABLE, check_same_run, run_identity
+from tests.training.small_runs import plain_recipe
+
+
+def identity(recipe: Recipe, world_size: int = 1) -> dict[str, Any]:
+    return run_identity(recipe, world_size, *build_datasets(recipe.data, recipe.augment, {}, 0))
+
+
+def changed(part: str, **fields: Any) -> Recipe:
+    recipe = plain_recipe()
+    return replace(recipe, **{part: replace(getattr(recipe, part), **fields)})
+
+
+SAVED = identity(plain_recipe())
+
+
+def test_an_identity_is_plain_values() -> None:
+    """A checkpoint holds it, which is read without running code."""
+    assert json.loads(json.dumps(SAVED)) == SAVED
+    check_same_run(SAVED, identity(plain_recipe()), "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("field", "part", "change"),
+    [
+        ("run.seed", "run", {"seed": 4}),
+        ("run.epochs", "run", {"epochs": 4}),
+        ("run.precision", "run", {"precision": "64-true"}),
+        ("data.batch_size", "data", {"batch_size": 6}),
+        ("data.num_train", "data", {"num_train": 40}),
+        ("optim.lr", "optim", {"lr": 2e-3}),
+        ("augment.hflip", "augment", {"hflip": 0.0}),
+        ("model.mscsa", "model", {"mscsa": {"pool_stride": 8}, "budget": 0.5}),
+    ],
+)
+def test_another_run_is_refused_by_its_first_difference(
+    field: str, part: str, change: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=rf"last.ckpt is of a run with {field} = .*, now it is ") as caught:
+        check_same_run(SAVED, identity(changed(part, **change)), "last.ckpt")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("run", {"max_steps": 7, "threads": 1, "devices": 2, "num_nodes": 3}),
+        ("run", {"checkpoint_every": 9, "eval_every": 9, "log_every": 9}),
+        ("data", {"workers": 2, "eval_batch_size": 3}),
+    ],
+)
+def test_what_does_not_shape_the_weights_may_change(part: str, change: dict[str, Any]) -> None:
+    assert {f"{part}.{name}" for name in change} <= CHANGEABLE
+    check_same_run(SAVED, identity(changed(part, **change)), "last.ckpt")
+
+
+@pytest.mark.parametrize("field", sorted(CHANGEABLE))
+def test_changeable_fields_are_fields(field: str) -> None:
+    where: Any = plain_recipe()
+    for name in field.split("."):
+        where = getattr(where, name)
+
+
+def test_a_run_may_go_on_longer_where_the_schedule_does_not_stretch_over_it() -> None:
+    constant = replace(plain_recipe(), optim=replace(plain_recipe().optim, schedule="constant"))
+    longer = replace(constant, run=replace(constant.run, epochs=9, steps=70))
+    check_same_run(identity(constant), identity(longer), "last.ckpt")
+
+
+def test_the_number_of_processes_and_the_classes_are_fixed() -> None:
+    with pytest.raises(UserError, match="run with processes = 1, now it is 2"):
+        check_same_run(SAVED, identity(plain_recipe(), world_size=2), "last.ckpt")
+    other = {**SAVED, "data": {**SAVED["data"], "class_names": "other"}}
+    with pytest.raises(UserError, match="run with data.class_names = "):
+        check_same_run(SAVED, other, "last.ckpt")
+
+
+def test_tables_of_the_model_are_compared_whole() -> None:
+    with pytest.raises(UserError, match=r"model.head_kwargs = \{\}, now it is \{'fpn_channels': 8\}"):
+        check_same_run(SAVED, identity(changed("model", head_kwargs={"fpn_channels": 8})), "last.ckpt")

@@ -1,0 +1,81 @@
+"""The folder of a run: made once, never overwritten, with what was asked for and where it ran."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import mscsa.training.run_folder as run_folder
+from mscsa.errors import UserError
+from mscsa.training.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    describe_environment,
+    git_commit,
+    open_run_folder,
+    package_versions,
+    record_environment,
+)
+from tests.training.small_runs import small_recipe
+
+
+def test_a_new_folder_holds_the_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    open_run_folder(folder, small_recipe(), resume=False)
+    assert [entry.name for entry in folder.iterdir()] == [CONFIG]
+    assert yaml.safe_load((folder / CONFIG).read_text()) == json.loads(json.dumps(asdict(small_recipe())))
+
+
+def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
+    open_run_folder(tmp_path, small_recipe(), resume=False)
+    assert (tmp_path / CONFIG).exists()
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UserError, match="is there already and nothing is overwritten"):
+            open_run_folder(place, small_recipe(), resume=False)
+    open_run_folder(tmp_path, small_recipe(), resume=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(UserError, match="cannot make .*give a folder that can be written"):
+        open_run_folder(tmp_path / "file" / "run", small_recipe(), resume=False)
+
+
+def test_each_session_is_recorded(tmp_path: Path) -> None:
+    for world_size in (1, 2):
+        record_environment(tmp_path, 7, torch.device("cpu"), world_size)
+    sessions = json.loads((tmp_path / ENVIRONMENT).read_text())["sessions"]
+    assert [each["processes"] for each in sessions] == [1, 2]
+    assert {each["seed"] for each in sessions} == {7}
+    assert sessions[0]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert sessions[0].keys() == describe_environment(7, torch.device("cpu"), 1).keys()
+
+
+def test_versions_are_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"mscsa", "torch", "timm", "lightning"} < package_versions().keys()
+    monkeypatch.setattr(run_folder, "_OPTIONAL_PACKAGES", ("no-such-package-at-all",))
+    assert "no-such-package-at-all" not in package_versions()
+
+
+def test_the_commit_says_whether_sources_were_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "mscsa" / "training" / "run_folder.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    monkeypatch.setattr(run_folder, "__file__", str(module))
+    assert git_commit() is None  # installed, not a repository
+    author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    commit = git_commit()
+    assert commit is not None and len(commit) == 40
+    module.write_text("# changed")
+    assert git_commit() == f"{commit}+changes"
