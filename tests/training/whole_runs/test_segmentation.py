@@ -180,16 +180,3 @@ def test_settings_of_another_task_are_refused(tmp_path: Path) -> None:
         train(wrong, tmp_path / "run")
     with pytest.raises(ValueError, match="'unet' is not known: give one of semantic_fpn"):
         train(replace(recipe(), model=ModelSpec(name="test_resnet", head="unet")), tmp_path / "run")
-
-
-def test_two_scenes_are_learnt_by_heart() -> None:
-    """The fast form of benchmarks/overfit_segmenters.py."""
-    from benchmarks.overfit_segmenters import overfit
-
-    # Strokes thinner than a logit's pixel cannot be drawn: what is possible here is 87 % and 82 %.
-    fpn = overfit("semantic_fpn", "mscsa_test_resnet", size=96, steps=200, num_scenes=2, batch_size=2)
-    assert fpn.miou > 65, fpn
-    topformer = overfit(
-        "topformer_head", "mscsa_topformer_tiny", size=160, steps=150, num_scenes=2, batch_size=2
-    )
-    assert topformer.miou > 55, topformer
