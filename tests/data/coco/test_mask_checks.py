@@ -7,6 +7,7 @@ from array import array
 from typing import Any
 
 import numpy as np
+import pytest
 from pycocotools import mask as official
 
 from mscsa.data.coco.mask_checks import compacted, mask_bounds
@@ -24,28 +25,30 @@ def test_polygons_are_put_into_arrays_and_nothing_else_is_touched() -> None:
         assert compacted({"segmentation": weird}) == {"segmentation": weird}
 
 
-def test_boxes_around_masks_are_those_of_their_pixels() -> None:
-    segmentations: list[Any] = [None, []]
-    sizes: list[tuple[float, float]] = [(8, 8), (np.nan, np.nan)]
-    expected: list[list[float] | None] = [None, None]
-    empty = []
-    for size in SIZES:
-        for mask in masks_of(size, 5):
-            for runs in (official_runs(mask), list_runs(mask)):
-                x, y, width, height = official.toBbox(official_runs(mask)).tolist()
-                if not mask.any():
-                    empty.append(len(segmentations))
-                expected.append([x, y, x + width, y + height] if mask.any() else None)
-                segmentations.append(runs)
-                sizes.append(size)
-    segmentations += [[[1.5, 2, 3, 4.25, 5, 6], [0, 9, 1, 1, 2, 2]], official_runs(np.ones((8, 8)))]
-    sizes += [(np.nan, np.nan), (np.nan, np.nan)]
-    expected += [[0, 1, 5, 9], None]
-    damaged = [[[1.0, 2.0]], {"size": [8, 8], "counts": "P"}, {"size": [8, 8], "counts": [3]}, 7]
-    for extra in ([], damaged):
-        given = [compacted({"segmentation": each})["segmentation"] for each in segmentations + extra]
-        bounds, bad = mask_bounds(given, np.array(sizes + [(8, 8)] * len(extra), float))
-        wrong = list(range(len(segmentations), len(segmentations) + len(extra)))
-        assert sorted(bad) == empty + wrong
-        for i, box in enumerate(expected + [None] * len(extra)):
-            assert np.isnan(bounds[i]).all() if box is None else bounds[i].tolist() == box
+def every_form() -> list[tuple[Any, tuple[float, float], list[float] | None, bool]]:
+    """Segmentations with their image's (H, W), the box around their pixels, and whether they are wrong."""
+    unknown = (np.nan, np.nan)
+    forms: list[tuple[Any, tuple[float, float], list[float] | None, bool]] = [
+        (None, (8, 8), None, False),
+        ([], unknown, None, False),
+        ([[1.5, 2, 3, 4.25, 5, 6], [0, 9, 1, 1, 2, 2]], unknown, [0, 1, 5, 9], False),
+        (official_runs(np.ones((8, 8))), unknown, None, False),
+    ]
+    for size, mask in ((side, mask) for side in SIZES for mask in masks_of(side, 5)):
+        x, y, width, height = official.toBbox(official_runs(mask)).tolist()
+        box = [x, y, x + width, y + height] if mask.any() else None
+        forms += [(runs, size, box, box is None) for runs in (official_runs(mask), list_runs(mask))]
+    return forms
+
+
+@pytest.mark.parametrize("with_damaged", [False, True])
+def test_boxes_around_masks_are_those_of_their_pixels(with_damaged: bool) -> None:
+    forms = every_form()
+    if with_damaged:
+        damaged = [[[1.0, 2.0]], {"size": [8, 8], "counts": "P"}, {"size": [8, 8], "counts": [3]}, 7]
+        forms += [(each, (8, 8), None, True) for each in damaged]
+    given = [compacted({"segmentation": each})["segmentation"] for each, *_ in forms]
+    bounds, bad = mask_bounds(given, np.array([size for _, size, *_ in forms], float))
+    assert sorted(bad) == [i for i, (*_, is_wrong) in enumerate(forms) if is_wrong]
+    for found, (_, _, box, _) in zip(bounds, forms, strict=True):
+        assert np.isnan(found).all() if box is None else found.tolist() == box
