@@ -1,5 +1,10 @@
 """The one exception for bad input that a person can put right."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Bad input found at the boundary: a file, a data set, a configuration, a checkpoint.
@@ -11,3 +16,21 @@ class UserError(ValueError):
 
 class UnknownKeyword(UserError, TypeError):
     """A keyword that a function does not know: bad input, and the TypeError that Python's callers expect."""
+
+
+def unknown_name(lacking: str, given: str, allowed: Iterable[str], *, all_names: str = "") -> UserError:
+    """Make the error for a name that is none of those allowed: it names the nearest, or else all.
+
+    >>> unknown_name("no head is called", "mask_rcn", ["mask_rcnn", "retinanet"])
+    UserError("no head is called 'mask_rcn': did you mean mask_rcnn?")
+
+    Args:
+        lacking: What is lacking, up to the name: "no head is called", "retinanet has no option".
+        given: The name.
+        allowed: All right names.
+        all_names: Where they are told, in place of a list that would be too long for one line.
+    """
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else all_names or f"give one of {', '.join(names)}"
+    return UserError(f"{lacking} {given!r}: {hint}")

@@ -69,5 +69,15 @@ def parse_model_name(name: str) -> ModelName:
     return ModelName(_WHOLE.get(baseline, baseline) if has_mscsa else baseline, tag, has_mscsa)
 
 
+def both_arms(name: str) -> tuple[str, str]:
+    """Give a model's name without MSCSA and with it, whichever of them is given.
+
+    >>> both_arms("coat_tiny")
+    ('coat_tiny', 'mscsa_coat_tiny')
+    """
+    parsed = parse_model_name(name)
+    return parsed.without_mscsa, parsed.with_mscsa
+
+
 def _tagged(name: str, tag: str) -> str:
     return f"{name}.{tag}" if tag else name

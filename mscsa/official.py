@@ -16,6 +16,7 @@ from mscsa.errors import UserError
 
 from .backbones import coat, p2t, shunted, topformer
 from .segmentation import Segmenter, topformer_head
+from .segmentation.dense_topformer import DenseTopFormer
 
 KeyMap = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
@@ -29,7 +30,7 @@ def pvt_v2_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict
 
 OFFICIAL_KEY_MAPS: dict[type[nn.Module], KeyMap] = {
     topformer.TopFormer: topformer.checkpoint_filter_fn,
-    topformer.DenseTopFormer: topformer.checkpoint_filter_fn,
+    DenseTopFormer: topformer.checkpoint_filter_fn,
     Segmenter: topformer_head.checkpoint_filter_fn,
     p2t.P2T: p2t.checkpoint_filter_fn,
     shunted.Shunted: shunted.checkpoint_filter_fn,

@@ -13,16 +13,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BUILT = {
     *("mscsa.assembly", "mscsa.attention", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-    *("mscsa.macs", "mscsa.models", "mscsa.names", "mscsa.segmentation"),
+    *("mscsa.heads", "mscsa.macs", "mscsa.models", "mscsa.names", "mscsa.segmentation"),
 }
 """What a look at a built model needs."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.errors": set(),
     "mscsa.names": set(),
+    "mscsa.heads": {"mscsa.errors"},
     "mscsa.report": {"mscsa.errors", "mscsa.checkpoints"},
     "mscsa.paper": {"mscsa.names"},
-    "mscsa.recipes": {"mscsa.errors", "mscsa.names", "mscsa.paper"},
+    "mscsa.recipes": {"mscsa.errors", "mscsa.heads", "mscsa.names", "mscsa.paper"},
     "mscsa.recipes.options": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.attention": set(),
     "mscsa.macs": set(),
@@ -32,9 +33,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
         "mscsa.names",
     },
-    "mscsa.detection": {"mscsa.attention", "mscsa.checkpoints", "mscsa.errors", "mscsa.models"},
+    "mscsa.dense": {"mscsa.errors", "mscsa.heads", "mscsa.models"},
+    "mscsa.detection": {
+        *("mscsa.attention", "mscsa.checkpoints", "mscsa.dense", "mscsa.errors", "mscsa.models")
+    },
     "mscsa.segmentation": {
-        *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.models")
+        *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.dense", "mscsa.errors"),
+        "mscsa.models",
     },
     "mscsa.official": {"mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.segmentation"},
     "mscsa": {
@@ -43,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "mscsa.assembly": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-        *("mscsa.models", "mscsa.names", "mscsa.recipes", "mscsa.segmentation"),
+        *("mscsa.heads", "mscsa.models", "mscsa.names", "mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.data": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.evaluation": {
@@ -78,6 +83,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"docstring_parser", "jsonargparse", "yaml"},
     "mscsa.errors": set(),
+    "mscsa.heads": set(),
     "mscsa.names": set(),
     "mscsa.paper": set(),
     "mscsa.checkpoints": {"torch", "safetensors"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mscsa.names import parse_model_name
+from mscsa.names import both_arms, parse_model_name
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,8 @@ def test_the_parts_of_a_name(name, backbone, without, with_mscsa):
     assert parsed.with_mscsa == with_mscsa
     assert parsed.has_mscsa == name.startswith("mscsa_")
     assert parse_model_name(parsed.with_mscsa).with_mscsa == with_mscsa
+
+
+@pytest.mark.parametrize("name", ["coat_tiny", "mscsa_coat_tiny", "mscsa_coat_serial_tiny"])
+def test_both_arms_whichever_is_given(name):
+    assert both_arms(name) == ("coat_tiny", "mscsa_coat_tiny")

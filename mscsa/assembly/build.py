@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
-from mscsa.attention import MSCSA, MSCSAConfig
+from mscsa.attention import MSCSA
 from mscsa.attention.config import CONFIG_FIELDS
-from mscsa.backbones.timm_pyramid import check_model_name
-from mscsa.checkpoints import load_weights
+from mscsa.backbones.timm_pyramid import build_backbone
+from mscsa.checkpoints import LoadReport, load_weights
 from mscsa.detection import Detector, build_detector
 from mscsa.detection import load_backbone as start_detector
-from mscsa.errors import UserError
+from mscsa.errors import UserError, unknown_name
+from mscsa.heads import COUNT
 from mscsa.models.build import create_model
+from mscsa.names import parse_model_name
 from mscsa.recipes.spec import ModelSpec
 from mscsa.segmentation import Segmenter, build_segmenter
 from mscsa.segmentation import load_backbone as start_segmenter
@@ -41,68 +41,69 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
             backbone's, or the checkpoint does not fit.
         ValueError: If an MSCSA field is out of range.
     """
+    if not COUNT.has(num_classes):
+        raise UserError(f"num_classes={num_classes!r} given: give {COUNT.says}")
     _check_fields(spec.mscsa or {})
-    if spec.task == "classification":
-        model = _build_classifier(spec, num_classes, input_size)
-        if spec.checkpoint is not None:
-            logger.info("%s: %s", spec.checkpoint, load_weights(model, spec.checkpoint))
-        return model
-    model = _build_dense(spec, num_classes, input_size)
+    budget_size = None if spec.budget is None else input_size
+    if spec.head is None:
+        model = _build_classifier(spec, num_classes, budget_size)
+    else:
+        model = _build_dense(spec, spec.head, num_classes, budget_size)
     if spec.checkpoint is not None:
-        if isinstance(model, Detector):
-            report = start_detector(model, spec.checkpoint)
-        else:
-            report = start_segmenter(model, spec.checkpoint)
-        logger.info("%s: %s", spec.checkpoint, report)
+        logger.info("%s: %s", spec.checkpoint, _start(model, spec.checkpoint))
     return model
 
 
-def _build_classifier(spec: ModelSpec, num_classes: int, input_size: tuple[int, int] | None) -> nn.Module:
-    check_model_name(spec.name)
-    options: dict[str, Any] = {"drop_rate": spec.drop_rate, "num_classes": num_classes}
-    if spec.mscsa is not None or spec.budget is not None:
-        if spec.mscsa is not None and spec.mscsa.keys() == set(_FIELDS):
-            # Resolved: nothing is left to choose.
-            options["config"] = MSCSAConfig(**spec.mscsa, drop_path_rate=spec.drop_path_rate)
-        else:
-            options |= spec.mscsa or {}
+def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int, int] | None) -> nn.Module:
+    """Build the backbone as a classifier, with MSCSA where the spec says so; both arms get the same."""
+    has_mscsa = spec.mscsa is not None or spec.budget is not None or parse_model_name(spec.name).has_mscsa
+    shared: dict[str, Any] = {
+        "pretrained": spec.pretrained,
+        "num_classes": num_classes,
+        "drop_path_rate": spec.drop_path_rate,
+    }
+    if spec.drop_rate is not None:
+        shared["drop_rate"] = spec.drop_rate
+    if has_mscsa:
         return create_model(
             spec.name,
-            pretrained=spec.pretrained,
-            drop_path_rate=spec.drop_path_rate,
             budget=spec.budget,
-            budget_size=None if spec.budget is None else input_size,
+            budget_size=budget_size,
             backbone_kwargs=spec.backbone_kwargs,
-            **options,
+            **shared,
+            **(spec.mscsa or {}),
         )
-    return _timm_model(spec, options)
+    return build_backbone(spec.name, **shared, **spec.backbone_kwargs)
 
 
 def _build_dense(
-    spec: ModelSpec, num_classes: int, input_size: tuple[int, int] | None
+    spec: ModelSpec, head: str, num_classes: int, budget_size: tuple[int, int] | None
 ) -> Segmenter | Detector:
-    assert spec.head is not None
+    """Build a head on the backbone's pyramid."""
     if spec.drop_rate:
         raise UserError("model.drop_rate is the classifier's: give model.head_kwargs '{dropout: ...}'")
     build = build_segmenter if spec.task == "segmentation" else build_detector
-    return build(
-        spec.head,
-        spec.name,
-        num_classes,
-        pretrained=spec.pretrained,
-        drop_path_rate=spec.drop_path_rate,
-        **_choice_of_mscsa(spec),
-        budget_size=None if spec.budget is None else input_size,
-        backbone_kwargs=spec.backbone_kwargs,
-        **spec.head_kwargs,
-    )
+    options: dict[str, Any] = {
+        "pretrained": spec.pretrained,
+        "drop_path_rate": spec.drop_path_rate,
+        "fields": spec.mscsa,
+        "budget": spec.budget,
+        "budget_size": budget_size,
+        "backbone_kwargs": spec.backbone_kwargs,
+    }
+    doubled = [name for name in spec.head_kwargs if name in options]
+    if doubled:
+        raise UserError(f"model.head_kwargs has {', '.join(doubled)}: these are fields of model itself")
+    return build(head, spec.name, num_classes, **options, **spec.head_kwargs)
 
 
-def _choice_of_mscsa(spec: ModelSpec) -> dict[str, Any]:
-    """Give the arguments of `build_pyramid` that say what MSCSA is to be."""
-    if spec.mscsa is not None and spec.mscsa.keys() == set(_FIELDS):
-        return {"config": MSCSAConfig(**spec.mscsa, drop_path_rate=spec.drop_path_rate)}
-    return {"fields": spec.mscsa, "budget": spec.budget}
+def _start(model: nn.Module, checkpoint: str) -> LoadReport:
+    """Fill a new model from a file of weights."""
+    if isinstance(model, Detector):
+        return start_detector(model, checkpoint)
+    if isinstance(model, Segmenter):
+        return start_segmenter(model, checkpoint)
+    return load_weights(model, checkpoint)
 
 
 def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
@@ -147,24 +148,7 @@ def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -
 
 def _check_fields(given: Mapping[str, Any]) -> None:
     for name in given:
+        if name == "drop_path_rate":
+            raise UserError("model.mscsa has no field 'drop_path_rate': give model.drop_path_rate")
         if name not in _FIELDS:
-            near = difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.0)[0]
-            hint = "give model.drop_path_rate" if name == "drop_path_rate" else f"did you mean {near}?"
-            raise UserError(f"model.mscsa has no field {name!r}: {hint}")
-
-
-def _timm_model(spec: ModelSpec, options: dict[str, Any]) -> nn.Module:
-    if spec.name.startswith("mscsa_"):
-        options["backbone_kwargs"] = spec.backbone_kwargs
-    else:
-        options |= spec.backbone_kwargs
-    if spec.drop_path_rate:  # not every timm model has stochastic depth
-        options["drop_path_rate"] = spec.drop_path_rate
-    try:
-        return timm.create_model(spec.name, pretrained=spec.pretrained, **options)
-    except TypeError as error:
-        given = {key: value for key, value in options.items() if key != "num_classes"}
-        raise UserError(
-            f"the model {spec.name} does not take {given}: {error}; "
-            "change model.backbone_kwargs, model.drop_rate or model.drop_path_rate"
-        ) from error
+            raise unknown_name("model.mscsa has no field", name, _FIELDS)

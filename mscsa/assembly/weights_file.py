@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from mscsa.assembly.build import build_model
 from mscsa.checkpoints import load_weights, read_state_dict
 from mscsa.errors import UserError
-from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData, Task
+from mscsa.heads import Task
+from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData
 
 INPUT_FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""

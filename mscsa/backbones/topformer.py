@@ -27,7 +27,6 @@ from .topformer_parts import (
     STRIDES,
     BatchNormHead,
     SemanticsExtractor,
-    SemanticsInjection,
     TokenPyramid,
 )
 
@@ -46,10 +45,12 @@ class TopFormerSize:
     """Attention heads of the transformer."""
     injected_channels: int
     """Channels of each map of the dense form."""
+    has_depthwise_head: bool = False
+    """Whether the segmentation head fuses each channel by itself."""
 
 
 SIZES = {
-    "topformer_tiny": TopFormerSize((16, 32, 64, 96), 2, 4, 128),
+    "topformer_tiny": TopFormerSize((16, 32, 64, 96), 2, 4, 128, has_depthwise_head=True),
     "topformer_small": TopFormerSize((24, 48, 96, 128), 3, 6, 192),
     "topformer_base": TopFormerSize((32, 64, 128, 160), 3, 8, 256),
 }
@@ -83,6 +84,7 @@ class TopFormer(nn.Module):
             drop_path_rate: Of the last transformer block; rises linearly from 0.
         """
         super().__init__()
+        self.size = size
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
@@ -219,69 +221,6 @@ class TopFormer(nn.Module):
         return maps[-1] if self.trans is None else self.trans(maps)
 
 
-class DenseTopFormer(nn.Module):
-    """TopFormer for dense tasks: pyramid, tokens, and their injection at all levels but the finest."""
-
-    def __init__(self, tpm: nn.Module, trans: nn.Module, injection: SemanticsInjection) -> None:
-        """Put the parts together.
-
-        Args:
-            tpm: Image to maps: a `TokenPyramid`, or another backbone's pyramid.
-            trans: Maps to tokens (B, sum(c_i), h, w): a `SemanticsExtractor`, or MSCSA.
-            injection: Maps and tokens to the injected maps.
-        """
-        super().__init__()
-        self.tpm = tpm
-        self.trans = trans
-        self.SIM = injection
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map an image (B, in_chans, H, W) to (B, M, H/s, W/s) for s = 8, 16, 32, rounded up."""
-        maps = self.tpm(x)
-        return self.SIM(maps, self.trans(maps))
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the pyramid's and the extractor's activations in the backward pass."""
-        for part in (self.tpm, self.trans):
-            if hasattr(part, "set_grad_checkpointing"):
-                part.set_grad_checkpointing(enable)  # type: ignore[operator]
-            else:
-                part.grad_checkpointing = enable  # type: ignore[assignment]
-
-    def no_weight_decay(self) -> set[str]:
-        """Name the parameters that the pyramid spares from weight decay."""
-        spared = self.tpm.no_weight_decay() if hasattr(self.tpm, "no_weight_decay") else ()  # type: ignore[operator]
-        return {f"tpm.{name}" for name in spared}
-
-
-def build_dense_topformer(
-    name: str,
-    *,
-    extractor: nn.Module | None = None,
-    in_chans: int = 3,
-    drop_path_rate: float = 0.0,
-) -> DenseTopFormer:
-    """Build the dense form of one of `SIZES`.
-
-    Args:
-        name: `topformer_tiny`, `topformer_small` or `topformer_base`.
-        extractor: Maps to tokens in place of TopFormer's own at 1/64, for example
-            `MSCSA(SIZES[name].channels, STRIDES, MSCSAConfig(pool_stride=64))`.
-        in_chans: Channels of the image.
-        drop_path_rate: Of TopFormer's own extractor.
-    Raises:
-        ValueError: If there is no such size.
-    """
-    if name not in SIZES:
-        raise ValueError(f"there is no dense {name!r}: give one of {', '.join(SIZES)}")
-    size = SIZES[name]
-    tpm = TokenPyramid(size.channels, deepest_layers=size.deepest_layers, in_chans=in_chans)
-    if extractor is None:
-        extractor = SemanticsExtractor(size.channels, num_heads=size.num_heads, drop_path_rate=drop_path_rate)
-    injection = SemanticsInjection(size.channels, size.injected_channels)
-    return DenseTopFormer(tpm, extractor, injection)
-
-
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Fit an official checkpoint to `model`, whose names are the official ones.
 
@@ -293,7 +232,7 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
 
     Args:
         state_dict: Entries by official key.
-        model: `TopFormer` or `DenseTopFormer`.
+        model: `TopFormer`, or its dense form.
     Returns:
         Entries for `model.load_state_dict`.
     """

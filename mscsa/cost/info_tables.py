@@ -6,8 +6,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from mscsa.cost.model_info import ModelInfo
-from mscsa.detection import DETECTORS
 from mscsa.detection.cost import MASKS, PROPOSALS
+from mscsa.heads import HEADS
 from mscsa.report import Table, percent_more
 
 PART_NAMES = {
@@ -21,7 +21,7 @@ PART_NAMES = {
 }
 """Fields of `Macs` in words."""
 
-_TWO_STAGE = [name for name, kind in DETECTORS.items() if kind.has_masks]
+_TWO_STAGE = [name for name, head in HEADS.items() if head.has_masks]
 _PROPOSALS_NOTE = (
     f"Box heads counted on {PROPOSALS} proposals, mask heads on {MASKS}, as MMDetection counts; what picks, "
     "cuts out and pastes boxes is not counted."

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
-from mscsa.detection import DETECTORS, build_detector
+from mscsa.detection import build_detector
 from mscsa.errors import UserError
+from mscsa.heads import find_head
 from mscsa.models.build import build_pyramid, create_model
 from mscsa.names import parse_model_name
-from mscsa.segmentation import SEGMENTERS, build_segmenter
+from mscsa.segmentation import build_segmenter
 
 IMAGE_CLASSES = 1000
 """Classes of ImageNet-1k."""
@@ -85,12 +86,10 @@ def build_pair(
 
 def _build(name: str, *, head: str | None, dense: bool, **mscsa: Any) -> Any:
     """Build one arm; `mscsa` are the arguments of `build_pyramid` that say what MSCSA is to be."""
-    if head in DETECTORS:
-        return build_detector(head, name, DETECTION_CLASSES, **mscsa)
-    if head in SEGMENTERS:
-        return build_segmenter(head, name, SEGMENTATION_CLASSES, **mscsa)
     if head is not None:
-        raise UserError(f"no head is called {head!r}: give one of {', '.join((*SEGMENTERS, *DETECTORS))}")
+        if find_head(head).task == "segmentation":
+            return build_segmenter(head, name, SEGMENTATION_CLASSES, **mscsa)
+        return build_detector(head, name, DETECTION_CLASSES, **mscsa)
     if dense:
         return build_pyramid(name, **mscsa)
     if mscsa:

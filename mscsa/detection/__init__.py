@@ -1,7 +1,7 @@
-"""Object detection and instance segmentation: four detectors on any backbone's pyramid."""
+"""Object detection and instance segmentation: detectors on any backbone's pyramid."""
 
-from mscsa.detection.build import DETECTORS, build_detector
+from mscsa.detection.build import build_detector
 from mscsa.detection.detector import Detector
 from mscsa.detection.loading import load_backbone
 
-__all__ = ["DETECTORS", "Detector", "build_detector", "load_backbone"]
+__all__ = ["Detector", "build_detector", "load_backbone"]

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference, maskrcnn_loss
 from torchvision.ops import clip_boxes_to_image
 
+from mscsa.errors import UserError
+
 
 @dataclass(frozen=True)
 class CascadeStage:
@@ -89,7 +91,8 @@ class CascadeRoIHeads(nn.Module):
             targets: In training, of each image.
         """
         if self.training:
-            assert targets is not None, "the detector's base refuses to train without"
+            if targets is None:
+                raise UserError("images without targets: training needs one for each image")
             return [], self._losses(features, proposals, image_shapes, targets)
         return self._detect(features, proposals, image_shapes), {}
 

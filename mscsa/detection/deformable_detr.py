@@ -25,9 +25,12 @@ from transformers import (
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.modeling_outputs import BackboneOutput
 
+from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import keep_precision
+from mscsa.detection.detector import Network
 from mscsa.detection.fpn import BatchImages
 from mscsa.detection.set_loss import Objects, count_objects, set_losses
+from mscsa.errors import UserError
 
 _PRIOR = 0.01  # probability of an object that a fresh query gives
 
@@ -78,56 +81,22 @@ class DeformableDETR(nn.Module):
     """transformers' Deformable DETR with torchvision's images, targets, losses and detections."""
 
     def __init__(
-        self,
-        pyramid: Any,
-        num_classes: int,
-        *,
-        num_queries: int = 300,
-        encoder_layers: int = 6,
-        decoder_layers: int = 6,
-        box_refine: bool = False,
-        two_stage: bool = False,
-        dropout: float = 0.1,
-        detections_per_img: int = 100,
+        self, pyramid: Pyramid, config: DeformableDetrConfig, *, detections_per_img: int = 100
     ) -> None:
         """Build it on a pyramid.
 
         Args:
-            pyramid: Of `build_pyramid(strides=(8, 16, 32))`, to whose levels a convolution adds a coarser
-                one; its parts are taken over.
-            num_classes: K.
-            num_queries: Objects that it looks for; in two stages no more than the maps have places.
-            encoder_layers: Layers of the encoder.
-            decoder_layers: Layers of the decoder.
-            box_refine: Each decoder layer moves the boxes of the one before.
-            two_stage: The encoder proposes the queries' boxes; implies `box_refine`.
-            dropout: Rate in encoder and decoder.
+            pyramid: Its parts are taken over.
+            config: transformers' own, of a `PyramidConfig` with the pyramid's channels.
             detections_per_img: Most objects found in an image.
         """
         super().__init__()
-        cfg = pyramid.pretrained_cfg
-        options: dict[str, Any] = dict(
-            backbone_config=PyramidConfig(list(pyramid.feature_info.channels())),
-            num_labels=num_classes,
-            num_queries=num_queries,
-            two_stage_num_proposals=num_queries,
-            encoder_layers=encoder_layers,
-            decoder_layers=decoder_layers,
-            with_box_refine=box_refine or two_stage,
-            two_stage=two_stage,
-            dropout=dropout,
-            attention_dropout=dropout,
-            activation_dropout=dropout,
-            # Without refinement all layers share their heads; transformers refuses to tie those of one layer.
-            tie_word_embeddings=decoder_layers > 1 and not (box_refine or two_stage),
-        )
-        self.config = DeformableDetrConfig(**options)
-        self.transformer: Any = DeformableDetrForObjectDetection(self.config)
+        self.config = config
+        self.transformer: Any = DeformableDetrForObjectDetection(config)
         self.transformer.model.backbone.model.body = pyramid
-        self.num_classes = num_classes
+        self.num_classes = config.num_labels
         self.detections_per_img = detections_per_img
-        strides = [int(each) for each in pyramid.feature_info.reduction()]
-        self.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
+        self.transform = BatchImages.of(pyramid)
         self._follow_paper()
 
     def _follow_paper(self) -> None:
@@ -191,7 +160,8 @@ class DeformableDETR(nn.Module):
         logits, boxes = self._predict(inner)
         if not self.training:
             return self._detections(logits[-1], boxes[-1], sizes)
-        assert targets is not None, "the detector's base refuses to train without"
+        if targets is None:
+            raise UserError("images without targets: training needs one for each image")
         return self._losses(logits, boxes, inner, targets, sizes)
 
     def _predict(self, inner: Any) -> tuple[list[Tensor], list[Tensor]]:
@@ -254,6 +224,57 @@ class DeformableDETR(nn.Module):
                 }
             )
         return found
+
+
+def deformable_detr(
+    pyramid: Pyramid,
+    num_classes: int,
+    *,
+    num_queries: int = 300,
+    encoder_layers: int = 6,
+    decoder_layers: int = 6,
+    box_refine: bool = False,
+    two_stage: bool = False,
+    dropout: float = 0.1,
+    detections_per_img: int = 100,
+) -> Network:
+    """Build Deformable DETR on a pyramid.
+
+    Args:
+        pyramid: Of strides 8, 16 and 32, to which a convolution adds a coarser level; its parts are taken
+            over.
+        num_classes: K.
+        num_queries: Objects that it looks for; in two stages no more than the maps have places.
+        encoder_layers: Layers of the encoder.
+        decoder_layers: Layers of the decoder.
+        box_refine: Each decoder layer moves the boxes of the one before.
+        two_stage: The encoder proposes the queries' boxes; implies `box_refine`.
+        dropout: Rate in encoder and decoder.
+        detections_per_img: Most objects found in an image.
+    """
+    options: dict[str, Any] = dict(
+        backbone_config=PyramidConfig(levels_of(pyramid)[0]),
+        num_labels=num_classes,
+        num_queries=num_queries,
+        two_stage_num_proposals=num_queries,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        with_box_refine=box_refine or two_stage,
+        two_stage=two_stage,
+        dropout=dropout,
+        attention_dropout=dropout,
+        activation_dropout=dropout,
+        # Without refinement all layers share their heads; transformers refuses to tie those of one layer.
+        tie_word_embeddings=decoder_layers > 1 and not (box_refine or two_stage),
+    )
+    net = DeformableDETR(pyramid, DeformableDetrConfig(**options), detections_per_img=detections_per_img)
+    return Network(
+        net=net,
+        first_label=0,
+        body="transformer.model.backbone.model.body",
+        of_classes=("class_embed",),
+        slow=("sampling_offsets", "reference_points"),
+    )
 
 
 def _limit_proposals(encoder: Any, _args: Any, output: Any) -> None:

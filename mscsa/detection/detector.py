@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,12 +14,29 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscsa.errors import UserError
 from mscsa.models.model import MSCSAModel
+from mscsa.models.pyramid import prefixed_no_weight_decay
 
 Target = Mapping[str, Tensor]
 """Boxes (N, 4), labels (N,) and, for instance segmentation, masks (N, H, W) of an image."""
 
 NormMode = Literal["frozen", "live"]
 """Batch norms with the statistics they were given, or with those of the batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network that finds objects, by torchvision's contract, and what `Detector` asks about it."""
+
+    net: nn.Module
+    """Images and, in training, targets to detections or losses."""
+    first_label: int
+    """Its own number of the first class."""
+    body: str
+    """Where the pyramid is in it."""
+    of_classes: tuple[str, ...]
+    """Last part of the names of the layers that there is one of, or a channel of, for each class."""
+    slow: tuple[str, ...] = ()
+    """Parts of the head's parameters' names that learn at the backbone's rate, as in the public settings."""
 
 
 class Detector(nn.Module):
@@ -32,49 +50,41 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        net: nn.Module,
+        network: Network,
         num_classes: int,
         *,
-        body: str,
-        first_label: int,
         has_masks: bool,
         cfg: dict[str, Any],
         backbone_norm: NormMode = "frozen",
         mscsa_norm: NormMode = "live",
-        of_classes: tuple[str, ...] = (),
-        slow: tuple[str, ...] = (),
     ) -> None:
         """Wrap a network of torchvision's contract.
 
         Args:
-            net: It maps images to detections or losses.
+            network: What finds the objects.
             num_classes: K.
-            body: Where the pyramid is in it.
-            first_label: The network's own number of the first class.
             has_masks: Whether it gives masks, and needs them to train.
             cfg: timm's description of the backbone's input (mean, std, ...).
             backbone_norm: Of the backbone. `frozen` keeps the statistics of its pre-training: one or two
                 images of a process are too few for new ones. From scratch it must be `live`.
             mscsa_norm: Of MSCSA. `live`: its fusion starts without statistics, and one image of 800 px has a
                 thousand tokens; `run.sync_batchnorm` joins the processes.
-            of_classes: Last part of the names of the layers whose shape depends on K.
-            slow: Parts of parameters' names that learn at the backbone's rate though they are the head's.
         Raises:
             UserError: If a norm's mode is not known.
         """
         super().__init__()
-        self.net = net
+        self.net = network.net
         self.num_classes = num_classes
-        self.body = f"net.{body}."
-        self.first_label = first_label
+        self.body = f"net.{network.body}."
+        self.first_label = network.first_label
         self.has_masks = has_masks
         self.pretrained_cfg = cfg
         self.norm_modes: dict[str, NormMode] = {"backbone": backbone_norm, "mscsa": mscsa_norm}
         for name, mode in self.norm_modes.items():
             if mode not in ("frozen", "live"):
                 raise UserError(f"{name}_norm {mode!r} given: choose frozen or live")
-        self._of_classes = of_classes
-        self._slow = slow
+        self._of_classes = network.of_classes
+        self._slow = network.slow
         self.train()
 
     @property
@@ -106,16 +116,16 @@ class Detector(nn.Module):
     def train(self, mode: bool = True) -> Detector:
         """Set the mode of all but the batch norms that are frozen."""
         super().train(mode)
-        pyramid = self.pyramid
-        parts = {"backbone": [pyramid.backbone], "mscsa": []}
-        if isinstance(pyramid, MSCSAModel):
-            parts["mscsa"] = [pyramid.mscsa, pyramid.fusion]
-        for part, modules in parts.items():
-            if self.norm_modes[part] == "frozen":
-                for module in (each for parent in modules for each in parent.modules()):
-                    if isinstance(module, _BatchNorm):
-                        module.eval()
+        for norm in self._frozen_norms():
+            norm.eval()
         return self
+
+    def _frozen_norms(self) -> list[_BatchNorm]:
+        pyramid = self.pyramid
+        frozen = [pyramid.backbone] if self.norm_modes["backbone"] == "frozen" else []
+        if self.norm_modes["mscsa"] == "frozen" and isinstance(pyramid, MSCSAModel):
+            frozen += [pyramid.mscsa, pyramid.fusion]
+        return [each for part in frozen for each in part.modules() if isinstance(each, _BatchNorm)]
 
     def forward(self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None = None) -> Any:
         """Find the objects in images of any sizes, or give the losses.
@@ -186,7 +196,7 @@ class Detector(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""
-        return {f"{self.body}{name}" for name in self.pyramid.no_weight_decay()}
+        return prefixed_no_weight_decay(self.pyramid, self.body.rstrip("."))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the backbone's activations, MSCSA's included, in the backward pass."""

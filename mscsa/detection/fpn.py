@@ -12,10 +12,14 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelP6P7
 
+from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
 
 Norm = Literal["none", "bn", "gn"]
 """Norm after the convolutions of FPN or head."""
+
+BODY = "backbone.body"
+"""Where the pyramid is in torchvision's detectors on a `PyramidFPN`."""
 
 _GROUPS = 32
 
@@ -51,6 +55,12 @@ class BatchImages(GeneralizedRCNNTransform):
     def __init__(self, mean: list[float], std: list[float], size_divisor: int) -> None:
         super().__init__(0, 0, mean, std, size_divisible=size_divisor)
 
+    @classmethod
+    def of(cls, pyramid: Pyramid) -> BatchImages:
+        """Prepare images as a pyramid takes them: its mean and std, padded to its coarsest stride."""
+        cfg = pyramid.pretrained_cfg
+        return cls(list(cfg["mean"]), list(cfg["std"]), max(levels_of(pyramid)[1]))
+
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """Leave image and target as they are."""
         return image, target
@@ -75,19 +85,19 @@ class PyramidFPN(nn.Module):
 
     def __init__(
         self,
-        body: Any,
+        body: Pyramid,
         out_channels: int,
         *,
-        extra_blocks: Callable[[int], ExtraFPNBlock],
+        coarser: Callable[[int], ExtraFPNBlock],
         norm: Norm = "none",
         level_norm: bool = False,
     ) -> None:
         """Put an FPN on a pyramid.
 
         Args:
-            body: Of `mscsa.models.pyramid.build_pyramid`.
+            body: Images (B, 3, H, W) to maps.
             out_channels: Channels of the FPN's maps.
-            extra_blocks: From the deepest level's channels to what makes coarser levels.
+            coarser: From the deepest level's channels to what makes coarser levels.
             norm: Norm after each of the FPN's convolutions.
             level_norm: A layer norm over the channels of each of the pyramid's maps, which backbones that
                 end their stages without a norm have in their public detectors (Swin, ConvNeXt).
@@ -95,11 +105,11 @@ class PyramidFPN(nn.Module):
             UserError: If there is no such norm, or it does not fit the channels.
         """
         super().__init__()
-        channels = list(body.feature_info.channels())
+        channels, _ = levels_of(body)
         self.body = body
         self.norms = nn.ModuleList(LayerNorm2d(each) if level_norm else nn.Identity() for each in channels)
         self.fpn = FeaturePyramidNetwork(
-            channels, out_channels, extra_blocks=extra_blocks(channels[-1]), norm_layer=norm_layer(norm)
+            channels, out_channels, extra_blocks=coarser(channels[-1]), norm_layer=norm_layer(norm)
         )
         self.out_channels = out_channels
 

@@ -6,7 +6,8 @@ He et al., "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -14,12 +15,14 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
 from torchvision.ops.poolers import LevelMapper
 
+from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import Anchors, keep_precision
-from mscsa.detection.cascade import CascadeRoIHeads, CascadeStage, SharedBoxPredictor
-from mscsa.detection.fpn import BatchImages, Norm, PyramidFPN, norm_layer
+from mscsa.detection.cascade import CASCADE, CascadeRoIHeads, CascadeStage, SharedBoxPredictor
+from mscsa.detection.detector import Network
+from mscsa.detection.fpn import BODY, BatchImages, Norm, PyramidFPN, norm_layer
 from mscsa.errors import UserError
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -27,11 +30,11 @@ _BOX_SIDE, _MASK_SIDE = 7, 14
 _BOX_CHANNELS = 1024
 
 
-def mask_rcnn(
-    pyramid: Any,
+def two_stage(
+    stages: Sequence[CascadeStage],
+    pyramid: Pyramid,
     num_classes: int,
     *,
-    cascade: Sequence[CascadeStage] = (),
     fpn_channels: int = 256,
     fpn_norm: Norm = "none",
     head_norm: Norm = "none",
@@ -41,13 +44,13 @@ def mask_rcnn(
     score_thresh: float = 0.05,
     proposals: int = 1000,
     boxes_per_img: int = 512,
-) -> MaskRCNN:
-    """Build torchvision's Mask R-CNN on a pyramid.
+) -> Network:
+    """Build torchvision's Mask R-CNN on a pyramid, or with its heads in a row.
 
     Args:
-        pyramid: Of `build_pyramid`; its parts are taken over.
+        stages: Heads in a row, in place of the one; empty for Mask R-CNN itself.
+        pyramid: Its parts are taken over.
         num_classes: K, without the background.
-        cascade: Heads in a row, in place of the one (`mscsa.detection.cascade.CASCADE`).
         fpn_channels: Channels of the FPN's maps and of the heads' convolutions.
         fpn_norm: Norm in the FPN.
         head_norm: Norm in the heads; with one, the box head has four convolutions before its linear layer.
@@ -55,62 +58,88 @@ def mask_rcnn(
         anchor_scale: Side of a level's anchors, in strides of the level.
         detections_per_img: Most objects found in an image.
         score_thresh: Least score of an object.
-        proposals: Most boxes that the proposal network gives for an image; a cascade trains on twice as many,
-            as MMDetection's.
+        proposals: Most boxes that the proposal network gives for an image; twice as many to train a cascade.
         boxes_per_img: Most proposals of an image that a head trains on, a quarter of them on objects.
     Raises:
-        UserError: If the pyramid's strides do not double from level to level, or there is no such norm, or
-            it does not fit the channels.
+        UserError: If the pyramid's strides do not double from level to level, or a norm does not fit.
     """
-    cfg, strides = pyramid.pretrained_cfg, _doubling_strides(pyramid)
-    levels = [*strides, 2 * strides[-1]]  # the last is LastLevelMaxPool's
-    backbone = PyramidFPN(
-        pyramid,
-        fpn_channels,
-        extra_blocks=lambda _: LastLevelMaxPool(),
-        norm=fpn_norm,
-        level_norm=level_norm,
-    )
+    strides = _doubling_strides(pyramid)
+    fpn = PyramidFPN(pyramid, fpn_channels, coarser=_one_level, norm=fpn_norm, level_norm=level_norm)
+    parts = partial(_head_parts, strides, fpn_channels, head_norm, num_classes)
     net = MaskRCNN(
-        backbone,
-        rpn_anchor_generator=Anchors(levels, [[anchor_scale * each] for each in levels], _ASPECT_RATIOS),
-        rpn_pre_nms_top_n_train=2000,  # of each level
-        rpn_pre_nms_top_n_test=1000,
-        rpn_post_nms_top_n_train=2 * proposals if cascade else proposals,
-        rpn_post_nms_top_n_test=proposals,
+        fpn,
         box_predictor=FastRCNNPredictor(_BOX_CHANNELS, num_classes + 1),
         box_batch_size_per_image=boxes_per_img,
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
-        **_head_parts(strides, fpn_channels, head_norm, num_classes),
+        **_proposal_options(strides, anchor_scale, proposals, is_cascade=bool(stages)),
+        **parts(),
     )
-    net.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
-    if cascade:
-        heads = [
-            RoIHeads(
-                box_predictor=SharedBoxPredictor(_BOX_CHANNELS, num_classes),
-                fg_iou_thresh=stage.iou,
-                bg_iou_thresh=stage.iou,
-                batch_size_per_image=boxes_per_img,
-                positive_fraction=0.25,
-                bbox_reg_weights=stage.coder_weights,
-                score_thresh=score_thresh,
-                nms_thresh=0.5,
-                detections_per_img=detections_per_img,
-                **_head_parts(strides, fpn_channels, head_norm, num_classes),
-            )
-            for stage in cascade
-        ]
-        net.roi_heads = CascadeRoIHeads(heads, [stage.loss_weight for stage in cascade])
-    for head in heads if cascade else [net.roi_heads]:
-        keep_precision(head.box_predictor, head.mask_predictor)
+    net.transform = BatchImages.of(pyramid)
+    if stages:
+        net.roi_heads = _cascade(stages, net.roi_heads, parts, num_classes)
+    _give_float32(net)
+    of_boxes = "cls_score" if stages else "box_predictor"  # a cascade's offsets are shared by the classes
+    return Network(net=net, first_label=1, body=BODY, of_classes=(of_boxes, "mask_fcn_logits"))
+
+
+mask_rcnn = partial(two_stage, ())
+"""Mask R-CNN; the arguments of `two_stage` from `pyramid` on."""
+
+cascade_mask_rcnn = partial(two_stage, CASCADE)
+"""Cascade Mask R-CNN in the paper's stages; the arguments of `two_stage` from `pyramid` on."""
+
+
+def _one_level(_channels: int) -> ExtraFPNBlock:
+    return LastLevelMaxPool()
+
+
+def _proposal_options(
+    strides: list[int], anchor_scale: float, proposals: int, *, is_cascade: bool
+) -> dict[str, Any]:
+    """Give MaskRCNN's arguments for its proposal network, as in the public settings."""
+    levels = [*strides, 2 * strides[-1]]  # the last is LastLevelMaxPool's
+    return {
+        "rpn_anchor_generator": Anchors(levels, [[anchor_scale * each] for each in levels], _ASPECT_RATIOS),
+        "rpn_pre_nms_top_n_train": 2000,  # of each level
+        "rpn_pre_nms_top_n_test": 1000,
+        # MMDetection trains a cascade on twice as many.
+        "rpn_post_nms_top_n_train": 2 * proposals if is_cascade else proposals,
+        "rpn_post_nms_top_n_test": proposals,
+    }
+
+
+def _cascade(
+    stages: Sequence[CascadeStage], one: Any, parts: Callable[[], dict[str, Any]], num_classes: int
+) -> CascadeRoIHeads:
+    """Put heads like `one`, each with its stage's threshold and offsets, in a row."""
+    heads = [
+        RoIHeads(
+            box_predictor=SharedBoxPredictor(_BOX_CHANNELS, num_classes),
+            fg_iou_thresh=stage.iou,
+            bg_iou_thresh=stage.iou,
+            batch_size_per_image=one.fg_bg_sampler.batch_size_per_image,
+            positive_fraction=one.fg_bg_sampler.positive_fraction,
+            bbox_reg_weights=stage.coder_weights,
+            score_thresh=one.score_thresh,
+            nms_thresh=one.nms_thresh,
+            detections_per_img=one.detections_per_img,
+            **parts(),
+        )
+        for stage in stages
+    ]
+    return CascadeRoIHeads(heads, [stage.loss_weight for stage in stages])
+
+
+def _give_float32(net: Any) -> None:
     keep_precision(net.rpn.head)
-    return net
+    for head in getattr(net.roi_heads, "stages", [net.roi_heads]):
+        keep_precision(head.box_predictor, head.mask_predictor)
 
 
-def _doubling_strides(pyramid: Any) -> list[int]:
+def _doubling_strides(pyramid: Pyramid) -> list[int]:
     """Give the strides of a pyramid's maps, each twice the one before."""
-    strides = [int(each) for each in pyramid.feature_info.reduction()]
+    strides = levels_of(pyramid)[1]
     if strides != [strides[0] * 2**i for i in range(len(strides))]:
         raise UserError(
             f"this head takes maps whose strides double, the backbone gives {strides}: choose levels with "

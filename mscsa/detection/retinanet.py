@@ -5,19 +5,19 @@ Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, https://arxiv.or
 
 from __future__ import annotations
 
-from typing import Any
-
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 
+from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import Anchors, keep_precision
-from mscsa.detection.fpn import BatchImages, CoarserFromC5, Norm, PyramidFPN, norm_layer
+from mscsa.detection.detector import Network
+from mscsa.detection.fpn import BODY, BatchImages, CoarserFromC5, Norm, PyramidFPN, norm_layer
 
 _OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 
 def retinanet(
-    pyramid: Any,
+    pyramid: Pyramid,
     num_classes: int,
     *,
     fpn_channels: int = 256,
@@ -27,12 +27,11 @@ def retinanet(
     anchor_scale: float = 4.0,
     detections_per_img: int = 100,
     score_thresh: float = 0.05,
-) -> RetinaNet:
+) -> Network:
     """Build torchvision's RetinaNet on a pyramid.
 
     Args:
-        pyramid: Of `build_pyramid(strides=(8, 16, 32))`, to which the FPN adds two coarser levels; its
-            parts are taken over.
+        pyramid: Of strides 8, 16 and 32, to which the FPN adds two coarser levels; its parts are taken over.
         num_classes: K.
         fpn_channels: Channels of the FPN's maps.
         fpn_norm: Norm in the FPN.
@@ -44,20 +43,19 @@ def retinanet(
     Raises:
         UserError: If there is no such norm, or it does not fit the channels.
     """
-    cfg = pyramid.pretrained_cfg
-    strides = [int(each) for each in pyramid.feature_info.reduction()]
+    strides = levels_of(pyramid)[1]
     levels = [*strides, 2 * strides[-1], 4 * strides[-1]]
-    backbone = PyramidFPN(
+    fpn = PyramidFPN(
         pyramid,
         fpn_channels,
-        extra_blocks=lambda deepest: CoarserFromC5(deepest, fpn_channels),
+        coarser=lambda deepest: CoarserFromC5(deepest, fpn_channels),
         norm=fpn_norm,
         level_norm=level_norm,
     )
     sizes = [[anchor_scale * each * octave for octave in _OCTAVES] for each in levels]
     num_anchors = len(_OCTAVES) * len(_ASPECT_RATIOS)
     net = RetinaNet(
-        backbone,
+        fpn,
         num_classes,
         anchor_generator=Anchors(levels, sizes, _ASPECT_RATIOS),
         head=RetinaNetHead(fpn_channels, num_anchors, num_classes, norm_layer=norm_layer(head_norm)),
@@ -65,5 +63,5 @@ def retinanet(
         detections_per_img=detections_per_img,
     )
     keep_precision(net.head)
-    net.transform = BatchImages(list(cfg["mean"]), list(cfg["std"]), max(strides))
-    return net
+    net.transform = BatchImages.of(pyramid)
+    return Network(net=net, first_label=0, body=BODY, of_classes=("cls_logits",))

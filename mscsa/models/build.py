@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -218,34 +216,6 @@ def build_pyramid(
     model = _compose(backbone, parsed, request, features_only=True, out_indices=out_indices)
     WholeModel(parsed).describe(model)
     return model
-
-
-def split_options(
-    name: str, build: Callable[..., Any], options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort the options of a dense model into its head's and those of `build_pyramid`.
-
-    Args:
-        name: Of the head, for messages.
-        build: The function or class that makes it; its keyword arguments are its options.
-        options: What was given.
-    Raises:
-        UserError: If one is neither; names the nearest.
-    """
-    of_head, of_pyramid = (
-        [p.name for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        for f in (build, build_pyramid)
-    )
-    # The head settles the strides, and its name what else it is made of.
-    known = [each for each in (*of_head, *of_pyramid) if each not in ("strides", "cascade")]
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
-            raise UserError(
-                f"{name} has no option {option!r}: did you mean {near}? It has {', '.join(known)}"
-            )
-    chosen = {key: value for key, value in options.items() if key in of_head}
-    return chosen, {key: value for key, value in options.items() if key not in chosen}
 
 
 def _compose(

@@ -6,10 +6,10 @@ there. Import the types from `mscsa.recipes.spec`.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
-from mscsa.errors import UserError
+from mscsa.errors import UserError, unknown_name
+from mscsa.names import parse_model_name
 from mscsa.recipes.ablation import ABLATION
 from mscsa.recipes.ade20k import ADE20K
 from mscsa.recipes.coco import COCO
@@ -30,6 +30,9 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
+_BASELINES = {"ablation": "imagenet"}
+"""Family of recipes -> where the baselines of its models are, if elsewhere."""
+
 
 def get_recipe(name: str) -> Recipe:
     """Look a recipe up.
@@ -43,9 +46,9 @@ def get_recipe(name: str) -> Recipe:
         return RECIPES[name]
     if name.startswith(PREFIX) and name != PREFIX:
         return finetune_recipe(name.removeprefix(PREFIX))
-    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(RECIPES)}"
-    raise UserError(f"no recipe is called {name!r}: {hint}")
+    raise unknown_name(
+        "no recipe is called", name, RECIPES, all_names="`mscsa list --recipes` shows all names"
+    )
 
 
 def baseline_of(recipe: Recipe) -> Recipe:
@@ -54,12 +57,12 @@ def baseline_of(recipe: Recipe) -> Recipe:
     Raises:
         UserError: If the model has no MSCSA, or starts from a checkpoint, which holds MSCSA too.
     """
-    model = recipe.model
-    name = model.name.removeprefix("mscsa_")
-    if name == model.name and model.mscsa is None and model.budget is None:
+    model, (family, _, form) = recipe.model, recipe.name.partition("/")
+    name, form_name = parse_model_name(model.name), parse_model_name(form)
+    if not name.has_mscsa and model.mscsa is None and model.budget is None:
         raise UserError(
             f"recipe {recipe.name} has no MSCSA to take out: give the one with it, "
-            f"such as {_mscsa_name(recipe.name)}"
+            f"such as {family}/{form_name.with_mscsa}"
         )
     if model.checkpoint is not None and model.baseline_checkpoint is None:
         raise UserError(
@@ -67,10 +70,10 @@ def baseline_of(recipe: Recipe) -> Recipe:
             "cannot: give model.baseline_checkpoint too, or compare from the backbone's weights "
             "(model.pretrained) or from scratch"
         )
-    family, _, form = recipe.name.rpartition("/")
-    # An ablation changes MSCSA alone, so that its baseline is that of the whole model.
-    family = {"ablation": "imagenet"}.get(family, family)
-    bare = f"{family}/{form.removeprefix('mscsa_').partition('.')[0]}"
+    # A variant (BACKBONE.VARIANT) changes MSCSA alone, so that its baseline is that of the whole model; what
+    # stands after the dot of a model's name says which weights the backbone starts from.
+    is_variant = form_name.tag != name.tag
+    bare = f"{_BASELINES.get(family, family)}/{form_name.baseline if is_variant else form_name.without_mscsa}"
     known = RECIPES.get(bare)
     return replace(
         recipe,
@@ -81,7 +84,7 @@ def baseline_of(recipe: Recipe) -> Recipe:
         starts_from=known.starts_from if known else None,
         model=replace(
             model,
-            name=name,
+            name=name.without_mscsa,
             mscsa=None,
             budget=None,
             checkpoint=model.baseline_checkpoint,
@@ -96,8 +99,3 @@ def _without_mscsa(model: ModelSpec) -> tuple[str, ...]:
     if model.head is not None:  # the backbone is `backbone.backbone` with MSCSA and without
         return tuple(part for part in model.freeze if ".mscsa" not in part and ".fusion" not in part)
     return tuple(part.removeprefix("backbone.") for part in model.freeze if part.startswith("backbone."))
-
-
-def _mscsa_name(name: str) -> str:
-    family, _, form = name.rpartition("/")
-    return f"{family}/mscsa_{form}"

@@ -8,6 +8,7 @@ The settings are common practice for fine-tuning on some thousands of images, no
 
 from __future__ import annotations
 
+from mscsa.names import both_arms, parse_model_name
 from mscsa.recipes.spec import (
     ClassificationAugment,
     ClassificationData,
@@ -37,9 +38,9 @@ def finetune_recipe(model: str) -> Recipe:
     Args:
         model: A timm name, or `mscsa_` + a timm name for MSCSA at up to +10 % MACs.
     """
-    backbone = model.removeprefix("mscsa_")
-    with_mscsa = model != backbone
-    frozen = FROZEN.get(backbone, ())
+    name = parse_model_name(model)
+    with_mscsa = name.has_mscsa
+    frozen = FROZEN.get(name.baseline, ())
     return Recipe(
         name=f"{PREFIX}{model}",
         paper="not in the paper: transfer of a pretrained timm backbone"
@@ -47,12 +48,12 @@ def finetune_recipe(model: str) -> Recipe:
         expected="depends on the data; not measured here",
         cost="MACs of the backbone" + (", + at most 10 %" if with_mscsa else "") + "; 20 epochs",
         model=ModelSpec(
-            name=backbone,
+            name=name.without_mscsa,
             mscsa={"init": "identity"} if with_mscsa else None,
             budget=0.10 if with_mscsa else None,
             pretrained=True,
             # Not every timm model has stochastic depth; these have.
-            drop_path_rate=0.1 if frozen else 0.0,
+            drop_path_rate=0.1 if frozen else None,
             freeze=tuple(f"backbone.{part}" if with_mscsa else part for part in frozen),
         ),
         data=ClassificationData(kind="folder", image_size=224, batch_size=64, eval_batch_size=128, workers=4),
@@ -71,5 +72,5 @@ def finetune_recipe(model: str) -> Recipe:
 
 
 FINETUNE: tuple[Recipe, ...] = tuple(
-    finetune_recipe(prefix + backbone) for backbone in FROZEN for prefix in ("", "mscsa_")
+    finetune_recipe(model) for backbone in FROZEN for model in both_arms(backbone)
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from mscsa.errors import UserError
+from mscsa.errors import UserError, unknown_name
 from mscsa.recipes import RECIPES, get_recipe
 from mscsa.recipes.spec import Recipe
 
@@ -127,11 +126,6 @@ def read_recipe_file(path: str | Path, recipe: Recipe) -> RecipeFile:
     )
 
 
-def nearest(key: str, known: tuple[str, ...]) -> str:
-    """Find the known key that looks most like `key`."""
-    return difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-
-
 def _with_recipe_options(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
     """Add a recipe's options to a command's parser, with the recipe's values as defaults."""
     parser.add_argument("--config", help="YAML file of overrides, as --print_config prints them.")
@@ -190,7 +184,7 @@ def _check_keys(path: Path, content: Mapping[Any, Any], lines: Mapping[str, int]
             given = type(values).__name__
             raise UserError(
                 f"{path}:{lines[section]}: {section} is {given}: give its fields, such as "
-                f"{nearest(f'{section}.', keys)}"
+                f"{next(key for key in keys if key.startswith(f'{section}.'))}"
             )
         known = {field.name for field in fields(getattr(recipe, section))}
         for field_name in values:
@@ -199,7 +193,9 @@ def _check_keys(path: Path, content: Mapping[Any, Any], lines: Mapping[str, int]
 
 
 def _refuse(path: Path, key: str, lines: Mapping[str, int], known: tuple[str, ...]) -> None:
-    raise UserError(f"{path}:{lines[key]}: unknown key {key!r}: did you mean {nearest(key, known)!r}?")
+    raise unknown_name(
+        f"{path}:{lines[key]}: unknown key", key, known, all_names="--print_config shows all keys"
+    )
 
 
 def _key_lines(tree: yaml.Node | None, prefix: str = "") -> dict[str, int]:

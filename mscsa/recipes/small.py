@@ -6,6 +6,7 @@ leaves a map of 2x2 or 4x4 tokens, so MSCSA pools to 8x8 instead.
 
 from __future__ import annotations
 
+from mscsa.names import both_arms, parse_model_name
 from mscsa.recipes.spec import (
     ClassificationAugment,
     ClassificationData,
@@ -41,12 +42,12 @@ SMALL_BACKBONES = ("resnet10t", "resnet18", "pvt_v2_b0")
 
 
 def _model(model: str, pool_stride: int) -> ModelSpec:
-    backbone = model.removeprefix("mscsa_")
-    if model == backbone:
+    name = parse_model_name(model)
+    if not name.has_mscsa:
         return ModelSpec(name=model)
-    if backbone in OWN_CONFIGURATION:
+    if name.baseline in OWN_CONFIGURATION:
         return ModelSpec(name=model, mscsa={"pool_stride": pool_stride})
-    return ModelSpec(name=backbone, mscsa={"pool_stride": pool_stride}, budget=0.25)
+    return ModelSpec(name=name.baseline, mscsa={"pool_stride": pool_stride}, budget=0.25)
 
 
 def _cost(model: ModelSpec) -> str:
@@ -55,7 +56,7 @@ def _cost(model: ModelSpec) -> str:
 
 def scenes_recipe(model: str) -> Recipe:
     """Build the recipe on rendered scenes of a backbone of `SCENES_EPOCHS`, or of `mscsa_` + one."""
-    epochs = SCENES_EPOCHS[model.removeprefix("mscsa_")]
+    epochs = SCENES_EPOCHS[parse_model_name(model).baseline]
     spec = _model(model, pool_stride=8)
     return Recipe(
         name=f"scenes/{model}",
@@ -113,8 +114,8 @@ def _small(model: str) -> Recipe:
 
 
 SMALL: tuple[Recipe, ...] = tuple(
-    build(prefix + backbone)
+    build(model)
     for build, backbones in ((scenes_recipe, SCENES_EPOCHS), (_small, SMALL_BACKBONES))
     for backbone in backbones
-    for prefix in ("", "mscsa_")
+    for model in both_arms(backbone)
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mscsa.names import both_arms, parse_model_name
 from mscsa.recipes.spec import DetectionAugment, DetectionData, ModelSpec, OptimSpec, Recipe, RunSpec
 
 SCENES: dict[str, dict[str, Any]] = {
@@ -33,9 +34,9 @@ FOLDER_BACKBONES = ("resnet18", "pvt_v2_b0")
 
 
 def _model(detector: str, model: str, options: dict[str, Any]) -> ModelSpec:
-    backbone = model.removeprefix("mscsa_")
-    spec = ModelSpec(name=backbone, head=detector, head_kwargs={"backbone_norm": "live", **options})
-    if model == backbone:
+    name = parse_model_name(model)
+    spec = ModelSpec(name=name.baseline, head=detector, head_kwargs={"backbone_norm": "live", **options})
+    if not name.has_mscsa:
         return spec
     return replace(spec, mscsa={"pool_stride": 16}, budget=0.25)
 
@@ -79,11 +80,11 @@ def _folder(detector: str, model: str) -> Recipe:
 
 
 SMALL_DETECTION: tuple[Recipe, ...] = (
-    *(_scenes(detector, prefix + "resnet10t") for detector in SCENES for prefix in ("", "mscsa_")),
+    *(_scenes(detector, model) for detector in SCENES for model in both_arms("resnet10t")),
     *(
-        _folder(detector, prefix + backbone)
+        _folder(detector, model)
         for detector in FOLDERS
         for backbone in FOLDER_BACKBONES
-        for prefix in ("", "mscsa_")
+        for model in both_arms(backbone)
     ),
 )

@@ -7,6 +7,7 @@ segmenter's cost lies.
 
 from __future__ import annotations
 
+from mscsa.names import both_arms, parse_model_name
 from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
 
 SCENES = (
@@ -21,14 +22,14 @@ FOLDERS = ("resnet18", "pvt_v2_b0")
 
 
 def _model(head: str, model: str, pool_stride: int) -> ModelSpec:
-    backbone = model.removeprefix("mscsa_")
+    name = parse_model_name(model)
     options = {"fpn_channels": 64, "head_channels": 64} if head == "semantic_fpn" else {}
-    if model == backbone:
+    if not name.has_mscsa:
         return ModelSpec(name=model, head=head, head_kwargs=options)
     fields = {"pool_stride": pool_stride}
     if head == "topformer_head":  # the paper's configuration, in place of TopFormer's extractor
         return ModelSpec(name=model, head=head, mscsa=fields)
-    return ModelSpec(name=backbone, head=head, head_kwargs=options, mscsa=fields, budget=0.25)
+    return ModelSpec(name=name.baseline, head=head, head_kwargs=options, mscsa=fields, budget=0.25)
 
 
 def _scenes(head: str, model: str) -> Recipe:
@@ -82,6 +83,6 @@ def _folder(model: str) -> Recipe:
 
 
 SMALL_SEGMENTATION: tuple[Recipe, ...] = (
-    *(_scenes(head, prefix + backbone) for head, backbone in SCENES for prefix in ("", "mscsa_")),
-    *(_folder(prefix + backbone) for backbone in FOLDERS for prefix in ("", "mscsa_")),
+    *(_scenes(head, model) for head, backbone in SCENES for model in both_arms(backbone)),
+    *(_folder(model) for backbone in FOLDERS for model in both_arms(backbone)),
 )

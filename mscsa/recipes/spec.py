@@ -9,18 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Task = Literal["classification", "segmentation", "detection", "instance_segmentation"]
-"""What a model is for; instance segmentation is detection with a mask of each object."""
-
-HEADS: dict[str, Task] = {
-    "semantic_fpn": "segmentation",
-    "topformer_head": "segmentation",
-    "mask_rcnn": "instance_segmentation",
-    "cascade_mask_rcnn": "instance_segmentation",
-    "retinanet": "detection",
-    "deformable_detr": "detection",
-}
-"""Heads on a backbone's pyramid, and the task of each."""
+from mscsa.heads import Task, find_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +19,8 @@ class ModelSpec:
     name: str
     """A timm model name, registered (`mscsa_pvt_v2_b1`) or plain (`pvt_v2_b1`)."""
     head: str | None = None
-    """What stands on the backbone's pyramid, one of `HEADS` (`semantic_fpn`, `mask_rcnn`, ...); null for a
-    classifier."""
+    """What stands on the backbone's pyramid, one of `mscsa.heads.HEADS` (`semantic_fpn`, `mask_rcnn`, ...);
+    null for a classifier."""
     head_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the head."""
     mscsa: dict[str, Any] | None = None
@@ -45,10 +34,10 @@ class ModelSpec:
     classifier's for the backbone and MSCSA under a dense task's head."""
     baseline_checkpoint: str | None = None
     """The same for the model without MSCSA (`mscsa compare`)."""
-    drop_path_rate: float = 0.0
-    """Stochastic depth of the backbone and of MSCSA."""
-    drop_rate: float = 0.0
-    """Dropout before the classifier."""
+    drop_path_rate: float | None = None
+    """Stochastic depth of the backbone and of MSCSA; null takes the backbone's own default for both."""
+    drop_rate: float | None = None
+    """Dropout before the classifier; null takes the model's own default."""
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that stay fixed, with their BN statistics (`backbone.stem`)."""
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -59,15 +48,9 @@ class ModelSpec:
         """What the model is for, by its head.
 
         Raises:
-            ValueError: If the head is not one of `HEADS`.
+            UserError: If there is no such head.
         """
-        if self.head is None:
-            return "classification"
-        if self.head not in HEADS:
-            raise ValueError(
-                f"model.head {self.head!r} is not known: give one of {', '.join(HEADS)}, or null"
-            )
-        return HEADS[self.head]
+        return "classification" if self.head is None else find_head(self.head).task
 
 
 @dataclass(frozen=True, kw_only=True)

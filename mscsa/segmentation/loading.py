@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from mscsa.attention import MSCSA
-from mscsa.backbones.topformer import DenseTopFormer
 from mscsa.checkpoints import LoadReport, load_parts, load_weights, read_state_dict
 from mscsa.models.model import MSCSAModel
 from mscsa.models.pyramid import BackbonePyramid
+from mscsa.segmentation.dense_topformer import DenseTopFormer
 from mscsa.segmentation.segmenter import Segmenter
 
 

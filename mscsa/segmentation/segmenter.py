@@ -7,7 +7,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscsa.dense import Pyramid
 from mscsa.errors import UserError
+from mscsa.models.pyramid import prefixed_no_weight_decay
+from mscsa.segmentation.dense_topformer import DenseTopFormer
 
 
 class Segmenter(nn.Module):
@@ -17,7 +20,12 @@ class Segmenter(nn.Module):
     """Where the parameters of the head are, which may learn at another rate."""
 
     def __init__(
-        self, backbone: nn.Module, decode_head: nn.Module, *, size_divisor: int, cfg: dict[str, Any]
+        self,
+        backbone: Pyramid | DenseTopFormer,
+        decode_head: nn.Module,
+        *,
+        size_divisor: int,
+        cfg: dict[str, Any],
     ) -> None:
         """Put the parts together.
 
@@ -47,7 +55,11 @@ class Segmenter(nn.Module):
             UserError: If a single image leaves a batch norm nothing to average over in training.
         """
         height, width = images.shape[-2:]
-        padded = F.pad(images, (0, -width % self.size_divisor, 0, -height % self.size_divisor))
+        # Not -width % d: of a negative symbolic size torch.compile takes C's remainder.
+        below, right = (
+            (self.size_divisor - side % self.size_divisor) % self.size_divisor for side in (height, width)
+        )
+        padded = F.pad(images, (0, right, 0, below))
         try:
             logits = self.decode_head(self.backbone(padded))
         except ValueError as error:
@@ -62,16 +74,12 @@ class Segmenter(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """Give the convolution that ends in the classes."""
-        classifier = self.decode_head.classifier
-        assert isinstance(classifier, nn.Module)
-        return classifier
+        return self.decode_head.get_submodule("classifier")
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""
-        inner: Any = self.backbone
-        spared = inner.no_weight_decay() if hasattr(inner, "no_weight_decay") else ()
-        return {f"backbone.{name}" for name in spared}
+        return prefixed_no_weight_decay(self.backbone, "backbone")
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the backbone's activations, MSCSA's included, in the backward pass."""
-        self.backbone.set_grad_checkpointing(enable)  # type: ignore[operator]
+        self.backbone.set_grad_checkpointing(enable)

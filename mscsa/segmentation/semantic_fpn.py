@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
+from mscsa.dense import Pyramid, levels_of
+from mscsa.errors import UserError
+
 Norm = Literal["bn", "gn"]
 
 _GROUPS = 32
@@ -46,11 +49,11 @@ class SemanticFPNHead(nn.Module):
                 processes there); or group norm of 32 groups, the paper's, for very small batches.
             dropout: Rate at which whole channels are dropped before the classes.
         Raises:
-            ValueError: If the channels do not divide into the norm's groups.
+            UserError: If the channels do not divide into the norm's groups.
         """
         super().__init__()
         if norm == "gn" and head_channels % _GROUPS:
-            raise ValueError(f"head_channels={head_channels} given: group norm needs a multiple of {_GROUPS}")
+            raise UserError(f"head_channels={head_channels} given: group norm needs a multiple of {_GROUPS}")
         self.fpn = FeaturePyramidNetwork(list(channels), fpn_channels)
         self.scale_heads = nn.ModuleList(
             _scale_head(fpn_channels, head_channels, round(math.log2(stride / strides[0])), norm)
@@ -64,15 +67,37 @@ class SemanticFPNHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map a pyramid (B, C_i, H_i, W_i) to logits (B, K, H_1, W_1)."""
         levels = self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps))).values()
-        size = (maps[0].shape[-2], maps[0].shape[-1])
-        total: Tensor | None = None
-        for head, level in zip(self.scale_heads, levels, strict=True):
+        finest, *others = zip(self.scale_heads, levels, strict=True)
+        total = finest[0](finest[1])
+        for head, level in others:
             x = head(level)
-            if x.shape[-2:] != size:  # strides that are no powers of two apart, or odd sizes
-                x = F.interpolate(x, size, mode="bilinear", align_corners=False)
-            total = x if total is None else total + x
-        assert total is not None
+            if x.shape[-2:] != total.shape[-2:]:  # strides that are no powers of two apart, or odd sizes
+                x = F.interpolate(x, total.shape[-2:], mode="bilinear", align_corners=False)
+            total = total + x
         return self.classifier(self.dropout(total))
+
+
+def semantic_fpn(
+    pyramid: Pyramid,
+    num_classes: int,
+    *,
+    fpn_channels: int = 256,
+    head_channels: int = 128,
+    norm: Norm = "bn",
+    dropout: float = 0.1,
+) -> tuple[Pyramid, SemanticFPNHead]:
+    """Give the pyramid as it is, and a Semantic FPN for it; options as `SemanticFPNHead`."""
+    channels, strides = levels_of(pyramid)
+    head = SemanticFPNHead(
+        channels,
+        strides,
+        num_classes,
+        fpn_channels=fpn_channels,
+        head_channels=head_channels,
+        norm=norm,
+        dropout=dropout,
+    )
+    return pyramid, head
 
 
 def _scale_head(in_channels: int, channels: int, doublings: int, norm: Norm) -> nn.Sequential:

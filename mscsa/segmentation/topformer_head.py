@@ -1,4 +1,4 @@
-"""TopFormer's segmentation head, and TopFormer's dense form around any pyramid.
+"""TopFormer's segmentation head, on any pyramid that TopFormer's dense form stands around.
 
 Zhang et al., "TopFormer: Token Pyramid Transformer for Mobile Semantic Segmentation", CVPR 2022,
 https://arxiv.org/abs/2204.05525.
@@ -12,15 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscsa.backbones import topformer
-from mscsa.backbones.topformer import DenseTopFormer, TopFormer
-from mscsa.backbones.topformer_parts import SemanticsExtractor, SemanticsInjection, conv_batch_norm
+from mscsa.backbones.timm_pyramid import drop_path_rate_of
+from mscsa.backbones.topformer import TopFormer
+from mscsa.backbones.topformer_parts import conv_batch_norm
+from mscsa.dense import Pyramid
 from mscsa.errors import UserError
-from mscsa.models.model import MSCSAModel
-from mscsa.models.pyramid import BackbonePyramid
+from mscsa.segmentation.dense_topformer import DenseTopFormer, inject_tokens
 from mscsa.segmentation.segmenter import Segmenter
-
-CHANNELS_PER_HEAD = 48
-"""Token channels for each head of an extractor, nearly: 208 / 4, 296 / 6, 384 / 8 in TopFormer-T, -S, -B."""
 
 INJECTED_CHANNELS = 256
 """Channels of an injected map where the backbone is no TopFormer, as in TopFormer-B."""
@@ -64,39 +62,36 @@ class TopFormerHead(nn.Module):
         return self.conv_seg(self.dropout(F.relu(self.linear_fuse(total))))
 
 
-def inject_tokens(
-    pyramid: MSCSAModel | BackbonePyramid, injected_channels: int | None, drop_path_rate: float
-) -> tuple[DenseTopFormer, int]:
-    """Turn a pyramid into TopFormer's dense form: raw maps, tokens, and their injection.
-
-    The tokens come from MSCSA where the pyramid has it, whose fusion then has no place; else from a
-    TopFormer extractor at 1/64 for the pyramid's channels.
+def topformer_head(
+    pyramid: Pyramid,
+    num_classes: int,
+    *,
+    injected_channels: int | None = None,
+    depthwise: bool | None = None,
+    dropout: float = 0.1,
+    drop_path_rate: float | None = None,
+) -> tuple[DenseTopFormer, TopFormerHead]:
+    """Give the pyramid with tokens injected, and TopFormer's head for it.
 
     Args:
-        pyramid: Built with all levels of stride >= 4; its parts are taken over.
-        injected_channels: M; that of the TopFormer, or `INJECTED_CHANNELS`, if None.
-        drop_path_rate: Of the extractor's last block.
-    Returns:
-        The dense form, and M.
+        pyramid: Its parts are taken over.
+        num_classes: K.
+        injected_channels: M; by default that of the TopFormer, or 256 for other backbones.
+        depthwise: Fuse each channel by itself; by default only TopFormer-T does.
+        dropout: Rate at which whole channels are dropped before the classes.
+        drop_path_rate: Of the last block of TopFormer's own extractor; the backbone's if None.
     """
-    info = pyramid.feature_info
-    assert not isinstance(info, list)
-    channels, strides = info.channels(), info.reduction()
     backbone = pyramid.backbone
-    is_topformer = isinstance(backbone, TopFormer)
-    maps = backbone.tpm if is_topformer else BackbonePyramid(backbone)
-    if injected_channels is None:
-        name = backbone.pretrained_cfg["architecture"]
-        injected_channels = topformer.SIZES[name].injected_channels if is_topformer else INJECTED_CHANNELS
-    extractor: nn.Module
-    if isinstance(pyramid, MSCSAModel):
-        extractor, token_channels = pyramid.mscsa, pyramid.mscsa.stage_channels
-    else:
-        num_heads = max(1, round(sum(channels) / CHANNELS_PER_HEAD))
-        extractor = SemanticsExtractor(channels, strides, num_heads=num_heads, drop_path_rate=drop_path_rate)
-        token_channels = tuple(channels)
-    injection = SemanticsInjection(channels, injected_channels, token_channels=token_channels)
-    return DenseTopFormer(maps, extractor, injection), injected_channels
+    channels, is_depthwise = INJECTED_CHANNELS, False
+    if isinstance(backbone, TopFormer):
+        channels, is_depthwise = backbone.size.injected_channels, backbone.size.has_depthwise_head
+    channels = channels if injected_channels is None else injected_channels
+    rate = drop_path_rate_of(backbone) if drop_path_rate is None else drop_path_rate
+    dense = inject_tokens(pyramid, channels, rate)
+    head = TopFormerHead(
+        channels, num_classes, depthwise=is_depthwise if depthwise is None else depthwise, dropout=dropout
+    )
+    return dense, head
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import timm
 import torch
+from timm.layers import DropPath
+from torch import nn
 
 import mscsa
 from mscsa.assembly import build_model
 from mscsa.assembly.build import check_input_size, resolved_spec
+from mscsa.backbones.timm_pyramid import build_backbone, pyramid_levels
 from mscsa.checkpoints import save_weights
 from mscsa.errors import UserError
 from mscsa.models.model import MSCSAModel
@@ -21,6 +27,14 @@ def test_a_plain_name_is_a_timm_model() -> None:
     assert not isinstance(model, MSCSAModel)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
     assert model.drop_rate == 0.3
+
+
+@pytest.mark.parametrize("drop_rate", [None, 0.0, 0.3])
+def test_no_dropout_given_is_the_models_own(drop_rate: float | None) -> None:
+    """GhostNet drops a fifth before its classifier unless told otherwise."""
+    with torch.device("meta"):
+        model = build_model(ModelSpec(name="ghostnet_100", drop_rate=drop_rate), 7)
+    assert model.drop_rate == (0.2 if drop_rate is None else drop_rate)
 
 
 def test_a_registered_name_is_the_row_of_the_paper() -> None:
@@ -65,11 +79,27 @@ def test_a_checkpoint_fills_the_model_but_a_head_of_other_classes(tmp_path: Path
     [
         (ModelSpec(name="resnet5O"), "did you mean .*resnet50"),
         (ModelSpec(name="resnet5O", budget=0.1), "did you mean .*resnet50"),
-        (ModelSpec(name="mscsa_resnet5O"), "did you mean .*mscsa_resnet50"),
+        (ModelSpec(name="mscsa_resnet5O"), "did you mean .*resnet50"),
         (ModelSpec(name="test_resnet", backbone_kwargs={"widht": 2}), "widht"),
         (ModelSpec(name="test_resnet", budget=0.5, backbone_kwargs={"widht": 2}), "widht"),
         (ModelSpec(name="test_resnet", mscsa={"dept": 2}), "no field 'dept': did you mean depth"),
-        (ModelSpec(name="test_resnet", mscsa={"num_classes": 2}), "no field 'num_classes'"),
+        (
+            ModelSpec(name="test_resnet", mscsa={"num_classes": 2}),
+            "no field 'num_classes': did you mean num_heads",
+        ),
+        (ModelSpec(name="test_resnet", head="unett"), "no head is called 'unett'"),
+        (
+            ModelSpec(name="test_resnet", head="semantic_fpn", drop_rate=0.1),
+            "model.drop_rate is the classifier's: give model.head_kwargs",
+        ),
+        (
+            ModelSpec(name="test_resnet", head="semantic_fpn", head_kwargs={"budget": 0.1}),
+            "model.head_kwargs has budget: .* of model itself",
+        ),
+        (
+            ModelSpec(name="test_resnet", head="retinanet", head_kwargs={"anchor_scael": 1}),
+            "no option 'anchor_scael': did you mean anchor_scale",
+        ),
         (ModelSpec(name="test_resnet", mscsa={"drop_path_rate": 0.1}), "give model.drop_path_rate"),
         (ModelSpec(name="test_vit", budget=0.1), "pyramid"),
     ],
@@ -80,6 +110,106 @@ def test_what_cannot_be_built_is_one_line(spec: ModelSpec, message: str) -> None
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("head", [None, "semantic_fpn", "retinanet"])
+@pytest.mark.parametrize("num_classes", [0, -1, 2.5])
+def test_a_number_of_classes_that_cannot_be_is_one_line(head: str | None, num_classes: int) -> None:
+    with pytest.raises(UserError, match=f"num_classes={num_classes} given: give a whole number from 1 on"):
+        build_model(ModelSpec(name="test_resnet", head=head), num_classes)
+
+
+@pytest.mark.parametrize("head", [None, "semantic_fpn"])
+def test_the_prefix_adds_mscsa_to_any_backbone(head: str | None) -> None:
+    """Registered or not; as the field `mscsa` does."""
+    with torch.device("meta"):
+        by_name, by_field = (
+            build_model(spec, 5)
+            for spec in (
+                ModelSpec(name="mscsa_test_resnet", head=head),
+                ModelSpec(name="test_resnet", mscsa={}, head=head),
+            )
+        )
+    (one,), (other,) = (
+        [m for m in model.modules() if isinstance(m, MSCSAModel)] for model in (by_name, by_field)
+    )
+    assert one.mscsa is not None and other.mscsa is not None
+    assert one.mscsa.config == other.mscsa.config
+    assert by_name.state_dict().keys() == by_field.state_dict().keys()
+
+
+MSCSA_FIELDS = {"num_heads": 2, "head_dim": 4, "squeeze_ratio": 0.25}
+
+
+def drop_path_rates(model: nn.Module) -> list[float]:
+    """List the rates of a model's stochastic depth, sorted; MSCSA has modules of its own for it."""
+    return sorted(float(m.drop_prob or 0) for m in model.modules() if isinstance(m, DropPath))
+
+
+def assert_arms_match(name: str, drop_path_rate: float | None, head: str | None = None) -> list[float]:
+    """Build both arms of a comparison and give the rates of stochastic depth of their backbones."""
+    spec = ModelSpec(name=name, drop_path_rate=drop_path_rate, head=head)
+    with torch.device("meta"):
+        baseline: Any = build_model(spec, 10)
+        model: Any = build_model(replace(spec, mscsa=MSCSA_FIELDS), 10)
+    if head is not None:
+        baseline, model = baseline.backbone.backbone, model.backbone
+    rates = drop_path_rates(baseline)
+    assert drop_path_rates(model.backbone) == rates
+    assert model.mscsa.config.drop_path_rate == pytest.approx(max(rates, default=0.0))
+    return rates
+
+
+OWN_RATES = {
+    **{"swin_tiny_patch4_window7_224": 0.1, "swinv2_tiny_window8_256": 0.1, "nextvit_small": 0.1},
+    **{"fasternet_l": 0.3, "focalnet_tiny_srf": 0.1, "nest_tiny": 0.5, "efficientformerv2_l": 0.1},
+    **{"densenet121": 0.0, "vgg11": 0.0, "dla34": 0.0},
+}
+"""Backbones and the stochastic depth that timm gives them; the last three have none."""
+
+
+@pytest.mark.parametrize("name", OWN_RATES)
+def test_no_rate_given_is_the_backbones_own_in_both_arms(name: str) -> None:
+    assert max(assert_arms_match(name, None), default=0.0) == pytest.approx(OWN_RATES[name])
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "nest_tiny", "densenet121", "vgg11"])
+def test_a_rate_of_0_reaches_both_arms(name: str) -> None:
+    """Where timm's own is another, and where the backbone knows no such keyword: 0 is what it has."""
+    assert max(assert_arms_match(name, 0.0), default=0.0) == 0
+
+
+def test_under_a_head_the_arms_match_too() -> None:
+    assert max(assert_arms_match("nextvit_small", None, head="semantic_fpn")) == pytest.approx(0.1)
+    assert max(assert_arms_match("nextvit_small", 0.0, head="semantic_fpn"), default=0.0) == 0
+
+
+@pytest.mark.parametrize("mscsa", [None, MSCSA_FIELDS], ids=["baseline", "mscsa"])
+def test_a_rate_that_a_backbone_cannot_have_is_one_line(mscsa: dict[str, Any] | None) -> None:
+    with pytest.raises(UserError, match="densenet121 does not take .*drop_path_rate.*0.1") as caught:
+        build_model(ModelSpec(name="densenet121", mscsa=mscsa, drop_path_rate=0.1), 10)
+    assert "\n" not in str(caught.value)
+
+
+def first_with_pyramid(module: str) -> str | None:
+    """Find a model of one of timm's modules that has two strides or more from 4 on."""
+    for name in timm.list_models(module=module, exclude_filters="mscsa*"):
+        with torch.device("meta"):
+            levels = pyramid_levels(build_backbone(name))
+        if len({level.stride for level in levels if level.stride >= 4}) > 1:
+            return name
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", timm.list_modules())
+def test_the_arms_match_on_every_family_of_timm(module: str) -> None:
+    name = first_with_pyramid(module)
+    if name is None:
+        assert build_model(ModelSpec(name=timm.list_models(module=module)[0]), 10) is not None
+        return
+    assert_arms_match(name, None)
+    assert max(assert_arms_match(name, 0.0), default=0.0) == 0
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -88,14 +218,16 @@ def test_what_cannot_be_built_is_one_line(spec: ModelSpec, message: str) -> None
         ),
         ModelSpec(name="mscsa_pvt_v2_b0"),
         ModelSpec(name="test_resnet", pretrained=False),
+        ModelSpec(name="nextvit_small", mscsa=MSCSA_FIELDS),
     ],
-    ids=["budget", "registered", "plain"],
+    ids=["budget", "registered", "plain", "own rate"],
 )
 def test_a_resolved_spec_rebuilds_the_same_structure(spec: ModelSpec) -> None:
-    model = build_model(spec, 5, input_size=(64, 64))
-    resolved = resolved_spec(spec, model)
+    with torch.device("meta"):
+        model = build_model(spec, 5, input_size=(64, 64))
+        resolved = resolved_spec(spec, model)
+        again = build_model(resolved, 5)
     assert (resolved.budget, resolved.checkpoint, resolved.pretrained) == (None, None, False)
-    again = build_model(resolved, 5)
     shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (model, again)]
     assert shapes[0] == shapes[1]
     if isinstance(model, MSCSAModel):

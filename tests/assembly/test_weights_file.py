@@ -1,72 +1,118 @@
-"""A file of weights says all about itself; what cannot be used is one line."""
+"""What a file of weights says about itself, and a model rebuilt from it."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import mscsa
-from mscsa.assembly.weights_file import load_trained
-from mscsa.checkpoints import read_state_dict, save_weights
+from mscsa.assembly import ModelInfo, build_model, load_trained, read_info, resolved_spec
+from mscsa.checkpoints import save_weights
 from mscsa.errors import UserError
-from tests.evaluation.untrained import CLASSES, CLASSIFIER, save_untrained
+from mscsa.recipes.spec import ClassificationData, DetectionData, ModelSpec, SegmentationData
+
+CLASSIFIER = ModelInfo(
+    model=ModelSpec(name="test_resnet"),
+    data=ClassificationData(kind="scenes", image_size=32),
+    class_names=("cat", "d\u00f6g", "fish"),
+    input={"mean": [0.5, 0.5, 0.5], "crop_pct": 0.9},
+    provenance={"recipe": {"name": "test"}, "step": 7},
+)
+DETECTOR = replace(
+    CLASSIFIER,
+    model=ModelSpec(name="test_resnet", head="retinanet", head_kwargs={"fpn_channels": 16}),
+    data=DetectionData(kind="coco", root="/data", short_side=96, long_side=128),
+    category_ids=(3, 1, 90),
+)
+SEGMENTER = replace(
+    CLASSIFIER,
+    model=ModelSpec(name="test_resnet", head="semantic_fpn", head_kwargs={"fpn_channels": 16}),
+    data=SegmentationData(kind="masks", short_side=64, long_side=256),
+)
+ALL = {"classifier": CLASSIFIER, "detector": DETECTOR, "segmenter": SEGMENTER}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained classifier of scenes."""
-    return save_untrained(tmp_path_factory.mktemp("weights") / "best.safetensors", CLASSIFIER, CLASSES)
+@pytest.mark.parametrize("kind", ALL)
+def test_metadata_are_read_as_they_were_written(kind: str) -> None:
+    metadata = ALL[kind].to_metadata()
+    assert all(isinstance(value, str) for value in metadata.values())
+    again = ModelInfo.from_metadata(metadata, "file")
+    expected = ALL[kind]
+    assert (again.model, again.class_names, again.category_ids) == (
+        expected.model,
+        expected.class_names,
+        expected.category_ids,
+    )
+    assert (again.data, again.input, again.provenance) == (expected.data, expected.input, expected.provenance)
 
 
-def test_the_file_says_all_about_itself(checkpoint: Path) -> None:
-    model, info = load_trained(checkpoint)
-    assert not model.training
-    assert info.class_names == tuple("0123456789")
-    assert info.provenance == {"recipe": {"name": "test"}}
-    assert info.model.budget is None
-    weights, _ = read_state_dict(checkpoint)
-    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+def test_a_file_makes_nobody_load_others() -> None:
+    spec = replace(CLASSIFIER.model, pretrained=True, checkpoint="/elsewhere.pth", freeze=("conv1",))
+    read = ModelInfo.from_metadata(replace(CLASSIFIER, model=spec).to_metadata(), "file").model
+    assert (read.pretrained, read.checkpoint, read.freeze) == (False, None, ())
 
 
-def rewritten(checkpoint: Path, path: Path, change: Any) -> Path:
-    weights, metadata = read_state_dict(checkpoint)
-    change(weights, metadata)
-    save_weights(weights, path, metadata)
-    return path
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": None}, "x.safetensors does not say how it was made .no class_names in its metadata"),
+        ({"data": "{"}, "its metadata cannot be read .*damaged or of a later version"),
+        ({"model": '{"name": "test_resnet", "flavour": 1}'}, "flavour.*later version"),
+        ({"model": '{"name": "test_resnet", "head": "unet"}'}, "no head is called 'unet'.*later version"),
+    ],
+)
+def test_metadata_that_cannot_be_read_is_one_line(change: dict[str, Any], message: str) -> None:
+    metadata = {key: value for key, value in {**CLASSIFIER.to_metadata(), **change}.items() if value}
+    with pytest.raises(UserError, match=message) as caught:
+        ModelInfo.from_metadata(metadata, "x.safetensors")
+    assert "\n" not in str(caught.value)
 
 
-def test_files_that_cannot_be_used_are_one_line(checkpoint: Path, tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    save_weights(mscsa.create_model("test_resnet", num_classes=3, budget=0.5, pool_stride=8), path, {})
-    cases = [(path, "does not say how it was made")]
-    cases.append((tmp_path / "none.safetensors", "is not there"))
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        ("classifier", {"root": None, "size": None}, {}),
+        ("classifier", {"root": None, "size": 48}, {"image_size": 48}),
+        ("classifier", {"root": "/x", "size": None}, {"root": "/x", "kind": "folder"}),  # it was on scenes
+        ("detector", {"root": "/x", "size": None, "workers": 0}, {"root": "/x", "workers": 0}),
+        ("detector", {"root": None, "size": 192}, {"short_side": 192, "long_side": 256}),
+        ("segmenter", {"root": None, "size": 32}, {"short_side": 32, "long_side": 128}),
+    ],
+)
+def test_what_differs_from_the_training_data(
+    kind: str, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert ALL[kind].overrides(**given) == expected
 
-    def shorten(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-        del weights["head.weight"]
 
-    def widen(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-        metadata["class_names"] = json.dumps(list("0123456789a"))
+def written(info: ModelInfo, path: Path) -> torch.nn.Module:
+    """Save an untrained model as training does."""
+    torch.manual_seed(0)
+    model = build_model(info.model, len(info.class_names))
+    save_weights(model, path, replace(info, model=resolved_spec(info.model, model)).to_metadata())
+    return model
 
-    def from_the_future(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-        metadata["model"] = json.dumps({"name": "test_resnet", "flavour": 1})
 
-    def garble(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-        metadata["data"] = "{"
+@pytest.mark.parametrize("kind", ALL)
+def test_a_model_is_rebuilt_with_its_weights(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    model = written(ALL[kind], path)
+    again, info = load_trained(path, ALL[kind].model.task)
+    assert read_info(path) == info and not again.training
+    state = model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in again.state_dict().items())
 
-    for i, (change, message) in enumerate(
-        [
-            (shorten, "does not fit the model it describes"),
-            (widen, "does not fit the model it describes"),
-            (from_the_future, "flavour.*later version"),
-            (garble, "its metadata cannot be read"),
-        ]
-    ):
-        cases.append((rewritten(checkpoint, tmp_path / f"{i}.safetensors", change), message))
-    for path, message in cases:
-        with pytest.raises(UserError, match=message) as caught:
-            load_trained(path)
-        assert "\n" not in str(caught.value)
+
+def test_a_model_of_another_task_or_of_missing_weights_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    model = written(SEGMENTER, path)
+    with pytest.raises(UserError, match="holds a model for segmentation: give one for detection or instance"):
+        load_trained(path, "detection", "instance_segmentation")
+    metadata = SEGMENTER.to_metadata()
+    save_weights(model.get_submodule("backbone"), path, metadata)
+    with pytest.raises(UserError, match="does not fit the model it describes") as caught:
+        load_trained(path)
+    assert "\n" not in str(caught.value)

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from mscsa.attention import MSCSA, MSCSAConfig
-from mscsa.backbones.topformer import SIZES, build_dense_topformer
+from mscsa.backbones.topformer import SIZES
 from mscsa.backbones.topformer_parts import STRIDES
 from mscsa.errors import UserError
 from mscsa.official import load_official
+from mscsa.segmentation.dense_topformer import build_dense_topformer
 from tests.backbones.golden import fill, load_golden
 
 

@@ -1,14 +1,12 @@
-"""TopFormer computes what the official code computes, costs what it costs, and works dense."""
+"""TopFormer computes what the official code computes, and costs what it costs."""
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
-from mscsa.attention import MSCSA, MSCSAConfig
-from mscsa.backbones.topformer import SIZES, DenseTopFormer, build_dense_topformer
+from mscsa.backbones.topformer import SIZES
 from mscsa.backbones.topformer_parts import (
-    STRIDES,
     SemanticsExtractor,
     SemanticsInjection,
     TransformerBlock,
@@ -25,19 +23,12 @@ PARAMETERS = {
     "topformer_small": {"": 3_105_928, "tpm": 688_272, "trans": 2_120_064, "head": 297_592},
     "topformer_base": {"": 5_068_872, "tpm": 1_097_056, "trans": 3_586_048, "head": 385_768},
 }
-DENSE_PARAMETERS = {
-    "topformer_tiny": {"": 1_369_920, "SIM": 76_032},
-    "topformer_small": {"": 2_968_464, "SIM": 160_128},
-    "topformer_base": {"": 4_958_048, "SIM": 274_944},
-}
 MACS_224 = {"topformer_tiny": 120.24e6, "topformer_small": 227.62e6, "topformer_base": 364.35e6}
 
 
-def official_model(size: str, kind: str) -> nn.Module:
-    """Build the model of golden file `topformer_SIZE_KIND` (of `seg`, the backbone)."""
-    name = OFFICIAL[size]
-    model = timm.create_model(name) if kind == "cls" else build_dense_topformer(name)
-    return model.eval()
+def official_model(size: str) -> nn.Module:
+    """Build the model of golden file `topformer_SIZE_cls`."""
+    return timm.create_model(OFFICIAL[size]).eval()
 
 
 def run_recorded(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
@@ -59,41 +50,35 @@ def run_recorded(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         output = model(image)
     recorded |= {f"tpm_out{i}": level for i, level in enumerate(recorded.pop("tpm"))}
-    if isinstance(model, DenseTopFormer):
-        return recorded | {f"sim_out{i}": level for i, level in enumerate(output)}
     return recorded | {"tpm_out4": recorded["trans"], "logits": output}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("tag", IMAGE_SIZES)
-@pytest.mark.parametrize("kind", ["cls", "backbone", "seg"])
 @pytest.mark.parametrize("size", OFFICIAL)
-def test_outputs_are_the_official_ones(size, kind, tag, dtype):
-    golden = load_golden(f"topformer_{size}_{kind}")
-    model = official_model(size, kind)
+def test_outputs_are_the_official_ones(size, tag, dtype):
+    golden = load_golden(f"topformer_{size}_cls")
+    model = official_model(size)
     load_official(model, golden.state_dict())
     features = run_recorded(model.to(dtype), golden_input(*IMAGE_SIZES[tag]).to(dtype))
-    named = set(golden.features(tag)) - {"seg_logits"}  # of the segmentor's head
+    named = set(golden.features(tag))
     assert named == set(features)
     for name in named:
         compare(golden, tag, name, features[name], dtype)
 
 
-@pytest.mark.parametrize("kind", ["cls", "backbone"])
 @pytest.mark.parametrize("size", OFFICIAL)
-def test_keys_are_the_official_ones_in_order(size, kind):
-    expected = load_golden(f"topformer_{size}_{kind}").keys
-    state = official_model(size, kind).state_dict()
+def test_keys_are_the_official_ones_in_order(size):
+    expected = load_golden(f"topformer_{size}_cls").keys
+    state = official_model(size).state_dict()
     assert [(key, tuple(value.shape)) for key, value in state.items()] == expected
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_parameters_are_the_official_ones(name):
-    model, dense = timm.create_model(name), build_dense_topformer(name)
+    model = timm.create_model(name)
     for part, expected in PARAMETERS[name].items():
         assert count_parameters(model.get_submodule(part)) == expected, part
-    for part, expected in DENSE_PARAMETERS[name].items():
-        assert count_parameters(dense.get_submodule(part)) == expected, part
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -102,38 +87,9 @@ def test_macs_are_the_official_ones(name):
 
 
 @pytest.mark.parametrize("size", OFFICIAL)
-@pytest.mark.parametrize("kind", ["cls", "backbone"])
-def test_macs_are_exact_where_the_official_count_is_known(size, kind):
-    macs = load_golden(f"topformer_{size}_{kind}").meta["macs_224"]
-    assert count_macs(official_model(size, kind)) == macs
-
-
-@pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("image_size", [(96, 160), (97, 131), (32, 32)])
-def test_dense_form_gives_three_maps(name, image_size):
-    model = build_dense_topformer(name, in_chans=4).eval()
-    maps = model(torch.randn(1, 4, *image_size))
-    channels = SIZES[name].injected_channels
-    expected = [(1, channels, *(-(-side // s) for side in image_size)) for s in STRIDES[1:]]
-    assert [tuple(x.shape) for x in maps] == expected
-
-
-def test_dense_form_gives_every_parameter_a_gradient():
-    model = fill(build_dense_topformer("topformer_tiny")).double().eval()
-    sum(x.square().mean() for x in model(golden_input(97, 131).double())).backward()
-    dead = {n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() <= 1e-12}
-    # A shift of all keys shifts a query's logits alike, which the softmax takes out.
-    assert dead == {f"trans.transformer_blocks.{i}.attn.to_k.bn.bias" for i in range(4)}
-
-
-def test_dense_form_takes_mscsa_as_extractor():
-    size = SIZES["topformer_tiny"]
-    mscsa = MSCSA(size.channels, STRIDES, MSCSAConfig(pool_stride=64, num_heads=2))
-    model = build_dense_topformer("topformer_tiny", extractor=mscsa).train()
-    maps = model(torch.randn(2, 3, 128, 192))
-    assert [tuple(x.shape) for x in maps] == [(2, 128, 16, 24), (2, 128, 8, 12), (2, 128, 4, 6)]
-    sum(x.square().sum() for x in maps).backward()
-    assert all(p.grad is not None for p in model.parameters())
+def test_macs_are_exact_where_the_official_count_is_known(size):
+    macs = load_golden(f"topformer_{size}_cls").meta["macs_224"]
+    assert count_macs(official_model(size)) == macs
 
 
 @pytest.mark.parametrize(("stride", "expected"), [(64, (2, 3)), (32, (3, 5)), (16, (6, 9)), (128, (1, 2))])
@@ -169,11 +125,6 @@ def test_tokens_of_other_width_are_refused():
     maps = [torch.randn(1, c, 8, 8) for c in (16, 32, 64, 96)]
     with pytest.raises(ValueError, match="104 token channels .* give 208"):
         injection(maps, torch.randn(1, 104, 2, 2))
-
-
-def test_unknown_dense_size_is_refused():
-    with pytest.raises(ValueError, match="'topformer_huge': give one of topformer_tiny"):
-        build_dense_topformer("topformer_huge")
 
 
 def test_training_on_one_value_per_channel_is_one_clear_line():

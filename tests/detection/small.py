@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mscsa.detection import Detector, build_detector
+from mscsa.heads import HEADS
 
 BACKBONES = ("resnet10t", "mscsa_resnet10t")
+DETECTORS = [name for name, head in HEADS.items() if head.task != "segmentation"]
 K = 3
 """Classes of the small detectors."""
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.detection import MaskRCNN, RetinaNet
 
 from mscsa.attention import MSCSA
-from mscsa.detection import DETECTORS, Detector, build_detector
-from tests.detection.small import BACKBONES, VARIANTS, K, batch, fresh, scene, small, wake
+from mscsa.detection import Detector, build_detector
+from mscsa.errors import UserError
+from tests.detection.small import (
+    BACKBONES,
+    DETECTORS,
+    OPTIONS,
+    VARIANTS,
+    K,
+    batch,
+    fresh,
+    scene,
+    small,
+    wake,
+)
 
 ALL = [(name, backbone) for name in VARIANTS for backbone in BACKBONES]
 SIZES = ((97, 131, 2), (64, 96, 0))  # mixed, one without objects
@@ -237,15 +251,166 @@ def test_names_for_the_optimiser_are_the_models_own(name: str) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_autocast_keeps_boxes_precise(name: str) -> None:
     """In bfloat16 a coordinate has 8 bits: boxes would lie on multiples of 1 px from 128 on."""
-    model = fresh(name, "mscsa_resnet10t")
+    light = {"pool_stride": 16, "head_dim": 8, "squeeze_ratio": 0.25}  # bfloat16 is slow on a CPU
+    model = small(name, "mscsa_test_resnet", fields=light)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = losses_of(model, (97, 131, 2), (64, 300, 1))
+        losses = losses_of(model, (97, 131, 2), (64, 160, 1))
     assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
     total(losses).backward()
     wake(model.eval())
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        found = model([scene(97, 131, 2)[0], scene(64, 300, 1)[0]])
+        found = model([scene(97, 131, 2)[0], scene(64, 160, 1)[0]])
     for each in found:
         assert each["boxes"].dtype == each["scores"].dtype == torch.float32
         inside = each["boxes"][(each["boxes"] > 1) & (each["boxes"] < 63)]
         assert len(inside) and not torch.equal(inside, inside.bfloat16().float())
+
+
+MODES = [("frozen", "live"), ("live", "frozen"), ("frozen", "frozen"), ("live", "live")]
+
+
+def norms_of(model: nn.Module) -> dict[str, _BatchNorm]:
+    return {name: each for name, each in model.named_modules() if isinstance(each, _BatchNorm)}
+
+
+def parts(model: Detector) -> dict[str, set[str]]:
+    body = model.body.removesuffix(".")
+    names = norms_of(model)
+    return {
+        "backbone": {name for name in names if name.startswith(f"{body}.backbone.")},
+        "mscsa": {name for name in names if name.startswith((f"{body}.mscsa.", f"{body}.fusion."))},
+    }
+
+
+def assert_modes(model: Detector, backbone: str, mscsa: str) -> None:
+    frozen = {"backbone": backbone == "frozen", "mscsa": mscsa == "frozen"}
+    norms = norms_of(model)
+    found = parts(model)
+    assert all(found.values()) and found["backbone"] | found["mscsa"] == set(norms)
+    for part, names in found.items():
+        assert {norms[name].training for name in names} == {not frozen[part]}, part
+
+
+@pytest.mark.parametrize(("backbone", "mscsa"), MODES)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_modes_of_norms_last(name: str, backbone: str, mscsa: str) -> None:
+    with torch.device("meta"):
+        model = small(name, "mscsa_resnet10t", backbone_norm=backbone, mscsa_norm=mscsa)
+    assert_modes(model, backbone, mscsa)
+    assert model.training
+    model.eval()
+    assert not any(each.training for each in norms_of(model).values())
+    model.train()
+    assert_modes(model, backbone, mscsa)
+    # All else trains, and so do the parameters of frozen norms, as in MMDetection's norm_eval.
+    others = [each for each in model.modules() if not isinstance(each, _BatchNorm)]
+    assert all(each.training for each in others)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_backbone_is_frozen_and_mscsa_live_by_default(name: str) -> None:
+    with torch.device("meta"):
+        model = build_detector(name, "mscsa_resnet10t", K, **OPTIONS[name])
+        plain = build_detector(name, "resnet10t", K, **OPTIONS[name])
+    assert_modes(model, "frozen", "live")
+    assert norms_of(plain) and not any(each.training for each in norms_of(plain).values())
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_step_moves_the_statistics_of_live_norms_alone(name: str) -> None:
+    model = small(name, "mscsa_resnet10t", backbone_norm="frozen")
+    before = {key: each.running_mean.clone() for key, each in norms_of(model).items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    images, targets = batch((64, 96, 1), (96, 64, 2))
+    sum(model(images, targets).values()).backward()
+    optimizer.step()
+    norms = norms_of(model)
+    same = {key for key, mean in before.items() if torch.equal(norms[key].running_mean, mean)}
+    assert same == parts(model)["backbone"]
+    assert all(norms[key].num_batches_tracked == 0 for key in same)
+    assert any(norms[key].weight.grad.abs().max() > 0 for key in same)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_synchronised_norms_keep_the_modes(name: str) -> None:
+    with torch.device("meta"):
+        model = small(name, "mscsa_resnet10t", backbone_norm="frozen")
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert isinstance(converted, Detector)
+    assert all(isinstance(each, nn.SyncBatchNorm) for each in norms_of(converted).values())
+    converted.eval()
+    converted.train()
+    assert_modes(converted, "frozen", "live")
+
+
+TARGETS: dict[str, tuple[dict[str, Any], str]] = {
+    "no boxes": ({"boxes": None}, "target 1 has no boxes: give boxes, labels"),
+    "no labels": ({"labels": None}, "target 1 has no labels"),
+    "label 0": (
+        {"labels": torch.tensor([0, 1])},
+        f"labels from 0 to 1: give 1 to {K}; 0 is what is no object",
+    ),
+    "label K+1": ({"labels": torch.tensor([1, K + 1])}, f"labels from 1 to {K + 1}: give 1 to {K}"),
+    "float labels": ({"labels": torch.tensor([1.0, 2.0])}, r"labels of shape \(2,\) and torch.float32: give"),
+    "labels of rank 2": ({"labels": torch.ones(2, 1, dtype=torch.int64)}, r"labels of shape \(2, 1\)"),
+    "no width": (
+        {"boxes": torch.tensor([[5.0, 5, 5, 9], [0, 0, 9, 9]])},
+        "a box without width or height.*give x1 < x2 and y1 < y2",
+    ),
+    "negative height": (
+        {"boxes": torch.tensor([[5.0, 9, 9, 5], [0, 0, 9, 9]])},
+        "a box without width or height",
+    ),
+    "no number": ({"boxes": torch.tensor([[5.0, 5, torch.inf, 9], [0, 0, 9, 9]])}, "or of no number"),
+    "box shape": ({"boxes": torch.rand(2, 5)}, r"boxes of shape \(2, 5\) for 2 labels: give \(N, 4\)"),
+    "box count": ({"boxes": torch.tensor([[1.0, 1, 9, 9]])}, r"boxes of shape \(1, 4\) for 2 labels"),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_targets_that_cannot_be(name: str, case: str) -> None:
+    changes, message = TARGETS[case]
+    images, targets = batch((64, 64, 1), (64, 64, 2))
+    changed = {**targets[1], **changes}
+    targets[1] = {key: value for key, value in changed.items() if value is not None}
+    with pytest.raises(UserError, match=message) as caught:
+        fresh(name)(images, targets)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn", "cascade_mask_rcnn"])
+def test_masks_that_do_not_fit(name: str) -> None:
+    model = fresh(name)
+    images, (target,) = batch((64, 48, 2))
+    without = {key: target[key] for key in ("boxes", "labels")}
+    with pytest.raises(UserError, match="target 0 has no masks: give boxes, labels, masks"):
+        model(images, [without])
+    for masks in (target["masks"][:1], target["masks"][:, :32], target["masks"].mT, target["masks"][:, None]):
+        with pytest.raises(
+            UserError, match=r"masks of shape .*: give \(2, 64, 48\), one for each box"
+        ) as caught:
+            model(images, [{**target, "masks": masks}])
+        assert "\n" not in str(caught.value)
+    assert fresh("retinanet")(images, [without])["classification"].isfinite()  # which has none
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_each_image_needs_a_target(name: str) -> None:
+    model = fresh(name)
+    images, targets = batch((64, 64, 1), (64, 64, 2))
+    with pytest.raises(UserError, match="2 images with none targets: training needs one for each image"):
+        model(images)
+    with pytest.raises(UserError, match="2 images with 1 targets"):
+        model(images, targets[:1])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_one_tiny_image_cannot_be_averaged_over(name: str) -> None:
+    images, targets = batch((32, 32, 1))
+    with pytest.raises(UserError, match="one image this small gives a map of 1x1.*more per batch") as caught:
+        fresh(name)(images, targets)
+    assert "\n" not in str(caught.value)
+    losses = small(name, backbone_norm="frozen")(images, targets)
+    assert all(value.isfinite() for value in losses.values())

@@ -10,9 +10,9 @@ import torch
 
 import mscsa
 from mscsa.checkpoints import save_weights
-from mscsa.detection import DETECTORS, load_backbone
+from mscsa.detection import load_backbone
 from mscsa.errors import UserError
-from tests.detection.small import scene, small, wake
+from tests.detection.small import DETECTORS, scene, small, wake
 
 
 def random_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Both heads on any backbone: sizes, gradients, options, and what MSCSA changes."""
+"""Segmenters on any backbone: sizes, gradients, compilation, export, and what MSCSA changes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,7 @@ import torch.nn.functional as F
 
 from mscsa.attention import MSCSA
 from mscsa.errors import UserError
-from mscsa.models.build import build_pyramid
-from mscsa.segmentation import SEGMENTERS, Segmenter, build_segmenter
-
-BACKBONES = ("resnet10t", "mscsa_resnet10t", "pvt_v2_b0", "mscsa_pvt_v2_b0", "topformer_tiny")
-BACKBONES += ("mscsa_topformer_tiny", "mscsa_swin_tiny_patch4_window7_224")
-BOTH = [(head, backbone) for head in SEGMENTERS for backbone in BACKBONES]
-
-
-def small(head: str, backbone: str, num_classes: int = 5, **options: object) -> Segmenter:
-    torch.manual_seed(0)
-    if head == "semantic_fpn":
-        options = {"fpn_channels": 32, "head_channels": 32, **options}
-    if backbone.startswith("mscsa_"):
-        options = {"fields": {"pool_stride": 16}, **options}
-    return build_segmenter(head, backbone, num_classes, **options)
+from tests.segmentation.small import ANY_SIZE, BOTH, SEGMENTERS, small
 
 
 @pytest.mark.parametrize(("head", "backbone"), BOTH)
@@ -38,7 +24,7 @@ def test_logits_have_the_size_of_the_image(head: str, backbone: str) -> None:
         assert model(torch.zeros(2, 3, *size, device=device)).shape == (2, 5, *size)
 
 
-@pytest.mark.parametrize(("head", "backbone"), [(h, b) for h, b in BOTH if "swin" not in b])
+@pytest.mark.parametrize(("head", "backbone"), ANY_SIZE)
 def test_an_odd_size_is_padded_and_cropped_to_the_last_bit(head: str, backbone: str) -> None:
     model = small(head, backbone).eval()
     image = torch.randn(1, 3, 97, 131)
@@ -48,7 +34,7 @@ def test_an_odd_size_is_padded_and_cropped_to_the_last_bit(head: str, backbone: 
         assert torch.equal(model(image), model(by_hand)[..., :97, :131])
 
 
-@pytest.mark.parametrize(("head", "backbone"), [(h, b) for h, b in BOTH if "swin" not in b])
+@pytest.mark.parametrize(("head", "backbone"), ANY_SIZE)
 def test_every_parameter_has_a_gradient(head: str, backbone: str) -> None:
     model = small(head, backbone, dropout=0.0).double().train()
     images = torch.randn(2, 3, 96, 128, dtype=torch.float64)
@@ -75,24 +61,6 @@ def test_mscsa_takes_part(head: str) -> None:
         assert (model(image) - before).abs().max() > 1e-5
 
 
-def test_mscsa_stands_in_for_the_extractor() -> None:
-    """Under TopFormer's head MSCSA gives the tokens; its fusion is not built."""
-    model = small("topformer_head", "mscsa_resnet10t")
-    assert isinstance(model.backbone.trans, MSCSA)
-    assert not [name for name in model.state_dict() if "fusion" in name]
-    topformer = build_segmenter("topformer_head", "mscsa_topformer_tiny", 5)
-    assert topformer.backbone.trans.config.pool_stride == 64
-
-
-def test_a_ready_pyramid_serves_as_well() -> None:
-    pyramid = build_pyramid("resnet10t")
-    model = build_segmenter("semantic_fpn", pyramid, 3, fpn_channels=16, head_channels=32, norm="gn")
-    assert model.backbone is pyramid
-    assert not [m for m in model.decode_head.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    with pytest.raises(UserError, match="pretrained given with a built backbone"):
-        build_segmenter("semantic_fpn", pyramid, 3, pretrained=True)
-
-
 def test_checkpointed_gradients_are_the_same() -> None:
     grads = []
     for checkpointing in (False, True):
@@ -105,25 +73,41 @@ def test_checkpointed_gradients_are_the_same() -> None:
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*grads, strict=True))
 
 
-def test_bad_input_is_one_line() -> None:
-    cases = [
-        (lambda: build_segmenter("unet", "resnet18", 3), "no segmenter is called 'unet'.*semantic_fpn"),
-        (lambda: build_segmenter("semantic_fpn", "resnet81", 3), "no model is called 'resnet81'"),
-        (
-            lambda: build_segmenter("semantic_fpn", "vit_tiny_patch16_224", 3),
-            "two or more strides",
-        ),
-        (lambda: build_segmenter("semantic_fpn", "resnet18", 0), "num_classes=0"),
-        (
-            lambda: build_segmenter("semantic_fpn", "resnet18", 3, fpn_chanels=8),
-            "no option 'fpn_chanels': did you mean fpn_channels",
-        ),
-        (
-            lambda: small("semantic_fpn", "resnet10t").train()(torch.zeros(1, 3, 32, 32)),
-            "one image of 32x32 px.*more per batch",
-        ),
-    ]
-    for build, message in cases:
-        with pytest.raises(UserError, match=message) as caught:
-            build()
-        assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("head", SEGMENTERS)
+def test_a_compiled_segmenter_takes_a_second_size(head: str) -> None:
+    """From the second size on the sizes are symbols, and so is what is padded."""
+    model = small(head, "test_resnet").eval()
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    with torch.inference_mode():
+        for size in ((97, 131), (64, 96), (110, 73)):
+            image = torch.randn(1, 3, *size)
+            assert torch.allclose(compiled(image), model(image), rtol=0, atol=1e-5), size
+
+
+def test_an_exported_segmenter_gives_the_same() -> None:
+    model = small("semantic_fpn", "mscsa_resnet10t").eval()
+    image = torch.randn(1, 3, 97, 131)
+    exported = torch.export.export(model, (image,)).module()
+    with torch.inference_mode():
+        assert torch.allclose(exported(image), model(image), rtol=0, atol=1e-5)
+
+
+def test_one_tiny_image_cannot_be_averaged_over() -> None:
+    with pytest.raises(UserError, match="one image of 32x32 px.*more per batch") as caught:
+        small("semantic_fpn", "resnet10t").train()(torch.zeros(1, 3, 32, 32))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("head", "backbone"), [("semantic_fpn", "swin"), ("topformer_head", "swin")])
+def test_what_is_spared_from_weight_decay_has_the_models_own_names(head: str, backbone: str) -> None:
+    with torch.device("meta"):
+        model = small(head, "swin_tiny_patch4_window7_224")
+    spared = model.no_weight_decay()
+    assert spared and spared <= {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("head", SEGMENTERS)
+def test_the_classifier_is_the_last_convolution(head: str) -> None:
+    classifier = small(head, "resnet10t", num_classes=7).get_classifier()
+    assert isinstance(classifier, torch.nn.Conv2d) and classifier.out_channels == 7

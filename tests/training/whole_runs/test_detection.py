@@ -320,7 +320,7 @@ def test_settings_that_cannot_run(tmp_path: Path) -> None:
     for sides in ({"short_sides": (0,)}, {"crop_sides": (60, 30)}, {"crop_short_sides": ()}):
         with pytest.raises(UserError, match=r"augment\.\w+ .* is not possible"):
             train(replace(small, augment=replace(small.augment, **sides)), tmp_path / "d")
-    with pytest.raises(ValueError, match="'yolo' is not known: give one of .*retinanet"):
+    with pytest.raises(ValueError, match="no head is called 'yolo': give one of .*retinanet"):
         train(replace(small, model=ModelSpec(name="test_resnet", head="yolo")), tmp_path / "b")
     with pytest.raises(UserError, match="no option 'anchor_scael': did you mean anchor_scale"):
         train(replace(small, model=replace(small.model, head_kwargs={"anchor_scael": 2})), tmp_path / "c")

@@ -178,5 +178,5 @@ def test_settings_of_another_task_are_refused(tmp_path: Path) -> None:
     wrong = replace(recipe(), model=ModelSpec(name="test_resnet"))
     with pytest.raises(UserError, match="model.head None makes a model for classification"):
         train(wrong, tmp_path / "run")
-    with pytest.raises(ValueError, match="'unet' is not known: give one of semantic_fpn"):
+    with pytest.raises(ValueError, match="no head is called 'unet': give one of semantic_fpn"):
         train(replace(recipe(), model=ModelSpec(name="test_resnet", head="unet")), tmp_path / "run")

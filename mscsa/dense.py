@@ -1,0 +1,104 @@
+"""What all dense tasks share: a head, looked up by its name, on a pyramid that is built for it or given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mscsa.errors import UserError, unknown_name
+from mscsa.heads import COUNT, Head, Task, check_values, find_head
+from mscsa.models.build import build_pyramid
+from mscsa.models.model import MSCSAModel
+from mscsa.models.pyramid import BackbonePyramid
+
+Pyramid = MSCSAModel | BackbonePyramid
+"""What a head stands on: images (B, 3, H, W) to a list of maps, with MSCSA or without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltHead:
+    """A head on its pyramid."""
+
+    head: Head
+    """Its row in the table."""
+    pyramid: Pyramid
+    parts: Any
+    """What the head's builder made of the pyramid."""
+
+
+def build_head(
+    name: str,
+    backbone: str | Pyramid,
+    num_classes: int,
+    options: Mapping[str, Any],
+    *,
+    tasks: Sequence[Task],
+    also: Sequence[str] = (),
+) -> BuiltHead:
+    """Build a head, and its pyramid unless one is given.
+
+    Args:
+        name: One of `mscsa.heads.HEADS`.
+        backbone: A timm name, or `mscsa_` + one; or a pyramid of `build_pyramid`, which is taken over.
+        num_classes: K.
+        options: Those of the head and of `build_pyramid`; one that both have goes to both.
+        tasks: What the head may be for.
+        also: Options that the caller takes itself, for the message about a misspelt one.
+    Raises:
+        UserError: If a name is not known (names the nearest), a value is out of range, or the backbone has no
+            pyramid or not the levels that the head takes.
+        ValueError: If an option of MSCSA is out of range.
+    """
+    head = find_head(name, *tasks)
+    if not COUNT.has(num_classes):
+        raise UserError(f"num_classes={num_classes!r} given: give {COUNT.says}")
+    known = (*head.options, *_pyramid_options())
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"{name} has no option", option, (*known, *also))
+    check_values(head, options)
+    of_head = {key: value for key, value in options.items() if key in head.options}
+    build = head.load()
+    if isinstance(backbone, str):
+        of_pyramid = {key: value for key, value in options.items() if key in _pyramid_options()}
+        pyramid: Pyramid = build_pyramid(backbone, strides=head.strides, **of_pyramid)
+    else:
+        lost = [key for key in options if key not in head.options]
+        if lost:
+            raise UserError(f"{', '.join(lost)} given with a built backbone: build it with them")
+        pyramid = _check_pyramid(name, head, backbone)
+    return BuiltHead(head=head, pyramid=pyramid, parts=build(pyramid, num_classes, **of_head))
+
+
+def levels_of(pyramid: Pyramid) -> tuple[list[int], list[int]]:
+    """Give the channels and the strides of a pyramid's maps, in their order."""
+    info: Any = pyramid.feature_info
+    return list(info.channels()), [int(stride) for stride in info.reduction()]
+
+
+def _pyramid_options() -> list[str]:
+    """Name what `build_pyramid` takes, but for the strides, which the head settles."""
+    return [
+        parameter.name
+        for parameter in inspect.signature(build_pyramid).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "strides"
+    ]
+
+
+def _check_pyramid(name: str, head: Head, backbone: Pyramid) -> Pyramid:
+    """Refuse a built backbone that is no pyramid, or gives other levels than the head takes."""
+    is_classifier = isinstance(backbone, MSCSAModel) and not backbone.is_pyramid
+    if is_classifier or not isinstance(backbone, (MSCSAModel, BackbonePyramid)):
+        given = f"{type(backbone).__name__} of classifier form" if is_classifier else type(backbone).__name__
+        raise UserError(
+            f"{name} on a {given}: give the name of a backbone, or a pyramid of mscsa.models.build_pyramid"
+        )
+    strides = levels_of(backbone)[1]
+    if head.strides is not None and tuple(strides) != head.strides:
+        raise UserError(
+            f"{name} takes maps of strides {list(head.strides)}, the backbone gives {strides}: build "
+            f"it with build_pyramid(..., strides={head.strides})"
+        )
+    return backbone

@@ -1,0 +1,39 @@
+"""Our detectors beside torchvision's own with the same layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from mscsa.detection import Detector
+from tests.detection.small import batch
+
+
+def image_options(model: Detector) -> dict[str, Any]:
+    """Give the options of torchvision's transform for images of 128 px, which it then leaves as they are."""
+    cfg = model.pretrained_cfg
+    image = dict(min_size=128, max_size=128, image_mean=list(cfg["mean"]), image_std=list(cfg["std"]))
+    return {**image, "_skip_resize": True}  # in training, where it would draw a size
+
+
+def assert_equal_at_128_px(model: Detector, reference: nn.Module) -> None:
+    """Where no size is rounded, losses and detections are torchvision's own, to the last bit."""
+    images, targets = batch((128, 128, 3), (128, 128, 2))
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.manual_seed(1)
+    ours = model(images, targets)
+    model.load_state_dict(state)  # both move the same statistics
+    torch.manual_seed(1)
+    shift = 1 - model.first_label
+    theirs = reference.train()(images, [{**each, "labels": each["labels"] - shift} for each in targets])
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) and ours[key] > 0 for key in theirs)
+    with torch.inference_mode():
+        found, expected = model.eval()(images), reference.eval()(images)
+    for one, other in zip(found, expected, strict=True):
+        assert len(one["boxes"]) == 5
+        assert torch.equal(one["labels"], other["labels"] + shift)
+        assert all(torch.equal(one[key], other[key]) for key in ("boxes", "scores"))
+        assert not model.has_masks or torch.equal(one["masks"], other["masks"])

@@ -1,0 +1,64 @@
+"""What a recipe is made of: each field explained, each task told by its head, nothing heavy imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+sys.path.insert(0, "/tmp/heads_tmp")
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from mscsa.errors import UserError
+from mscsa.heads import HEADS
+from mscsa.recipes.spec import PARTS, ClassificationData, DetectionData, ModelSpec, SegmentationData
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_task_is_the_heads(name: str) -> None:
+    assert ModelSpec(name="resnet18", head=name).task == HEADS[name].task
+    assert HEADS[name].task in PARTS
+
+
+def test_without_a_head_it_is_a_classifier() -> None:
+    spec = ModelSpec(name="resnet18")
+    assert spec.task == "classification"
+    assert spec.drop_path_rate is None and spec.drop_rate is None  # the backbone's own, in both arms
+
+
+def test_an_unknown_head_is_one_line() -> None:
+    with pytest.raises(UserError, match="no head is called 'mask_rnn': did you mean mask_rcnn"):
+        _ = ModelSpec(name="resnet18", head="mask_rnn").task
+
+
+def test_the_size_at_which_costs_are_counted() -> None:
+    assert ClassificationData(kind="folder", image_size=160).input_size == (160, 160)
+    assert SegmentationData(kind="masks", image_size=96).input_size == (96, 96)
+    assert DetectionData(kind="coco").input_size == (800, 1280)  # the paper's Table 2
+    assert DetectionData(kind="coco", short_side=128, long_side=128).input_size == (128, 128)
+
+
+def test_recipes_need_no_torch() -> None:
+    script = (
+        "import sys, types; package = types.ModuleType('mscsa'); package.__path__ = ['mscsa']; "
+        "sys.modules['mscsa'] = package; import mscsa.recipes; "
+        "sys.exit(bool({'torch', 'timm', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_every_field_is_explained() -> None:
+    """A string follows each field in the source, since that is what `--help` shows."""
+    import inspect
+
+    from mscsa.recipes import spec
+
+    lines = [line.strip() for line in inspect.getsource(spec).splitlines()]
+    for part in vars(spec).values():
+        if not is_dataclass(part):
+            continue
+        for field in fields(part):
+            place = next(i for i, line in enumerate(lines) if line.startswith(f"{field.name}: "))
+            following = lines[place + 1 : place + 3]
+            assert any(line.startswith('"""') for line in following), field.name

@@ -1,0 +1,28 @@
+"""The one text for a name that there is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from mscsa.errors import UserError, unknown_name
+
+HEADS = ("mask_rcnn", "cascade_mask_rcnn", "retinanet")
+
+
+@pytest.mark.parametrize(
+    ("given", "all_names", "expected"),
+    [
+        ("mask_rcn", "", "no head is called 'mask_rcn': did you mean mask_rcnn or cascade_mask_rcnn?"),
+        ("yolo", "", "no head is called 'yolo': give one of mask_rcnn, cascade_mask_rcnn, retinanet"),
+        ("yolo", "`mscsa list` shows all", "no head is called 'yolo': `mscsa list` shows all"),
+        ("retinanett", "`mscsa list` shows all", "no head is called 'retinanett': did you mean retinanet?"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_or_all(given: str, all_names: str, expected: str) -> None:
+    error = unknown_name("no head is called", given, HEADS, all_names=all_names)
+    assert isinstance(error, UserError)
+    assert str(error) == expected
+
+
+def test_a_name_of_several_lines_gives_one() -> None:
+    assert "\n" not in str(unknown_name("no head is called", "a\nb", HEADS))
