@@ -15,8 +15,8 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from mscsa.data.coco.masks import decode_segmentation
 from mscsa.errors import UserError
-from mscsa.evaluation import DetectedObjects
 from mscsa.evaluation.coco_ap import Result, coco_results
+from mscsa.evaluation.detect import DetectedObjects
 from mscsa.evaluation.detections import Detections
 from mscsa.pictures.figure import cannot_write, label_font
 from mscsa.pictures.output import OutputFolder

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from mscsa.data import load_image
+from mscsa.data.images import load_image
 from mscsa.errors import UserError
 from mscsa.pictures.figure import new_figure, save_figure
 from mscsa.pictures.output import OutputFolder

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mscsa.evaluation import Segmentation
+from mscsa.evaluation.segment import Segmentation
 from mscsa.pictures.figure import cannot_write, new_figure, save_figure
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.palette import palette
