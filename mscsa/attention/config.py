@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
+import operator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Downsampling = Literal["parallel_dwconv", "parallel_avgpool", "cascaded_dwconv", "single_dwconv", "none"]
 Init = Literal["default", "identity"]
@@ -12,6 +15,8 @@ Init = Literal["default", "identity"]
 @dataclass(frozen=True, kw_only=True)
 class MSCSAConfig:
     """How an MSCSA module is built; paper Table 7, with the options of its ablations.
+
+    Numbers may be of any integer or real type (numpy's too); they are kept as Python's own.
 
     Raises:
         ValueError: If a field is outside its range; one line with the field, the value and the range.
@@ -42,12 +47,13 @@ class MSCSAConfig:
 
     def __post_init__(self) -> None:
         for name in ("depth", "num_heads", "head_dim", "pool_stride"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} is not allowed: give a whole number >= 1")
-        _check_range("mlp_ratio", self.mlp_ratio, low=0.0, high=16.0, low_open=True)
-        _check_range("squeeze_ratio", self.squeeze_ratio, low=0.0, high=1.0, low_open=True)
-        _check_range("drop_path_rate", self.drop_path_rate, low=0.0, high=1.0, high_open=True)
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        for name, low, high, is_open in (
+            ("mlp_ratio", 0.0, 16.0, "low"),
+            ("squeeze_ratio", 0.0, 1.0, "low"),
+            ("drop_path_rate", 0.0, 1.0, "high"),
+        ):
+            object.__setattr__(self, name, _number(name, getattr(self, name), low, high, is_open))
         for name, allowed in (("downsampling", get_args(Downsampling)), ("init", get_args(Init))):
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -60,23 +66,64 @@ class MSCSAConfig:
 
 CONFIG_FIELDS = tuple(f.name for f in fields(MSCSAConfig))
 
+_CONSTRUCTOR_ARGUMENTS = ("channels", "strides", "out_levels")
 
-def _check_range(
-    name: str,
-    value: float,
-    *,
-    low: float,
-    high: float,
-    low_open: bool = False,
-    high_open: bool = False,
-) -> None:
-    """Raise unless `value` is a number between `low` and `high`; an open end is excluded."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if (
-        not is_number
-        or not low <= value <= high
-        or (low_open and value == low)
-        or (high_open and value == high)
-    ):
-        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+
+def config_of(config: MSCSAConfig | Mapping[str, Any] | None) -> MSCSAConfig:
+    """Give the configuration that a constructor's argument `config` means.
+
+    Args:
+        config: A configuration, its fields by name, or None for the defaults. Names of the
+            constructor's own arguments are passed over: `PyTorchModelHubMixin` keeps all arguments
+            in one mapping and hands that to the one called `config`.
+    Raises:
+        ValueError: If it is something else, or names a field that is not there.
+    """
+    if config is None or isinstance(config, MSCSAConfig):
+        return config or MSCSAConfig()
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config={config!r} is not allowed: give an MSCSAConfig or a mapping of its fields")
+    given = {name: value for name, value in config.items() if name not in _CONSTRUCTOR_ARGUMENTS}
+    unknown = [str(name) for name in given if name not in CONFIG_FIELDS]
+    if unknown:
+        raise ValueError(
+            f"config names {', '.join(unknown)}, which MSCSA does not have: "
+            f"give some of {', '.join(CONFIG_FIELDS)}"
+        )
+    return MSCSAConfig(**given)
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Give `value`, of any integer type, as an int.
+
+    Raises:
+        ValueError: If it is not a whole number >= 1.
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name}={value!r} is not allowed: give a whole number >= 1")
+    return number
+
+
+def whole_numbers(name: str, values: Any) -> tuple[int, ...]:
+    """Give one whole number per stage as ints.
+
+    Raises:
+        ValueError: If `values` is not a sequence of whole numbers >= 1.
+    """
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{name}={values!r} is not allowed: give one whole number for each stage")
+    return tuple(whole_number(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+
+def _number(name: str, value: Any, low: float, high: float, is_open: str) -> float:
+    """Give `value` as a number between `low` and `high`, of which the end `is_open` is excluded."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    excluded = low if is_open == "low" else high
+    if not is_number or not low <= value <= high or value == excluded:
+        interval = f"{'(' if is_open == 'low' else '['}{low:g}, {high:g}{')' if is_open == 'high' else ']'}"
         raise ValueError(f"{name}={value!r} is not allowed: give a number in {interval}")
+    return value if isinstance(value, int) else float(value)

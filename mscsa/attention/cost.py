@@ -21,8 +21,6 @@ from .pooling import token_map_size
 class Macs:
     """Multiply-adds of MSCSA for one image, by component; sums over all blocks."""
 
-    pool: int = 0
-    """Average pooling: additions only."""
     squeeze: int
     """1x1 convolutions C_i -> c_i on the pooled maps."""
     csa: int

@@ -1,17 +1,21 @@
 """Cross-Scale Attention (CSA): paper Sec. 3.2, equations (1)-(9).
 
-Shapes: B batch, D channels of the token map, h w its size, L = h*w query tokens, M key tokens of all
-scales, N heads, d channels of a query or key head (a value head has 2d).
+Shapes, and the suffixes of tensors' names: B batch, D channels of the token map, h w its size, L = h*w
+query tokens, M key tokens of all scales, N heads, d width of a query or key head, e = 2d width of a value
+head, I = N*d and E = N*e widths of all heads together. Tensors of a coarser scale j have h_j w_j in place of
+h w and stand in lists, X_0's first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from .config import Downsampling
+from .sizes import is_known
 
 
 class CrossScaleAttention(nn.Module):
@@ -43,7 +47,7 @@ class CrossScaleAttention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.is_cascaded = downsampling == "cascaded_dwconv"
-        inner = num_heads * head_dim
+        inner = num_heads * head_dim  # I; E is twice that
         # Q, K_0 and V_0 read the same map: one product.
         self.qkv = nn.Conv2d(channels, 4 * inner, 1)
         self.downsamples = _downsamples(channels, downsampling)
@@ -54,62 +58,112 @@ class CrossScaleAttention(nn.Module):
         # No bias: the batch norm that next reads the residual stream cancels it.
         self.project = nn.Conv2d(2 * inner, channels, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend across scales: attention plus the parallel path, eq. (7) and (9).
+    def forward(self, x_BDhw: Tensor) -> Tensor:
+        """Attend across scales and add the parallel path: eq. (7), which the appendix repeats as (9).
 
         Args:
-            x: Normed token map, (B, D, h, w).
+            x_BDhw: Normed token map, (B, D, h, w).
         Returns:
             (B, D, h, w).
         """
-        height, width = x.shape[-2:]
-        query, key, value, value_map = self.project_scales(x)
-        tokens = scaled_dot_product(query, key, value)  # (B, N, L, 2d)
-        # A channels-last map without a copy: (B, L, N*2d) seen as (B, h, w, N*2d).
-        out = tokens.transpose(1, 2).flatten(2).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        height, width = x_BDhw.shape[-2:]
+        query_BNLd, key_BNMd, value_BNMe, value_BEhw = self.project_scales(x_BDhw)
+        out_BNLe = scaled_dot_product(query_BNLd, key_BNMd, value_BNMe, head_dim=self.head_dim)
+        # A channels-last map without a copy: (B, L, E) seen as (B, h, w, E).
+        out_BLE = out_BNLe.transpose(1, 2).flatten(2)
+        out_BEhw = out_BLE.unflatten(1, (height, width)).permute(0, 3, 1, 2)
         if self.parallel_conv is not None:
-            out = out + self.convolve_value(value_map)
-        return self.project(F.hardswish(out))
+            out_BEhw = out_BEhw + self.convolve_value(value_BEhw)
+        return self.project(F.hardswish(out_BEhw))
 
-    def scales(self, x: Tensor) -> list[Tensor]:
-        """Make X_0, X_1, X_2 of (B, D, h_j, w_j) from (B, D, h, w): eq. (2), sizes as eq. (3)."""
-        maps = [x]
-        for downsample in self.downsamples:
-            source = maps[-1] if self.is_cascaded else x
-            maps.append(_downsample(downsample, source))
-        return maps
-
-    def project_scales(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Project Q from X_0 and K_j, V_j from every X_j, joined over the scales: eq. (1), (4), (5).
+    def project_scales(self, x_BDhw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Project all scales of a normed token map, (B, D, h, w), to what attention reads.
 
         Returns:
-            Query (B, N, L, d), key (B, N, M, d), value (B, N, M, 2d) and V_0 as a map (B, 2Nd, h, w).
+            Query (B, N, L, d), key (B, N, M, d), value (B, N, M, e) and V_0 as a map (B, E, h, w).
         """
         inner = self.num_heads * self.head_dim
-        first, *coarser = self.scales(x)
-        query_map, key_map, value_map = self.qkv(first).split([inner, inner, 2 * inner], dim=1)
-        keys, values = [self._tokens(key_map)], [self._tokens(value_map)]
-        for kv, scale in zip(self.kvs, coarser, strict=True):
-            key_j, value_j = kv(scale).split([inner, 2 * inner], dim=1)
-            keys.append(self._tokens(key_j))
-            values.append(self._tokens(value_j))
-        # Tokens first, heads after: the transposes are views, as `scaled_dot_product` expects.
-        query = self._tokens(query_map).transpose(1, 2)
-        key = torch.cat(keys, dim=1).transpose(1, 2)
-        value = torch.cat(values, dim=1).transpose(1, 2)
-        return query, key, value, value_map
+        x_BDhw, *coarser = self.scales(x_BDhw)
+        query_BIhw, *first = self.qkv(x_BDhw).split([inner, inner, 2 * inner], dim=1)
+        keys, values = self.keys_and_values(first, coarser)
+        return self.query(query_BIhw), self.join_scales(keys), self.join_scales(values), values[0]
 
-    def convolve_value(self, value_map: Tensor) -> Tensor:
-        """Parallel convolution path of V_0, (B, 2Nd, h, w) to the same: eq. (8)."""
-        assert self.parallel_conv is not None  # the caller asked for it at construction
-        return self.parallel_conv(F.hardswish(value_map))
+    def scales(self, x_BDhw: Tensor) -> list[Tensor]:
+        """Make X_0, X_1, X_2 of (B, D, h_j, w_j) from (B, D, h, w): eq. (2)."""
+        maps = [x_BDhw]
+        for downsample in self.downsamples:
+            maps.append(downsample(maps[-1] if self.is_cascaded else x_BDhw))
+        return maps
+
+    def query(self, query_BIhw: Tensor) -> Tensor:
+        """Q = X W^q, made by `qkv`, as tokens of every head, (B, I, h, w) to (B, N, L, d): eq. (1)."""
+        return self._tokens(query_BIhw).transpose(1, 2)
+
+    def keys_and_values(
+        self, first: Sequence[Tensor], coarser: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """K_j = X_j W^k_j and V_j = X_j W^v_j with weights of their own for each scale: eq. (4).
+
+        Args:
+            first: K_0, (B, I, h, w), and V_0, (B, E, h, w), made by `qkv`.
+            coarser: X_1, X_2, (B, D, h_j, w_j).
+        Returns:
+            All K_j, (B, I, h_j, w_j), and all V_j, (B, E, h_j, w_j).
+        """
+        inner = self.num_heads * self.head_dim
+        pairs = [kv(x_j).split([inner, 2 * inner], dim=1) for kv, x_j in zip(self.kvs, coarser, strict=True)]
+        keys, values = zip(first, *pairs, strict=True)
+        return list(keys), list(values)
+
+    def join_scales(self, maps: Sequence[Tensor]) -> Tensor:
+        """K = Concat(K_0, K_1, K_2), and V likewise: (B, N*d, h_j, w_j) to (B, N, M, d): eq. (5)."""
+        # Tokens first, heads after: the transpose is a view, as the fused kernels expect.
+        return torch.cat([self._tokens(x_j) for x_j in maps], dim=1).transpose(1, 2)
+
+    def convolve_value(self, value_BEhw: Tensor) -> Tensor:
+        """Parallel convolution path, DWConv(Hardswish(V_0)), (B, E, h, w) to the same: eq. (8).
+
+        Raises:
+            ValueError: If the layer was built without it.
+        """
+        if self.parallel_conv is None:
+            raise ValueError("built with parallel_conv=False: there is no parallel path; build with True")
+        return self.parallel_conv(F.hardswish(value_BEhw))
 
     def _tokens(self, x: Tensor) -> Tensor:
-        """(B, N*e, h, w) to (B, h*w, N, e); a view where the map is channels-last."""
+        """(B, N*d, h, w) to (B, h*w, N, d), or e for d; a view where the map is channels-last."""
         return x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (self.num_heads, -1))
 
 
-def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+class DownsamplingConv(nn.Conv2d):
+    """3x3 depthwise convolution with a stride, DWConv_1 or DWConv_2 of the paper.
+
+    Without bias, which the projections after it would absorb.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        """Build for maps of `channels` channels."""
+        super().__init__(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+
+    def forward(self, x_BDhw: Tensor) -> Tensor:
+        """Map (B, D, h, w) to (B, D, h_j, w_j).
+
+        Around a fault of torch 2.14 on the CPU: there the weight gradient of a channels-last bf16
+        depthwise convolution is uninitialised memory where the map is smaller than the stride.
+        """
+        height, width = x_BDhw.shape[-2:]
+        is_half = x_BDhw.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cpu")
+        is_large = is_known(height >= 3) and is_known(width >= 3)
+        if x_BDhw.device.type != "cpu" or not is_half or is_large:
+            return super().forward(x_BDhw)
+        dtype = torch.promote_types(x_BDhw.dtype, torch.float32)
+        with torch.autocast("cpu", enabled=False):
+            weight, x = self.weight.to(dtype), x_BDhw.to(dtype)
+            out = F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+        return out.to(x_BDhw.dtype)
+
+
+def scaled_dot_product(query_BNLd: Tensor, key_BNMd: Tensor, value_BNMe: Tensor, *, head_dim: int) -> Tensor:
     """Attend: softmax(Q K^T / sqrt(d)) V per head, eq. (6), keeping no (L, M) matrix.
 
     Torch's memory-saving kernels want equal head widths on CPU and multiples of 8 on CUDA; where
@@ -117,26 +171,35 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     the memory, 4 times the time). Zero channels change no product, so the widths are padded.
 
     Args:
-        query: (B, N, L, d).
-        key: (B, N, M, d).
-        value: (B, N, M, 2d).
+        query_BNLd: (B, N, L, d).
+        key_BNMd: (B, N, M, d).
+        value_BNMe: (B, N, M, 2d).
+        head_dim: d.
     Returns:
         (B, N, L, 2d).
     """
-    head_dim, value_dim = query.shape[-1], value.shape[-1]
-    scale = head_dim**-0.5
-    if query.device.type == "cpu":
-        query_width = value_width = value_dim
-    elif query.device.type == "cuda":
-        query_width, value_width = -(-head_dim // 8) * 8, -(-value_dim // 8) * 8
-    else:
-        query_width, value_width = head_dim, value_dim
-    if query_width != head_dim:
-        query = F.pad(query, (0, query_width - head_dim))
-        key = F.pad(key, (0, query_width - head_dim))
-    if value_width != value_dim:
-        value = F.pad(value, (0, value_width - value_dim))
-    return F.scaled_dot_product_attention(query, key, value, scale=scale)[..., :value_dim]
+    narrow, wide = padded_head_widths(query_BNLd.device.type, head_dim)
+    out = F.scaled_dot_product_attention(
+        _padded(query_BNLd, narrow - head_dim),
+        _padded(key_BNMd, narrow - head_dim),
+        _padded(value_BNMe, wide - 2 * head_dim),
+        scale=head_dim**-0.5,
+    )
+    return out[..., : 2 * head_dim]
+
+
+def padded_head_widths(device_type: str, head_dim: int) -> tuple[int, int]:
+    """Widths to which query and key heads, and value heads, are padded for the kernels of a device."""
+    if device_type == "meta":
+        return head_dim, 2 * head_dim  # nothing runs there; what is counted is the attention itself
+    if device_type == "cuda":
+        return (head_dim + 7) // 8 * 8, (2 * head_dim + 7) // 8 * 8
+    # Also for devices on which unequal widths were never tried: on MPS torch 2.11 gets them wrong.
+    return 2 * head_dim, 2 * head_dim
+
+
+def _padded(x: Tensor, channels: int) -> Tensor:
+    return F.pad(x, (0, channels)) if channels else x
 
 
 def downsampled_sizes(size: tuple[int, int], downsampling: Downsampling) -> tuple[tuple[int, int], ...]:
@@ -151,28 +214,12 @@ def downsampled_sizes(size: tuple[int, int], downsampling: Downsampling) -> tupl
     return size, half, (_strided(size[0], 3), _strided(size[1], 3))
 
 
-def _downsample(downsample: nn.Module, x: Tensor) -> Tensor:
-    """Downsample, around a fault of torch 2.14 on CPU.
-
-    There the weight gradient of a channels-last bf16 depthwise convolution is uninitialised memory
-    where the map is smaller than the stride.
-    """
-    is_tiny = statically_known_true(x.shape[2] < 3) or statically_known_true(x.shape[3] < 3)
-    if x.device.type != "cpu" or not is_tiny or not isinstance(downsample, nn.Conv2d):
-        return downsample(x)
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast("cpu", enabled=False):
-        weight = downsample.weight.to(dtype)
-        out = F.conv2d(x.to(dtype), weight, None, downsample.stride, 1, 1, downsample.groups)
-    return out.to(x.dtype)
-
-
 def _strided(length: int, stride: int) -> int:
     return (length - 1) // stride + 1
 
 
 def _downsamples(channels: int, downsampling: Downsampling) -> nn.ModuleList:
-    """3x3 downsamplings, Fig. 6. Their biases would be absorbed by the projections after them."""
+    """What makes X_1 and X_2, by the variants of Fig. 6."""
     strides = {
         "none": (),
         "single_dwconv": (2,),
@@ -182,6 +229,4 @@ def _downsamples(channels: int, downsampling: Downsampling) -> nn.ModuleList:
     }[downsampling]
     if downsampling == "parallel_avgpool":
         return nn.ModuleList(nn.AvgPool2d(3, stride, padding=1) for stride in strides)
-    return nn.ModuleList(
-        nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False) for stride in strides
-    )
+    return nn.ModuleList(DownsamplingConv(channels, stride) for stride in strides)

@@ -1,4 +1,8 @@
-"""Feed-forward with a depthwise convolution, dense (FFN) or block-diagonal over the stages (Intra-FFN)."""
+"""Feed-forward with a depthwise convolution, dense (FFN) or block-diagonal over the stages (Intra-FFN).
+
+Shapes, and the suffixes of tensors' names: B batch, D channels of the token map (c_i of stage i), R = r*D
+hidden channels, h w size of the token map; F channels into a block-diagonal convolution.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from torch import Tensor, nn
 class BlockDiagonalConv1x1(nn.Module):
     """1x1 convolution whose matrix is block-diagonal: group i maps in_i to out_i channels on its own.
 
-    `nn.Conv2d(groups=)` needs equal groups; the stages of a pyramid differ in width.
+    `nn.Conv2d(groups=)` needs equal groups; the stages of a pyramid differ in width. Adapters that name
+    modules and take convolutions alone (LoRA's `project`, which is this class in an Intra-FFN and a
+    convolution elsewhere) find the convolutions under `blocks`.
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int], *, bias: bool) -> None:
@@ -23,9 +29,9 @@ class BlockDiagonalConv1x1(nn.Module):
             for c_in, c_out in zip(in_channels, out_channels, strict=True)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x_BFhw: Tensor) -> Tensor:
         """Map (B, sum(in), h, w) to (B, sum(out), h, w)."""
-        parts = x.split(self.in_channels, dim=1)
+        parts = x_BFhw.split(self.in_channels, dim=1)
         return torch.cat([block(part) for block, part in zip(self.blocks, parts, strict=True)], dim=1)
 
 
@@ -54,9 +60,10 @@ class FeedForward(nn.Module):
         # No bias: the batch norm that next reads the residual stream cancels it.
         self.project = _projection(hidden, widths, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x_BDhw: Tensor) -> Tensor:
         """Map (B, D, h, w) to (B, D, h, w)."""
-        return self.project(F.hardswish(self.dwconv(self.expand(x))))
+        hidden_BRhw = self.dwconv(self.expand(x_BDhw))
+        return self.project(F.hardswish(hidden_BRhw))
 
 
 def hidden_channels(stage_channels: Sequence[int], mlp_ratio: float) -> tuple[int, ...]:

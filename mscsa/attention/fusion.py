@@ -1,8 +1,13 @@
-"""Fusion of the token map with the backbone's own pyramid, for dense tasks (paper Fig. 5)."""
+"""Fusion of the token map with the backbone's own pyramid, for dense tasks (paper Fig. 5).
+
+Shapes, and the suffixes of tensors' names: B batch; of one stage C channels and H W size of its map, c
+channels in the token map; D channels of the whole token map, h w its size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,43 +42,63 @@ class LevelFusion(nn.Module):
         if is_identity:
             nn.init.zeros_(self.norm.weight)
 
-    def forward(self, tokens: Tensor, x: Tensor) -> Tensor:
+    def forward(self, tokens_Bchw: Tensor, x_BCHW: Tensor) -> Tensor:
         """Fuse one level.
 
         Args:
-            tokens: This stage's part of the token map, (B, c_i, h, w).
-            x: The backbone's map, (B, C_i, H_i, W_i).
+            tokens_Bchw: This stage's part of the token map, (B, c_i, h, w).
+            x_BCHW: The backbone's map, (B, C_i, H_i, W_i).
         Returns:
             (B, C_i, H_i, W_i).
         """
-        gate, bias = self.norm(self.project(tokens)).split(self.channels, dim=1)
-        gate = self.gate_scale * F.hardsigmoid(gate)
-        size = (x.shape[2], x.shape[3])
-        return x * _upsample(gate, size) + _upsample(bias, size)
+        gate_BChw, bias_BChw = self.norm(self.project(tokens_Bchw)).split(self.channels, dim=1)
+        gate_BChw = self.gate_scale * F.hardsigmoid(gate_BChw)
+        size = (x_BCHW.shape[2], x_BCHW.shape[3])
+        return x_BCHW * _upsample(gate_BChw, size) + _upsample(bias_BChw, size)
 
 
-class PyramidFusion(nn.ModuleList):
-    """One `LevelFusion` for each level that is asked for; the others are not built."""
+class PyramidFusion(nn.Module):
+    """One `LevelFusion` for each level that is asked for; the others are not built.
+
+    They are its children "0", "1", ... in the order of `levels`; `len`, iteration, indices and slices
+    give them.
+    """
 
     def __init__(self, mscsa: MSCSA, levels: Sequence[int]) -> None:
         """Build for `levels`, indices into the stages that `mscsa` reads."""
-        is_identity = mscsa.config.init == "identity"
-        super().__init__(
-            LevelFusion(mscsa.stage_channels[i], mscsa.channels[i], is_identity=is_identity) for i in levels
-        )
+        super().__init__()
         self.levels = tuple(levels)
         self.stage_channels = mscsa.stage_channels
+        is_identity = mscsa.config.init == "identity"
+        for index, level in enumerate(self.levels):
+            fuse = LevelFusion(mscsa.stage_channels[level], mscsa.channels[level], is_identity=is_identity)
+            self.add_module(str(index), fuse)
 
-    def forward(self, tokens: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __iter__(self) -> Iterator[LevelFusion]:
+        return (fuse for fuse in self.children() if isinstance(fuse, LevelFusion))
+
+    @overload
+    def __getitem__(self, index: int) -> LevelFusion: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[LevelFusion]: ...
+
+    def __getitem__(self, index: int | slice) -> LevelFusion | list[LevelFusion]:
+        return list(self)[index]
+
+    def forward(self, tokens_BDhw: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
         """Fuse the asked levels.
 
         Args:
-            tokens: Token map, (B, D, h, w).
+            tokens_BDhw: Token map, (B, D, h, w).
             maps: All stages, (B, C_i, H_i, W_i).
         Returns:
             One map for each of `levels`, of its stage's shape.
         """
-        parts = tokens.split(self.stage_channels, dim=1)
+        parts = tokens_BDhw.split(self.stage_channels, dim=1)
         return [fuse(parts[level], maps[level]) for fuse, level in zip(self, self.levels, strict=True)]
 
 
@@ -84,13 +109,16 @@ class MSCSANeck(nn.Module):
     >>> maps = [torch.rand(2, c, 224 // s, 224 // s) for c, s in zip(neck.mscsa.channels, neck.mscsa.strides)]
     >>> [tuple(x.shape) for x in neck(maps)]
     [(2, 64, 56, 56), (2, 128, 28, 28), (2, 320, 14, 14), (2, 512, 7, 7)]
+
+    With `PyTorchModelHubMixin` give `config` as a mapping of fields: of a dataclass of that name the mixin
+    keeps nothing but the dataclass, so that channels and strides would be lost.
     """
 
     def __init__(
         self,
         channels: Sequence[int],
         strides: Sequence[int],
-        config: MSCSAConfig | None = None,
+        config: MSCSAConfig | Mapping[str, Any] | None = None,
         *,
         out_levels: Sequence[int] | None = None,
     ) -> None:
@@ -99,7 +127,7 @@ class MSCSANeck(nn.Module):
         Args:
             channels: C_i of each stage.
             strides: Stride of each stage in input pixels.
-            config: Defaults of `MSCSAConfig` if None.
+            config: Configuration, or its fields by name; defaults of `MSCSAConfig` if None.
             out_levels: Stages to give back, by index; all if None. MSCSA reads all in any case.
         Raises:
             ValueError: As `MSCSA`; or if `out_levels` names a stage that is not there.
@@ -118,5 +146,5 @@ class MSCSANeck(nn.Module):
         return self.fusion(self.mscsa(maps), maps)
 
 
-def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+def _upsample(x_BChw: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x_BChw, size, mode="bilinear", align_corners=False)

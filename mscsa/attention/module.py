@@ -1,19 +1,24 @@
-"""MSCSA: the maps of all stages in, one attended token map out (paper Sec. 3.4, Fig. 1 and 4)."""
+"""MSCSA: the maps of all stages in, one attended token map out (paper Sec. 3.4, Fig. 1 and 4).
+
+Shapes, and the suffixes of tensors' names: B batch; C_i channels and H_i W_i size of stage i's map, c_i its
+channels in the token map; D = sum of c_i; h w size of the token map. A list of all stages' maps, (B, C_i,
+H_i, W_i), is called `maps`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
-from .config import MSCSAConfig
+from .checkpointing import checkpoint_module
+from .config import MSCSAConfig, config_of, whole_numbers
 from .cross_scale import CrossScaleAttention
 from .feed_forward import FeedForward
 from .pooling import adaptive_average_pool, token_map_size
+from .sizes import is_known
 
 
 class DropPath(nn.Module):
@@ -23,12 +28,13 @@ class DropPath(nn.Module):
         super().__init__()
         self.prob = prob
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x_BDhw: Tensor) -> Tensor:
+        """Map (B, D, h, w) to the same, each sample zeroed or scaled by 1 / (1 - prob)."""
         if self.prob == 0.0 or not self.training:
-            return x
+            return x_BDhw
         keep = 1.0 - self.prob
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask.div_(keep)
+        mask_B111 = x_BDhw.new_empty(x_BDhw.shape[0], *[1] * (x_BDhw.ndim - 1)).bernoulli_(keep)
+        return x_BDhw * mask_B111.div_(keep)
 
     def extra_repr(self) -> str:
         return f"prob={self.prob}"
@@ -50,12 +56,12 @@ class MSCSABlock(nn.Module):
         self.ffn2 = FeedForward(stage_channels, config.mlp_ratio, intra=False)
         self.drop_path = DropPath(config.drop_path_rate)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x_BDhw: Tensor) -> Tensor:
         """Map (B, D, h, w) to (B, D, h, w)."""
-        x = x + self.drop_path(self.csa1(self.norm1(x)))
-        x = x + self.drop_path(self.ffn1(self.norm2(x)))
-        x = x + self.drop_path(self.csa2(self.norm3(x)))
-        return x + self.drop_path(self.ffn2(self.norm4(x)))
+        x_BDhw = x_BDhw + self.drop_path(self.csa1(self.norm1(x_BDhw)))
+        x_BDhw = x_BDhw + self.drop_path(self.ffn1(self.norm2(x_BDhw)))
+        x_BDhw = x_BDhw + self.drop_path(self.csa2(self.norm3(x_BDhw)))
+        return x_BDhw + self.drop_path(self.ffn2(self.norm4(x_BDhw)))
 
 
 class MSCSA(nn.Module):
@@ -65,35 +71,40 @@ class MSCSA(nn.Module):
     >>> maps = [torch.rand(2, c, 224 // s, 224 // s) for c, s in zip(tokens.channels, tokens.strides)]
     >>> tokens(maps).shape
     torch.Size([2, 1024, 7, 7])
+
+    Gradients of gradients and forward-mode derivatives are not to be had from torch's fused attention on the
+    CPU; call the module under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` for them.
     """
+
+    _version = 2  # since then squeezes keep the bias of their norms
 
     def __init__(
         self,
         channels: Sequence[int],
         strides: Sequence[int],
-        config: MSCSAConfig | None = None,
+        config: MSCSAConfig | Mapping[str, Any] | None = None,
     ) -> None:
         """Build for a pyramid of two or more stages, finest first.
 
         Args:
             channels: C_i of each stage.
             strides: Stride of each stage in input pixels.
-            config: Defaults of `MSCSAConfig` if None.
+            config: Configuration, or its fields by name; defaults of `MSCSAConfig` if None.
         Raises:
-            ValueError: If there are fewer than two stages, the lengths differ, the strides are not
-                ascending or all equal, or the pooling stride is finer than the finest stage.
+            ValueError: If there are fewer than two stages, the lengths differ, a channel count or stride
+                is no whole number >= 1, the strides are not ascending or all equal, the pooling stride
+                is finer than the finest stage, or `config` is not a configuration.
         """
         super().__init__()
-        config = config or MSCSAConfig()
-        _check_pyramid(channels, strides, config.pool_stride)
-        self.config = config
-        self.channels = tuple(channels)
-        self.strides = tuple(strides)
-        self.stage_channels = squeezed_channels(channels, config.squeeze_ratio)
+        self.config = config = config_of(config)
+        self.channels = whole_numbers("channels", channels)
+        self.strides = whole_numbers("strides", strides)
+        _check_pyramid(self.channels, self.strides, config.pool_stride)
+        self.stage_channels = squeezed_channels(self.channels, config.squeeze_ratio)
         self.num_features = sum(self.stage_channels)
         self.squeezes = nn.ModuleList(
             _squeeze(c_in, c_out)
-            for c_in, c_out in zip(channels, self.stage_channels, strict=True)
+            for c_in, c_out in zip(self.channels, self.stage_channels, strict=True)
             if config.squeeze_ratio != 1.0
         )
         self.blocks = nn.ModuleList(MSCSABlock(self.stage_channels, config) for _ in range(config.depth))
@@ -114,13 +125,10 @@ class MSCSA(nn.Module):
                 would be taken over a single value (batch 1 with one token, in training).
         """
         _check_maps(maps, self.channels)
-        x = self.gather(maps)
+        x_BDhw = self.gather(maps)
         for block in self.blocks:
-            if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-                x = _checkpoint(block, x)
-            else:
-                x = block(x)
-        return x
+            x_BDhw = checkpoint_module(block, x_BDhw) if self.grad_checkpointing else block(x_BDhw)
+        return x_BDhw
 
     def gather(self, maps: Sequence[Tensor]) -> Tensor:
         """Pool the maps to one size, squeeze and concatenate them (Fig. 1a): (B, D, h, w).
@@ -130,21 +138,32 @@ class MSCSA(nn.Module):
         """
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         size = token_map_size(sizes, self.strides, self.config.pool_stride)
-        if self.training and maps[0].shape[0] * size[0] * size[1] == 1:
+        if self.training and is_known(maps[0].shape[0] * size[0] * size[1] == 1):
             raise ValueError(
                 "a batch of 1 image gives 1x1 tokens here, too few for batch statistics in training: "
                 "give 2 images or more, a larger input, or a finer pool_stride"
             )
-        tokens = [adaptive_average_pool(x, size) for x in maps]
+        parts = [adaptive_average_pool(x, size) for x in maps]
         if self.squeezes:
             # After the pooling: it commutes with a 1x1 convolution and leaves less to compute.
-            tokens = [squeeze(x) for squeeze, x in zip(self.squeezes, tokens, strict=True)]
+            parts = [squeeze(part) for squeeze, part in zip(self.squeezes, parts, strict=True)]
         # Everything behind this point is channels-last, where a 1x1 convolution is a matrix product.
-        return torch.cat(tokens, dim=1).contiguous(memory_format=torch.channels_last)
+        return torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the blocks in the backward pass instead of keeping their activations."""
         self.grad_checkpointing = enable
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *report: Any
+    ) -> None:
+        """Give squeezes of older files, which have no bias, the 0 that it stands for."""
+        if (local_metadata.get("version") or 1) < 2:
+            for i, _ in enumerate(self.squeezes):
+                weight = state_dict.get(f"{prefix}squeezes.{i}.1.weight")
+                if weight is not None:
+                    state_dict.setdefault(f"{prefix}squeezes.{i}.1.bias", torch.zeros_like(weight))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *report)
 
     def _zero_branches(self) -> None:
         """Zero the last projection of every branch, so that the token map is the gathered one."""
@@ -170,8 +189,10 @@ def _attention(channels: int, config: MSCSAConfig) -> CrossScaleAttention:
 
 def _squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
     norm = nn.BatchNorm2d(out_channels)
-    # Every reader of the residual stream is a batch norm, which cancels a constant: no shift.
-    norm.register_parameter("bias", None)
+    # Every reader of the residual stream is a batch norm, which cancels a constant: nothing to learn, and
+    # a gradient of rounding errors. The bias stays for those who read and replace batch norms by their
+    # four tensors.
+    norm.bias.requires_grad_(False)
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
 
 
@@ -200,38 +221,15 @@ def _check_maps(maps: Sequence[Tensor], channels: tuple[int, ...]) -> None:
     given = [tuple(x.shape) for x in maps]
     if len(maps) != len(channels) or any(len(shape) != 4 for shape in given):
         raise ValueError(f"{len(maps)} maps of shapes {given} given: give {len(channels)} maps (B, C, H, W)")
+    if torch.jit.is_tracing():
+        return  # sizes are tensors there, of which a comparison would become a constant
     if tuple(shape[1] for shape in given) != channels:
         raise ValueError(
             f"maps with {[shape[1] for shape in given]} channels given, {list(channels)} expected: "
             "give the stages finest first, in NCHW layout"
         )
     for fine, coarse in zip(given, given[1:], strict=False):
-        if coarse[2] > fine[2] or coarse[3] > fine[3]:
+        if is_known(coarse[2] > fine[2]) or is_known(coarse[3] > fine[3]):
             raise ValueError(
                 f"maps of sizes {[shape[2:] for shape in given]} given: give the stages finest first"
             )
-
-
-def _checkpoint(block: nn.Module, x: Tensor) -> Tensor:
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _frozen_statistics(block)
-
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-
-
-@contextmanager
-def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are: the recomputation must not count a batch twice.
-
-    The norms still update, by a share of 0: without their buffers they would save other tensors than
-    in the first pass, which `checkpoint` refuses.
-    """
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
-    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    try:
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, saved, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, batches

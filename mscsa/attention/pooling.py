@@ -1,7 +1,9 @@
 """Adaptive average pooling that stays exact in exported graphs.
 
 Exporters rewrite `adaptive_avg_pool2d` with dynamic sizes as a pooling of one fixed window, which is
-silently wrong when the sizes do not divide. Under export two small averaging matrices take its place.
+silently wrong when the sizes do not divide. There two small averaging matrices take its place.
+
+Shapes: B batch, C channels and H W size of a stage's map, h w size of the token map.
 """
 
 from __future__ import annotations
@@ -11,7 +13,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from .sizes import is_known
+
+# `F.adaptive_avg_pool2d` raises there unless the sizes divide.
+DEVICES_OF_WHOLE_RATIOS = {"mps"}
 
 
 def token_map_size(
@@ -32,31 +38,33 @@ def token_map_size(
     stride = strides[stage]
     if stride == pool_stride:
         return height, width
-    return -(-height * stride // pool_stride), -(-width * stride // pool_stride)
+    return _ceil_div(height * stride, pool_stride), _ceil_div(width * stride, pool_stride)
 
 
-def adaptive_average_pool(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average `x` over size[0] x size[1] windows, as `F.adaptive_avg_pool2d` defines them.
+def adaptive_average_pool(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average a map over size[0] x size[1] windows, as `F.adaptive_avg_pool2d` defines them.
 
     A coarser map repeats values (CoaT's 1/32 map pooled to 1/16).
 
     Args:
-        x: Map, (B, C, H, W).
+        x_BCHW: Map, (B, C, H, W).
         size: Output (h, w).
     Returns:
         (B, C, h, w).
     """
-    height, width = x.shape[-2:]
-    if statically_known_true(height == size[0]) and statically_known_true(width == size[1]):
-        return x
-    if statically_known_true(height % size[0] == 0) and statically_known_true(width % size[1] == 0):
+    height, width = x_BCHW.shape[-2:]
+    if is_known(height == size[0]) and is_known(width == size[1]):
+        return x_BCHW
+    if is_known(height % size[0] == 0) and is_known(width % size[1] == 0):
         # Also the deterministic choice: the adaptive form has no deterministic backward on CUDA.
-        return F.avg_pool2d(x, (height // size[0], width // size[1]))
-    if torch.compiler.is_exporting():
-        rows = _averaging_matrix(height, size[0], x)
-        columns = _averaging_matrix(width, size[1], x)
-        return rows @ x @ columns.mT
-    return F.adaptive_avg_pool2d(x, size)
+        return F.avg_pool2d(x_BCHW, (height // size[0], width // size[1]))
+    is_graph = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if is_graph or x_BCHW.device.type in DEVICES_OF_WHOLE_RATIOS:
+        rows_hH = _averaging_matrix(height, size[0], x_BCHW)
+        columns_wW = _averaging_matrix(width, size[1], x_BCHW)
+        # Not `.mT`, which the older ONNX exporter does not know.
+        return rows_hH @ x_BCHW @ columns_wW.transpose(-2, -1)
+    return F.adaptive_avg_pool2d(x_BCHW, size)
 
 
 def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:
@@ -67,3 +75,8 @@ def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:
     stop = ((index + 1) * length + bins - 1) // bins
     inside = (position >= start) & (position < stop)
     return inside.to(like.dtype) / (stop - start).to(like.dtype)
+
+
+def _ceil_div(length: int, divisor: int) -> int:
+    # Not -(-a // b): ONNX divides towards zero, which turns that ceiling into a floor.
+    return (length + divisor - 1) // divisor

@@ -11,7 +11,6 @@ from mscsa.heads import HEADS
 from mscsa.report import Table, percent_more
 
 PART_NAMES = {
-    "pool": "pooling",
     "squeeze": "squeeze, 1x1 convolutions",
     "csa": "CSA, convolutions",
     "attention": "CSA, attention products",

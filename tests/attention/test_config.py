@@ -1,11 +1,14 @@
 """Every field of the configuration refuses what it cannot use, in one line."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
+import torch
 
 from mscsa.attention import MSCSAConfig
-from mscsa.attention.config import CONFIG_FIELDS
+from mscsa.attention.config import CONFIG_FIELDS, config_of, whole_numbers
 
 REFUSED = {
     "depth": [0, -1, 1.0, True, "1", None],
@@ -53,3 +56,56 @@ def test_the_ends_of_the_ranges_are_allowed(fields):
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         MSCSAConfig().depth = 2  # type: ignore[misc]
+
+
+def test_numbers_of_other_libraries_become_pythons_own():
+    config = MSCSAConfig(
+        num_heads=np.int64(2),
+        head_dim=np.uint8(8),
+        depth=torch.tensor(3),
+        mlp_ratio=np.float32(1.5),
+        drop_path_rate=np.float64(0.25),
+        squeeze_ratio=1,
+    )
+    assert config == MSCSAConfig(num_heads=2, head_dim=8, depth=3, mlp_ratio=1.5, drop_path_rate=0.25)
+    types = {name: type(getattr(config, name)) for name in ("num_heads", "head_dim", "depth", "mlp_ratio")}
+    assert types == {"num_heads": int, "head_dim": int, "depth": int, "mlp_ratio": float}
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["head_dim"] == 8
+
+
+def test_config_of_what_a_constructor_takes():
+    own = MSCSAConfig(depth=2)
+    assert config_of(own) is own
+    assert config_of(None) == config_of({}) == MSCSAConfig()
+    assert config_of({"depth": 2}) == own
+    assert config_of({"depth": 2, "channels": [8, 16], "strides": [4, 8], "out_levels": None}) == own
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (8, "config=8 is not allowed: give an MSCSAConfig or a mapping of its fields"),
+        ("depth", "config='depth' is not allowed: give"),
+        (
+            {"heads": 4, 1: 2},
+            "config names heads, 1, which MSCSA does not have: give some of depth, num_heads",
+        ),
+        ({"depth": 0}, "depth=0 is not allowed: give a whole number >= 1"),
+    ],
+)
+def test_what_is_no_config_is_refused_in_one_line(config, message):
+    with pytest.raises(ValueError) as caught:
+        config_of(config)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_whole_numbers():
+    assert whole_numbers("channels", np.array([8, 16])) == (8, 16)
+    for values, message in [
+        ([8, 0], r"channels\[1\]=0 is not allowed: give a whole number >= 1"),
+        ([8.0], r"channels\[0\]=8.0 is not allowed"),
+        ([True], r"channels\[0\]=True is not allowed"),
+        (8, "channels=8 is not allowed: give one whole number for each stage"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            whole_numbers("channels", values)

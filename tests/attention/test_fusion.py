@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 
-from mscsa.attention import MSCSAConfig, MSCSANeck
+from mscsa.attention import MSCSA, MSCSAConfig, MSCSANeck
+from mscsa.attention.fusion import LevelFusion
 from tests.attention.pyramids import CHANNELS, STRIDES, pyramid
 from tests.attention.weights import images, oracle_pyramid, randomise, relative_error
 
@@ -17,8 +19,11 @@ def build(config: MSCSAConfig = SMALL, **kwargs) -> MSCSANeck:
 
 
 def largest_gradients(module: torch.nn.Module) -> dict[str, float]:
+    """Of the parameters that learn: all but the biases of the squeezes."""
     return {
-        name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in module.named_parameters()
+        name: 0.0 if p.grad is None else p.grad.abs().max().item()
+        for name, p in module.named_parameters()
+        if p.requires_grad
     }
 
 
@@ -47,6 +52,38 @@ def test_only_the_asked_levels_are_built_and_equal_the_full_neck():
     assert len(part.fusion) == 2
     for ours, expected in zip(part(maps), [outputs[3], outputs[1]], strict=True):
         assert torch.equal(ours, expected)
+
+
+def test_fusions_are_counted_named_and_sliced():
+    neck = build(out_levels=[3, 1, 2])
+    fusion = neck.fusion
+    assert len(fusion) == 3 and all(isinstance(fuse, LevelFusion) for fuse in fusion)
+    assert [fuse.channels for fuse in fusion] == [CHANNELS[level] for level in (3, 1, 2)]
+    assert [name for name, _ in fusion.named_children()] == ["0", "1", "2"]
+    assert fusion[0] is next(iter(fusion)) and fusion[-1] is fusion[2]
+    assert fusion[:2] == [fusion[0], fusion[1]]
+    with pytest.raises(IndexError):
+        fusion[3]
+    assert {name.split(".")[0] for name in fusion.state_dict()} == {"0", "1", "2"}
+
+
+class HubNeck(MSCSANeck, PyTorchModelHubMixin):
+    """What a user writes to share a neck."""
+
+
+class HubTokens(MSCSA, PyTorchModelHubMixin):
+    """What a user writes to share a token map."""
+
+
+@pytest.mark.parametrize("kind", [HubNeck, HubTokens])
+@pytest.mark.parametrize("arguments", [{}, {"config": {"num_heads": 2, "head_dim": 3, "squeeze_ratio": 0.5}}])
+def test_the_hub_mixin_builds_it_again(tmp_path, kind, arguments):
+    module = randomise(kind(CHANNELS, STRIDES, **arguments))
+    module.save_pretrained(tmp_path)
+    again = kind.from_pretrained(tmp_path).double().eval()
+    maps = pyramid(64, 64)
+    for ours, expected in zip(again(maps), module(maps), strict=True):
+        assert (ours - expected).abs().max() < 1e-6 * expected.abs().max()  # float32 in the new module
 
 
 @pytest.mark.parametrize("levels", [[4], [-1], []])

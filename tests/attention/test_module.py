@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mscsa.attention import MSCSA, MSCSAConfig
 from mscsa.attention.config import Downsampling
@@ -21,8 +23,11 @@ def build(config: MSCSAConfig = SMALL, channels=CHANNELS, strides=STRIDES) -> MS
 
 
 def largest_gradients(module: torch.nn.Module) -> dict[str, float]:
+    """Of the parameters that learn: all but the biases of the squeezes."""
     return {
-        name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in module.named_parameters()
+        name: 0.0 if p.grad is None else p.grad.abs().max().item()
+        for name, p in module.named_parameters()
+        if p.requires_grad
     }
 
 
@@ -92,18 +97,14 @@ def test_gradient_checkpointing_changes_nothing():
     assert all(m.track_running_stats for m in saving.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
-def test_gradient_checkpointing_recomputes():
+@pytest.mark.parametrize("is_training", [True, False])
+def test_gradient_checkpointing_recomputes(is_training):
     module = build()
-    module.train().set_grad_checkpointing()
-    calls = 0
-
-    def count(*_: object) -> None:
-        nonlocal calls
-        calls += 1
-
-    module.blocks[0].register_forward_pre_hook(count)
+    module.train(is_training).set_grad_checkpointing()
+    calls: list[int] = []
+    module.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     module(pyramid(64, 64)).sum().backward()
-    assert calls == 2
+    assert len(calls) == 2
 
 
 def test_drop_path_drops_whole_samples_at_its_rate():
@@ -149,6 +150,9 @@ def test_training_on_a_single_token_is_one_clear_line(squeeze_ratio):
         ([8, 16], [8, 4], 32, r"strides \[8, 4\] are not a pyramid: give them finest first"),
         ([8, 16], [8, 8], 32, r"strides \[8, 8\] are not a pyramid"),
         ([8, 16], [8, 16], 4, "pool_stride=4 is finer than the finest stage: give 8 or more"),
+        ([0, 16], [4, 8], 32, r"^channels\[0\]=0 is not allowed: give a whole number >= 1$"),
+        ([8, 16], [4, 8.5], 32, r"^strides\[1\]=8.5 is not allowed: give a whole number >= 1$"),
+        (64, [4, 8], 32, "^channels=64 is not allowed: give one whole number for each stage$"),
     ],
 )
 def test_a_pyramid_that_cannot_be(channels, strides, pool_stride, message):
@@ -178,6 +182,59 @@ def test_maps_that_do_not_fit(change, message):
     with pytest.raises(ValueError, match=message) as caught:
         build()(change(pyramid(64, 64)))
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_other_libraries_and_configs_by_name_build_the_same():
+    expected = MSCSA([8, 16], [4, 8], MSCSAConfig(num_heads=2, head_dim=4)).state_dict()
+    module = MSCSA(
+        np.array([8, 16]), torch.tensor([4, 8]), {"num_heads": np.int64(2), "head_dim": np.int32(4)}
+    )
+    assert {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in expected.items()}
+    assert module.channels == (8, 16) and module.strides == (4, 8)
+
+
+def test_only_the_biases_of_squeezes_rest():
+    module = build(replace(SMALL, squeeze_ratio=0.5))
+    resting = [name for name, p in module.named_parameters() if not p.requires_grad]
+    assert resting == [f"squeezes.{i}.1.bias" for i in range(4)]
+    assert all(p.requires_grad for p in build().parameters())
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_files_without_biases_of_squeezes_load(prefix):
+    """Squeezes had none at first, which is a bias of 0."""
+    torch.manual_seed(0)
+    module = MSCSA(CHANNELS, STRIDES, replace(SMALL, squeeze_ratio=0.5)).double().eval()
+    state = {
+        f"{prefix}{k}": v for k, v in module.state_dict().items() if "bias" not in k or "squeezes" not in k
+    }
+    assert len(state) == len(module.state_dict()) - 4
+    loaded = build(module.config)
+    assert any(p.any() for name, p in loaded.named_parameters() if name.startswith("squeezes"))
+    owner = torch.nn.ModuleDict({"model": loaded}) if prefix else loaded
+    owner.load_state_dict(dict(state))
+    maps = pyramid(64, 96)
+    assert torch.equal(loaded(maps), module(maps))
+
+
+def test_a_new_file_must_be_whole():
+    module = build(replace(SMALL, squeeze_ratio=0.5))
+    state = module.state_dict()
+    del state["squeezes.1.1.bias"]
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"squeezes.1.1.bias\""):
+        module.load_state_dict(state)
+    old = {k: v for k, v in module.state_dict().items() if not k.startswith("squeezes.1.1.")}
+    with pytest.raises(RuntimeError, match="squeezes.1.1.weight.*squeezes.1.1.bias"):
+        module.load_state_dict(old)
+
+
+def test_derivatives_of_derivatives_as_documented():
+    module = build()
+    maps = [x.requires_grad_() for x in pyramid(64, 64)]
+    with sdpa_kernel(SDPBackend.MATH):
+        (first,) = torch.autograd.grad(module(maps).square().sum(), maps[0], create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), maps[0])
+    assert second.abs().max() > 0
 
 
 def test_tokens_are_channels_last():

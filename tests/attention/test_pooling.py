@@ -1,8 +1,12 @@
 """Pooling: windows for any sizes, and the size of the token map."""
 
+import operator
+
 import pytest
 import torch
+import torch.nn.functional as F
 
+from mscsa.attention import pooling
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
 from tests.attention import oracle
 from tests.attention.weights import images, relative_error
@@ -34,7 +38,7 @@ def test_gradient(source, target):
 
 class PoolToThird(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return adaptive_average_pool(x, (-(-x.shape[2] // 3), -(-x.shape[3] // 3)))
+        return adaptive_average_pool(x, ((x.shape[2] + 2) // 3, (x.shape[3] + 2) // 3))
 
 
 def test_exported_windows_are_exact_at_every_size():
@@ -49,6 +53,52 @@ def test_exported_windows_are_exact_at_every_size():
         x = torch.rand(1, 2, *size)
         target = (-(-size[0] // 3), -(-size[1] // 3))
         assert relative_error(exported(x), oracle.pool(x.numpy(), target)) <= 1e-6
+
+
+def test_traced_windows_are_exact_at_every_size():
+    """By matrices, as in exported graphs: a trace is what the older ONNX exporter starts from."""
+    traced = torch.jit.trace(PoolToThird(), torch.rand(1, 2, 9, 12))
+    assert "adaptive" not in str(traced.graph)
+    for size in [(9, 12), (10, 14), (11, 16), (7, 31), (3, 3)]:
+        x = torch.rand(1, 2, *size)
+        target = (-(-size[0] // 3), -(-size[1] // 3))
+        assert relative_error(traced(x), oracle.pool(x.numpy(), target)) <= 1e-6
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_devices_of_whole_ratios_get_exact_windows(monkeypatch, source, target):
+    """Such a device raises in torch's adaptive pooling unless the sizes divide."""
+    assert "mps" in pooling.DEVICES_OF_WHOLE_RATIOS
+    monkeypatch.setattr(pooling, "DEVICES_OF_WHOLE_RATIOS", {"cpu"})
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("sizes must divide")
+
+    monkeypatch.setattr(F, "adaptive_avg_pool2d", refuse)
+    x = images((2, 3, *source))
+    assert relative_error(adaptive_average_pool(x, target), oracle.pool(x.numpy(), target)) <= 1e-14
+
+
+class TokenSize(torch.nn.Module):
+    """A tensor of the size of a token map at 1/64 of maps at 1/32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(token_map_size([(x.shape[2], x.shape[3])], [32], 64))
+
+
+def test_exported_token_sizes_divide_nothing_negative():
+    """The ONNX exporter makes its truncating division of a floor: right for dividends >= 0 alone."""
+    auto = torch.export.Dim.AUTO
+    program = torch.export.export(
+        TokenSize(), (torch.rand(1, 2, 10, 14),), dynamic_shapes=({2: auto, 3: auto},)
+    )
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    assert operator.neg not in {node.target for node in nodes}
+    assert all(argument >= 0 for node in nodes for argument in node.args if isinstance(argument, int))
+    assert sum(node.target is operator.floordiv for node in nodes) == 2
+    for size in [(10, 14), (9, 13), (25, 8)]:
+        expected = (-(-size[0] // 2), -(-size[1] // 2))
+        assert program.module()(torch.rand(1, 2, *size)).shape == expected
 
 
 @pytest.mark.parametrize(
