@@ -55,7 +55,7 @@ class Segmenter(nn.Module):
             UserError: If a single image leaves a batch norm nothing to average over in training.
         """
         height, width = images.shape[-2:]
-        # Not -width % d: of a negative symbolic size torch.compile takes C's remainder.
+        # Not -side % divisor: torch.compile fails on the remainder of a negative symbolic size.
         below, right = (
             (self.size_divisor - side % self.size_divisor) % self.size_divisor for side in (height, width)
         )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mscsa.assembly import ModelInfo, build_model, load_trained, read_info, resolved_spec
-from mscsa.checkpoints import save_weights
+from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ClassificationData, DetectionData, ModelSpec, SegmentationData
 
@@ -116,3 +116,21 @@ def test_a_model_of_another_task_or_of_missing_weights_is_one_line(tmp_path: Pat
     with pytest.raises(UserError, match="does not fit the model it describes") as caught:
         load_trained(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_was_changed_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    weights, metadata = written(CLASSIFIER, path).state_dict(), read_state_dict(path)[1]
+    without = {key: value for key, value in weights.items() if not key.startswith("fc.")}
+    cases = [
+        (without, metadata, "does not fit the model it describes"),
+        (weights, {**metadata, "class_names": '["a", "b"]'}, "does not fit the model it describes"),
+        (weights, {}, "does not say how it was made"),
+    ]
+    for entries, said, message in cases:
+        save_weights(entries, path, said)
+        with pytest.raises(UserError, match=message) as caught:
+            load_trained(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="is not there"):
+        load_trained(tmp_path / "none.safetensors")

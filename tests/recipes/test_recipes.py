@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 
 from mscsa.errors import UserError
-from mscsa.heads import HEADS
 from mscsa.recipes import RECIPES, baseline_of, get_recipe
 from mscsa.recipes.spec import Recipe
 
 WITH_MSCSA = [recipe for recipe in RECIPES.values() if "/mscsa_" in recipe.name]
 
 
-DETECTORS = [name for name, head in HEADS.items() if head.task != "segmentation"]
-DETECTION = [recipe for recipe in RECIPES.values() if recipe.model.head in DETECTORS]
-SMALL = [recipe for recipe in DETECTION if not recipe.name.startswith("coco_")]
+DETECTION = [
+    recipe for recipe in RECIPES.values() if recipe.model.task in ("detection", "instance_segmentation")
+]
 
 
 @pytest.mark.parametrize("recipe", DETECTION, ids=lambda recipe: recipe.name)

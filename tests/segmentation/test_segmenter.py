@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mscsa.attention import MSCSA
 from mscsa.errors import UserError
+from mscsa.segmentation import Segmenter
 from tests.segmentation.small import ANY_SIZE, BOTH, SEGMENTERS, small
 
 
@@ -73,20 +75,46 @@ def test_checkpointed_gradients_are_the_same() -> None:
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*grads, strict=True))
 
 
-@pytest.mark.parametrize("head", SEGMENTERS)
-def test_a_compiled_segmenter_takes_a_second_size(head: str) -> None:
+class Halving(nn.Module):
+    """Stands in for a backbone: one map at half the size, which only even sizes have."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [F.avg_pool2d(x, 2)]
+
+
+class OneByOne(nn.Module):
+    """Stands in for a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Conv2d(3, 5, 1)
+
+    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        return self.classifier(maps[0])
+
+
+def assert_compiles_for_further_sizes(model: nn.Module) -> None:
     """From the second size on the sizes are symbols, and so is what is padded."""
-    model = small(head, "test_resnet").eval()
     torch.compiler.reset()
-    compiled = torch.compile(model, backend="aot_eager")
+    compiled = torch.compile(model.eval(), backend="aot_eager")
     with torch.inference_mode():
         for size in ((97, 131), (64, 96), (110, 73)):
             image = torch.randn(1, 3, *size)
             assert torch.allclose(compiled(image), model(image), rtol=0, atol=1e-5), size
 
 
+def test_padding_is_compiled_for_further_sizes() -> None:
+    assert_compiles_for_further_sizes(Segmenter(Halving(), OneByOne(), size_divisor=32, cfg={}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", SEGMENTERS)
+def test_a_compiled_segmenter_takes_further_sizes(head: str) -> None:
+    assert_compiles_for_further_sizes(small(head, "test_resnet"))
+
+
 def test_an_exported_segmenter_gives_the_same() -> None:
-    model = small("semantic_fpn", "mscsa_resnet10t").eval()
+    model = small("semantic_fpn", "test_resnet").eval()
     image = torch.randn(1, 3, 97, 131)
     exported = torch.export.export(model, (image,)).module()
     with torch.inference_mode():
@@ -110,4 +138,4 @@ def test_what_is_spared_from_weight_decay_has_the_models_own_names(head: str, ba
 @pytest.mark.parametrize("head", SEGMENTERS)
 def test_the_classifier_is_the_last_convolution(head: str) -> None:
     classifier = small(head, "resnet10t", num_classes=7).get_classifier()
-    assert isinstance(classifier, torch.nn.Conv2d) and classifier.out_channels == 7
+    assert isinstance(classifier, nn.Conv2d) and classifier.out_channels == 7
