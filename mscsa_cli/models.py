@@ -130,11 +130,14 @@ def bench(
         no_memory: Leave out the peak memory, which needs a process per model.
         json: Write the result to this file, too.
     """
+    from mscsa.evaluation.evaluate import choose_device
     from mscsa.report import show, write_json
     from mscsa.speed.bench import bench_json, bench_model, bench_tables
-    from mscsa.speed.steps import StepOptions, choose_device
+    from mscsa.speed.steps import StepOptions
 
-    options = StepOptions(device=choose_device(device), dtype=dtype, channels_last=layout == "channels_last")
+    options = StepOptions(
+        device=choose_device(device).type, dtype=dtype, channels_last=layout == "channels_last"
+    )
     result = bench_model(
         {
             "name": model,

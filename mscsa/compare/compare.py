@@ -15,6 +15,7 @@ from mscsa.compare.results import ArmResult, CompareResult
 from mscsa.compare.tables import compare_json
 from mscsa.cost.model_info import count_model
 from mscsa.errors import UserError
+from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.scores import SCORES, main_label, score_names
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
@@ -23,7 +24,7 @@ from mscsa.recipes.spec import Recipe, Task
 from mscsa.report import write_json
 from mscsa.speed.interleaved import compare_speed
 from mscsa.speed.machine import describe_machine, num_cores
-from mscsa.speed.steps import StepOptions, choose_device
+from mscsa.speed.steps import StepOptions
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def compare_recipe(
         raise UserError(f"seeds={num_seeds} given: give 1 or more; a spread needs 2")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs={jobs} given: give 1 or more")
-    device = choose_device(recipe.run.accelerator)
+    device = choose_device(recipe.run.accelerator).type
     arms = {"baseline": baseline_of(recipe), "mscsa": recipe}
     open_folder(out, arms)
     seeds = tuple(range(recipe.run.seed, recipe.run.seed + num_seeds))

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mscsa.detection import Detector
 from mscsa.detection.cost import fix_workload
-from mscsa.errors import UserError
 
 Mode = Literal["inference", "training"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -88,19 +87,6 @@ def build_step(
         optimizer.step()
 
     return train
-
-
-def choose_device(device: str) -> str:
-    """Turn `auto`, `cpu` or `gpu` into torch's name of the device.
-
-    Raises:
-        UserError: If a GPU is asked for and there is none, or the word is another.
-    """
-    if device not in ("auto", "cpu", "gpu"):
-        raise UserError(f"device {device!r} is not known: give auto, cpu or gpu")
-    if device == "gpu" and not torch.cuda.is_available():
-        raise UserError("device gpu was asked for, but torch sees none: give cpu or auto")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _loss_function(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:

@@ -61,7 +61,7 @@ BAD_LINES = {
     "no pyramid": (["info", "vit_tiny_patch16_224"], "choose a backbone with a feature pyramid"),
     "field": (["info", "resnet18", "--mscsa.deph", "2"], "unknown keyword deph: did you mean depth?"),
     "size": (["macs", "resnet18", "--size", "3x"], "size '3x' is not a size: give 224, or HEIGHTxWIDTH"),
-    "too small": (["info", "convnext_tiny", "--size", "8"], "does not take images of 8x8"),
+    "too small": (["info", "convnext_tiny", "--size", "8"], "refuses 8x8 images"),
     "table": (["macs", "--table", "9"], "table '9' is not there: give one of 1, 2, 3, 4, 5, 6, 7"),
     "neither": (["macs"], "give either a model or --table NUMBER"),
     "rounds": (["bench", "test_resnet", "--rounds", "2"], "rounds=2 given"),

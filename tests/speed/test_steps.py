@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mscsa.detection import build_detector
-from mscsa.errors import UserError
-from mscsa.speed.steps import StepOptions, build_step, choose_device
+from mscsa.speed.steps import StepOptions, build_step
 
 
 class Recorder(nn.Module):
@@ -113,16 +112,3 @@ def test_checkpointing_computes_the_backbone_twice(is_on: bool) -> None:
     detector.pyramid.backbone.layer1[0].register_forward_pre_hook(lambda *_: calls.append("block"))
     build_step(detector, "training", 2, (64, 64), StepOptions(grad_checkpointing=is_on))()
     assert len(calls) == (2 if is_on else 1)
-
-
-def test_devices() -> None:
-    assert choose_device("cpu") == "cpu"
-    assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="give auto, cpu or gpu"):
-        choose_device("tpu")
-
-
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="torch sees none"):
-        choose_device("gpu")
