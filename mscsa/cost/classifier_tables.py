@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 
 from mscsa.cost.dense_tables import DETECTION_SIZE
-from mscsa.cost.model_info import count_mscsa, describe_model
-from mscsa.cost.model_pair import build_pair
+from mscsa.cost.model_info import ModelInfo, count_mscsa, describe_model
 from mscsa.cost.paper_table import MACS_NOTE, PaperTable, Rows, beside_cells, beside_row, percent
+from mscsa.models.build import build_pyramid
+from mscsa.names import parse_model_name
 from mscsa.paper import LESS_THAN, TABLE_1, TABLE_6, TABLE_7, ClassifierRow, ConfigurationRow
 from mscsa.report import Table
 
@@ -24,7 +26,7 @@ REPLACING_NOTE = (
 
 def component_table() -> PaperTable:
     """Table 1: layers of MSCSA in PVTv2-B1."""
-    info = describe_model("pvt_v2_b1", size=CLASSIFIER_SIZE)
+    info = _describe("pvt_v2_b1")
     macs = info.mscsa_macs
     ours = {
         "CSA": (macs.csa + macs.attention) / (2 * info.config.depth),
@@ -132,8 +134,13 @@ def configuration_table() -> PaperTable:
     return PaperTable(table=table, rows=rows)
 
 
+@cache  # Tables 1, 6 and 7 are of the same models
+def _describe(backbone: str) -> ModelInfo:
+    return describe_model(backbone, size=CLASSIFIER_SIZE)
+
+
 def _compare_pair(row: ClassifierRow) -> dict[str, Any]:
-    info = describe_model(row.backbone, size=CLASSIFIER_SIZE)
+    info = _describe(row.backbone)
     return {
         **beside_row(row, info),
         "paper_increase_percent": 100 * (row.gmacs[1] / row.gmacs[0] - 1),
@@ -142,9 +149,9 @@ def _compare_pair(row: ClassifierRow) -> dict[str, Any]:
 
 
 def _compare_configuration(row: ConfigurationRow) -> dict[str, Any]:
-    info = describe_model(row.backbone, size=CLASSIFIER_SIZE)
+    info = _describe(row.backbone)
     with torch.device("meta"):
-        dense = build_pair(row.backbone, dense=True).model
+        dense = build_pyramid(parse_model_name(row.backbone).with_mscsa)
     dense_config, dense_macs = count_mscsa(dense, DETECTION_SIZE)
     paper = {
         "pool_stride": row.pool_stride,
