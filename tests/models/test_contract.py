@@ -59,9 +59,10 @@ def assert_equal(ours, expected, **tolerances) -> None:
         torch.testing.assert_close(a, b, **(tolerances or {"rtol": 0, "atol": 0}))
 
 
-def gradients(model: nn.Module, run=None) -> dict[str, Tensor]:
+def gradients(model: nn.Module, image: Tensor, run=None) -> dict[str, Tensor]:
     model.zero_grad()
-    sum(x.square().mean() for x in outputs((run or model)(IMAGE))).backward()
+    result = model(image) if run is None else run(image)
+    sum(x.square().mean() for x in outputs(result)).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -73,19 +74,15 @@ def test_copies_are_equal(build, features_only):
     assert_equal(pickle.loads(pickle.dumps(model))(IMAGE), expected)
 
 
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @every_model
-def test_compiles_with_gradient_checkpointing(build, features_only):
+def test_compiles_with_gradient_checkpointing(build, features_only, backend):
     torch._dynamo.reset()
     model = seeded(build, features_only).double()
     compiled_model = copy.deepcopy(model)
     compiled_model.set_grad_checkpointing()
-    global IMAGE
-    image, IMAGE = IMAGE, IMAGE.double()
-    try:
-        expected = gradients(model)
-        given = gradients(compiled_model, torch.compile(compiled_model, backend="aot_eager"))
-    finally:
-        IMAGE = image
+    expected = gradients(model, IMAGE.double())
+    given = gradients(compiled_model, IMAGE.double(), torch.compile(compiled_model, backend=backend))
     assert given.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(given[name], value, rtol=1e-7, atol=1e-10, msg=name)
