@@ -16,13 +16,16 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath, LayerNorm, LayerNorm2d, Mlp, PatchEmbed
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models.coat import CoaT, ConvPosEnc, ConvRelPosEnc
 from torch import Tensor, nn
 
-from mscsa.backbones.staged import Renaming, Stage, StagedBackbone, rename_official
+from mscsa.backbones.layers import init_linear
+from mscsa.backbones.official_keys import Renaming, rename_official
+from mscsa.backbones.staged import Stage, StagedBackbone
+from mscsa.backbones.timm_contract import boundary_check, create_backbone, imagenet_cfg
+from mscsa.errors import UserError
 
 NUM_HEADS = 8
 MLP_RATIO = 4
@@ -32,12 +35,13 @@ STRIDE = 32
 """Of the last stage; patches do not overlap, so image sides must be multiples of it."""
 
 
+@boundary_check
 def check_input_size(x: Tensor, multiple: int) -> None:
-    """Raise ValueError unless both sides of (B, C, H, W) are multiples of the given one."""
+    """Raise a UserError unless both sides of (B, C, H, W) are multiples of the given one."""
     height, width = x.shape[-2:]
     if height % multiple or width % multiple:
         fitting = f"{-height // multiple * -multiple}x{-width // multiple * -multiple}"
-        raise ValueError(
+        raise UserError(
             f"CoaT got an image of {height}x{width}; both sides must be multiples of {multiple}: "
             f"pad or resize it to {fitting}"
         )
@@ -118,12 +122,12 @@ class SerialStage(Stage):
         """Map (B, C_in, H, W) to (B, C, H/p, W/p), p the patch size.
 
         Raises:
-            ValueError: If the size does not fit.
+            UserError: If the size does not fit.
         """
         check_input_size(x, self.input_multiple)
         x = self.embed(x)
         size = (x.shape[1], x.shape[2])
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], dim=1)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x.flatten(1, 2)], dim=1)
         x = self.run_blocks(x, self.cpe, self.crpe, size)
         return x[:, 1:].unflatten(1, size).permute(0, 3, 1, 2)
 
@@ -167,18 +171,11 @@ class SerialCoaT(StagedBackbone):
             global_pool=global_pool,
             drop_rate=drop_rate,
         )
-        self.apply(_init_linear)
+        self.apply(init_linear)  # convolutions keep PyTorch's default, as in the official code
 
     def no_weight_decay(self) -> set[str]:
         """Name the class tokens."""
         return {f"stages.{i}.cls_token" for i in range(len(self.stages))}
-
-
-def _init_linear(module: nn.Module) -> None:
-    """Initialise the linear layers; convolutions keep PyTorch's default, as in the official code."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 class InputGridPatchEmbed(nn.Module):
@@ -198,7 +195,7 @@ class InputGridPatchEmbed(nn.Module):
         """Map (B, C_in, H, W) to (B, H/p * W/p, C), p the patch size.
 
         Raises:
-            ValueError: If the size does not fit.
+            UserError: If the size does not fit.
         """
         check_input_size(x, self.input_multiple)
         x = self.proj(x)
@@ -281,50 +278,39 @@ def full_checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module
     return entries | shared
 
 
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.9,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stages.0.embed.proj",
-        "classifier": "head",
-        "license": "apache-2.0",
-        "paper_ids": "arXiv:2104.06399",
-        "paper_name": "Co-Scale Conv-Attentional Image Transformers",
-        "origin_url": "https://github.com/mlpc-ucsd/CoaT",
-        **kwargs,
+SIZES: dict[str, dict[str, Any]] = {
+    "coat_serial_tiny": {"channels": (152, 152, 152, 152)},
+    "coat_serial_small": {"channels": (152, 320, 320, 320)},
+}
+"""Registered model -> the arguments of its size."""
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: imagenet_cfg(
+            first_conv="stages.0.embed.proj",
+            classifier="head",
+            crop_pct=0.9,
+            license="apache-2.0",
+            paper_ids="arXiv:2104.06399",
+            paper_name="Co-Scale Conv-Attentional Image Transformers",
+            origin_url="https://github.com/mlpc-ucsd/CoaT",
+        )
+        for name in SIZES
     }
+)
 
 
-default_cfgs = generate_default_cfgs({name: _cfg() for name in ("coat_serial_tiny", "coat_serial_small")})
-
-
-def _create_serial_coat(variant: str, pretrained: bool, **kwargs: Any) -> SerialCoaT:
-    out_indices = kwargs.pop("out_indices", (0, 1, 2, 3))
-    return build_model_with_cfg(
-        SerialCoaT,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": out_indices, "feature_cls": "getter"},
-        **kwargs,
-    )
+def _create_serial_coat(name: str, pretrained: bool, **kwargs: Any) -> SerialCoaT:
+    return create_backbone(SerialCoaT, checkpoint_filter_fn, name, pretrained, **{**SIZES[name], **kwargs})
 
 
 @register_model
 def coat_serial_tiny(pretrained: bool = False, **kwargs: Any) -> SerialCoaT:
     """Build the serial part of CoaT-Tiny."""
-    args = {"channels": (152, 152, 152, 152)}
-    return _create_serial_coat("coat_serial_tiny", pretrained, **{**args, **kwargs})
+    return _create_serial_coat("coat_serial_tiny", pretrained, **kwargs)
 
 
 @register_model
 def coat_serial_small(pretrained: bool = False, **kwargs: Any) -> SerialCoaT:
     """Build the serial part of CoaT-Small."""
-    args = {"channels": (152, 320, 320, 320)}
-    return _create_serial_coat("coat_serial_small", pretrained, **{**args, **kwargs})
+    return _create_serial_coat("coat_serial_small", pretrained, **kwargs)

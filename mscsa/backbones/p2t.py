@@ -9,34 +9,38 @@ token. Between the stages and before the classifier there is no norm.
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath, LayerNorm, calculate_drop_path_rates, use_fused_attn
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model, register_notrace_function
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
-from mscsa.backbones.staged import Renaming, Stage, StagedBackbone, rename_official
+from mscsa.attention.pooling import adaptive_average_pool
+from mscsa.backbones.layers import attend, depthwise_conv, init_linear
+from mscsa.backbones.official_keys import Renaming, rename_official
+from mscsa.backbones.staged import Stage, StagedBackbone
+from mscsa.backbones.timm_contract import create_backbone, imagenet_cfg
 
 NUM_HEADS = (1, 2, 5, 8)
 MLP_RATIOS = (8, 8, 4, 4)
 POOL_RATIOS = ((12, 16, 20, 24), (6, 8, 10, 12), (3, 4, 5, 6), (1, 2, 3, 4))
 
 
-def depthwise_conv(channels: int) -> nn.Conv2d:
-    """Build the 3x3 convolution, one filter per channel, that keeps the size."""
-    return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-
-
+@register_notrace_function
 def pooled_size(size: int, ratio: int) -> int:
-    """Divide a side of the map by a pooling ratio, halves to the even neighbour (2.5 -> 2).
+    """Divide a side of the map by a pooling ratio, halves to the even neighbour (2.5 -> 2), at least 1.
 
-    Pooled token grids of the published weights depend on that rounding.
+    Pooled token grids of the published weights depend on that rounding. Integers alone: `round` does not
+    survive into graphs whose sizes are free, and a choice by size would hold for one size alone.
     """
-    return max(1, round(size / ratio))
+    half_goes_up = size // ratio % 2 if ratio % 2 == 0 else 0
+    rounded = (size + (ratio - 1) // 2 + half_goes_up) // ratio
+    if isinstance(rounded, Tensor):  # a size in `torch.jit.trace`
+        return rounded.clamp(min=1)
+    return cast(int, torch.sym_max(rounded, 1))
 
 
 class PoolingAttention(nn.Module):
@@ -46,7 +50,6 @@ class PoolingAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.pool_ratios = pool_ratios
-        self.scale = (dim // num_heads) ** -0.5
         self.fused_attn = use_fused_attn()
         self.q = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
@@ -59,7 +62,7 @@ class PoolingAttention(nn.Module):
         pools = []
         for ratio, conv in zip(self.pool_ratios, pool_convs, strict=True):
             size = (pooled_size(height, ratio), pooled_size(width, ratio))
-            pool = F.adaptive_avg_pool2d(x, size)
+            pool = adaptive_average_pool(x, size)
             pools.append((pool + conv(pool)).flatten(2))
         return torch.cat(pools, dim=2).transpose(1, 2)
 
@@ -69,16 +72,13 @@ class PoolingAttention(nn.Module):
         heads = (self.num_heads, dim // self.num_heads)
         q = self.q(x).reshape(batch, height * width, *heads).transpose(1, 2)
         pooled = self.norm(self.pooled_tokens(x.permute(0, 3, 1, 2), pool_convs))
-        k, v = self.kv(pooled).reshape(batch, -1, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
-        if self.fused_attn:
-            out = F.scaled_dot_product_attention(q, k, v)
-        else:
-            out = (self.scale * q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+        k, v = self.kv(pooled).unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4).unbind(0)
+        out = attend(q, k, v, fused=self.fused_attn)
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, dim))
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand, mix each channel over space, project back; (B, H, W, C) to the same shape."""
+    """Expand, mix each channel over space, project back."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -87,6 +87,7 @@ class InvertedBottleneck(nn.Module):
         self.project = nn.Conv2d(hidden_dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
         x = F.hardswish(self.expand(x.permute(0, 3, 1, 2)))
         x = F.hardswish(self.depthwise(x))
         return self.project(x).permute(0, 2, 3, 1)
@@ -168,14 +169,7 @@ class P2T(StagedBackbone):
             global_pool=global_pool,
             drop_rate=drop_rate,
         )
-        self.apply(_init_linear)
-
-
-def _init_linear(module: nn.Module) -> None:
-    """Initialise the linear layers; convolutions keep PyTorch's default, as in the official code."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        self.apply(init_linear)  # convolutions keep PyTorch's default, as in the official code
 
 
 _OFFICIAL_KEYS: tuple[Renaming, ...] = (
@@ -194,56 +188,44 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     return rename_official(state_dict, model, _OFFICIAL_KEYS)
 
 
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stages.0.embed.proj",
-        "classifier": "head",
-        "paper_ids": "arXiv:2106.12011",
-        "paper_name": "P2T: Pyramid Pooling Transformer for Scene Understanding",
-        "origin_url": "https://github.com/yuhuan-wu/P2T",
-        **kwargs,
+SIZES: dict[str, dict[str, Any]] = {
+    "p2t_tiny": {"channels": (48, 96, 240, 384), "depths": (2, 2, 6, 3)},
+    "p2t_small": {"channels": (64, 128, 320, 512), "depths": (2, 2, 9, 3)},
+    "p2t_base": {"channels": (64, 128, 320, 512), "depths": (3, 4, 18, 3)},
+}
+"""Registered model -> the arguments of its size."""
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: imagenet_cfg(
+            first_conv="stages.0.embed.proj",
+            classifier="head",
+            paper_ids="arXiv:2106.12011",
+            paper_name="P2T: Pyramid Pooling Transformer for Scene Understanding",
+            origin_url="https://github.com/yuhuan-wu/P2T",
+        )
+        for name in SIZES
     }
+)
 
 
-default_cfgs = generate_default_cfgs({name: _cfg() for name in ("p2t_tiny", "p2t_small", "p2t_base")})
-
-
-def _create_p2t(variant: str, pretrained: bool, **kwargs: Any) -> P2T:
-    out_indices = kwargs.pop("out_indices", (0, 1, 2, 3))
-    return build_model_with_cfg(
-        P2T,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": out_indices, "feature_cls": "getter"},
-        **kwargs,
-    )
+def _create_p2t(name: str, pretrained: bool, **kwargs: Any) -> P2T:
+    return create_backbone(P2T, checkpoint_filter_fn, name, pretrained, **{**SIZES[name], **kwargs})
 
 
 @register_model
 def p2t_tiny(pretrained: bool = False, **kwargs: Any) -> P2T:
     """Build P2T-Tiny: 11.6 M parameters, 1.8 GMACs at 224x224, 79.8 % top-1 (official)."""
-    args = {"channels": (48, 96, 240, 384), "depths": (2, 2, 6, 3)}
-    return _create_p2t("p2t_tiny", pretrained, **{**args, **kwargs})
+    return _create_p2t("p2t_tiny", pretrained, **kwargs)
 
 
 @register_model
 def p2t_small(pretrained: bool = False, **kwargs: Any) -> P2T:
     """Build P2T-Small: 24.1 M parameters, 3.8 GMACs at 224x224, 82.4 % top-1 (official)."""
-    args = {"channels": (64, 128, 320, 512), "depths": (2, 2, 9, 3)}
-    return _create_p2t("p2t_small", pretrained, **{**args, **kwargs})
+    return _create_p2t("p2t_small", pretrained, **kwargs)
 
 
 @register_model
 def p2t_base(pretrained: bool = False, **kwargs: Any) -> P2T:
     """Build P2T-Base: 36.1 M parameters, 6.5 GMACs at 224x224, 83.5 % top-1 (official)."""
-    args = {"channels": (64, 128, 320, 512), "depths": (3, 4, 18, 3)}
-    return _create_p2t("p2t_base", pretrained, **{**args, **kwargs})
+    return _create_p2t("p2t_base", pretrained, **kwargs)

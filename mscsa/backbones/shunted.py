@@ -6,20 +6,22 @@ and is not used here) computes from the same weights; keys are by stage (`checkp
 the official ones). Each stage ends in a norm, and the normed map is what the next stage embeds.
 """
 
-import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath, LayerNorm, calculate_drop_path_rates, use_fused_attn
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
-from mscsa.backbones.staged import Renaming, Stage, StagedBackbone, rename_official
+from mscsa.backbones.layers import attend, depthwise_conv, init_conv, init_linear
+from mscsa.backbones.official_keys import Renaming, rename_official
+from mscsa.backbones.staged import Stage, StagedBackbone
+from mscsa.backbones.timm_contract import boundary_check, create_backbone, imagenet_cfg
+from mscsa.errors import UserError
 
 CHANNELS = (64, 128, 256, 512)
 NUM_HEADS = (2, 4, 8, 16)
@@ -27,16 +29,19 @@ MLP_RATIOS = (8, 8, 4, 4)
 REDUCTIONS = (8, 4, 2, 1)
 
 
-def depthwise_conv(channels: int) -> nn.Conv2d:
-    """Build the 3x3 convolution, one filter per channel, that keeps the size."""
-    return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+MIN_SIDE = 31
+"""Of the image, pixels: what the first stage, 8x8 tokens to a window, makes one window of."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, fused: bool) -> Tensor:
-    """Weigh the values (B, heads, M, d) for the queries (B, heads, N, d), scaled by d^-1/2."""
-    if fused:
-        return F.scaled_dot_product_attention(q, k, v)
-    return (q.shape[-1] ** -0.5 * q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+@boundary_check
+def check_image_side(x: Tensor) -> None:
+    """Raise a UserError unless both sides of (B, C, H, W) are at least `MIN_SIDE`."""
+    height, width = x.shape[-2:]
+    if height < MIN_SIDE or width < MIN_SIDE:
+        raise UserError(
+            f"Shunted got an image of {height}x{width}; it needs at least {MIN_SIDE}x{MIN_SIDE}, "
+            f"which its first stage makes {REDUCTIONS[0]}x{REDUCTIONS[0]} tokens: pad or resize it"
+        )
 
 
 class AggregatedTokens(nn.Module):
@@ -66,6 +71,7 @@ class AggregatedTokens(nn.Module):
         return self.split_heads(k), self.split_heads(v)
 
     def split_heads(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, heads, H*W, C/heads)."""
         batch, height, width, dim = x.shape
         heads = (self.num_heads, dim // self.num_heads)
         return x.reshape(batch, height * width, *heads).transpose(1, 2)
@@ -77,7 +83,6 @@ class ShuntedAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, reduction: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.reduction = reduction
         self.fused_attn = use_fused_attn()
         self.q = nn.Linear(dim, dim)
         self.scales = nn.ModuleList(
@@ -86,21 +91,13 @@ class ShuntedAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to the same shape.
-
-        Raises:
-            ValueError: If the map is smaller than one window.
-        """
+        """Map (B, H, W, C), at least one window of tokens, to the same shape."""
         batch, height, width, dim = x.shape
-        if min(height, width) < self.reduction:
-            raise ValueError(
-                f"Shunted merges {self.reduction}x{self.reduction} tokens but its map is "
-                f"{height}x{width}; use an image of at least 32x32"
-            )
         heads = (self.num_heads, dim // self.num_heads)
         q = self.q(x).reshape(batch, height * width, *heads).transpose(1, 2)
+        halves = q[:, : self.num_heads // 2], q[:, self.num_heads // 2 :]
         out = []
-        for q_half, tokens in zip(q.chunk(2, dim=1), self.scales, strict=True):
+        for q_half, tokens in zip(halves, self.scales, strict=True):
             k, v = tokens(x)
             out.append(attend(q_half, k, v, fused=self.fused_attn))
         merged = torch.cat(out, dim=1).transpose(1, 2).reshape(batch, height, width, dim)
@@ -184,7 +181,12 @@ class ConvStem(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_chans, H, W) to (B, H/4, W/4, C)."""
+        """Map (B, in_chans, H, W) to (B, H/4, W/4, C).
+
+        Raises:
+            UserError: If the image is too small for the first stage.
+        """
+        check_image_side(x)
         return self.norm(self.conv(x).permute(0, 2, 3, 1))
 
 
@@ -201,7 +203,7 @@ class ShuntedStage(Stage):
 
 
 class Shunted(StagedBackbone):
-    """Shunted Transformer, for images of 32x32 and more.
+    """Shunted Transformer, for images of 31x31 and more.
 
     Args:
         depths: Blocks of each of the four stages.
@@ -251,15 +253,8 @@ def _attention(stage: int) -> nn.Module:
 
 def _init_weights(module: nn.Module) -> None:
     """Initialise linear layers and convolutions as the official code does."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    elif isinstance(module, nn.Conv2d):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+    init_linear(module)
+    init_conv(module)
 
 
 _OFFICIAL_KEYS: tuple[Renaming, ...] = (
@@ -277,58 +272,44 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     return rename_official(state_dict, model, _OFFICIAL_KEYS)
 
 
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stages.0.embed.conv.0",
-        "classifier": "head",
-        "paper_ids": "arXiv:2111.15193",
-        "paper_name": "Shunted Self-Attention via Multi-Scale Token Aggregation",
-        "origin_url": "https://github.com/OliverRensu/Shunted-Transformer",
-        **kwargs,
-    }
-
+SIZES: dict[str, dict[str, Any]] = {
+    "shunted_tiny": {"depths": (1, 2, 4, 1), "num_stem_convs": 0},
+    "shunted_small": {"depths": (2, 4, 12, 1), "num_stem_convs": 1},
+    "shunted_base": {"depths": (3, 4, 24, 2), "num_stem_convs": 2},
+}
+"""Registered model -> the arguments of its size."""
 
 default_cfgs = generate_default_cfgs(
-    {name: _cfg() for name in ("shunted_tiny", "shunted_small", "shunted_base")}
+    {
+        name: imagenet_cfg(
+            first_conv="stages.0.embed.conv.0",
+            classifier="head",
+            paper_ids="arXiv:2111.15193",
+            paper_name="Shunted Self-Attention via Multi-Scale Token Aggregation",
+            origin_url="https://github.com/OliverRensu/Shunted-Transformer",
+        )
+        for name in SIZES
+    }
 )
 
 
-def _create_shunted(variant: str, pretrained: bool, **kwargs: Any) -> Shunted:
-    out_indices = kwargs.pop("out_indices", (0, 1, 2, 3))
-    return build_model_with_cfg(
-        Shunted,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": out_indices, "feature_cls": "getter"},
-        **kwargs,
-    )
+def _create_shunted(name: str, pretrained: bool, **kwargs: Any) -> Shunted:
+    return create_backbone(Shunted, checkpoint_filter_fn, name, pretrained, **{**SIZES[name], **kwargs})
 
 
 @register_model
 def shunted_tiny(pretrained: bool = False, **kwargs: Any) -> Shunted:
     """Build Shunted-T: 11.6 M parameters, 2.1 GMACs at 224x224, 79.8 % top-1 (official)."""
-    args = {"depths": (1, 2, 4, 1), "num_stem_convs": 0}
-    return _create_shunted("shunted_tiny", pretrained, **{**args, **kwargs})
+    return _create_shunted("shunted_tiny", pretrained, **kwargs)
 
 
 @register_model
 def shunted_small(pretrained: bool = False, **kwargs: Any) -> Shunted:
     """Build Shunted-S: 22.4 M parameters, 5.0 GMACs at 224x224, 82.9 % top-1 (official)."""
-    args = {"depths": (2, 4, 12, 1), "num_stem_convs": 1}
-    return _create_shunted("shunted_small", pretrained, **{**args, **kwargs})
+    return _create_shunted("shunted_small", pretrained, **kwargs)
 
 
 @register_model
 def shunted_base(pretrained: bool = False, **kwargs: Any) -> Shunted:
     """Build Shunted-B: 39.6 M parameters, 8.1 GMACs at 224x224, 84.0 % top-1 (official)."""
-    args = {"depths": (3, 4, 24, 2), "num_stem_convs": 2}
-    return _create_shunted("shunted_base", pretrained, **{**args, **kwargs})
+    return _create_shunted("shunted_base", pretrained, **kwargs)

@@ -4,14 +4,16 @@ P2T, Shunted and the serial part of CoaT are of this form: each defines its stag
 does the rest.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from timm.layers import get_device_dtype
-from timm.models import checkpoint
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
+
+from mscsa.attention.checkpointing import checkpoint_module
+from mscsa.backbones.layers import init_linear
+from mscsa.backbones.timm_contract import check_image, check_output_format, chosen_pooling
 
 
 class Stage(nn.Module):
@@ -26,7 +28,7 @@ class Stage(nn.Module):
     def run_blocks(self, x: Tensor, *shared: Any) -> Tensor:
         """Pass x through the blocks, each called with what they share in the stage."""
         for block in self.blocks:
-            x = checkpoint(block, x, *shared) if self.grad_checkpointing else block(x, *shared)
+            x = checkpoint_module(block, x, *shared) if self.grad_checkpointing else block(x, *shared)
         return x
 
 
@@ -101,23 +103,15 @@ class StagedBackbone(nn.Module):
         """Replace the classifier by a new one of `num_classes` outputs (0: none).
 
         Raises:
-            ValueError: If the pooling is unknown, or off while there are classes.
+            UserError: As `chosen_pooling`.
         """
-        global_pool = self.global_pool if global_pool is None else global_pool
-        if global_pool not in ("avg", "") or (num_classes > 0 and not global_pool):
-            raise ValueError(
-                f"global_pool={global_pool!r} is not allowed with num_classes={num_classes}: "
-                "give 'avg', or '' with num_classes=0"
-            )
-        self.global_pool = global_pool
+        self.global_pool = chosen_pooling(global_pool, self.global_pool, num_classes)
         self.num_classes = num_classes
-        if num_classes == 0:
-            self.head = nn.Identity()
-            return
-        head = nn.Linear(self.num_features, num_classes, **get_device_dtype(self))
-        nn.init.trunc_normal_(head.weight, std=0.02)
-        nn.init.zeros_(head.bias)
-        self.head = head.train(self.training)
+        self.head = nn.Identity()
+        if num_classes > 0:
+            self.head = nn.Linear(self.num_features, num_classes, **get_device_dtype(self))
+            init_linear(self.head)
+        self.head.train(self.training)
 
     def forward_intermediates(
         self,
@@ -138,10 +132,10 @@ class StagedBackbone(nn.Module):
             output_fmt: Only "NCHW".
             intermediates_only: Return the list alone.
         Raises:
-            ValueError: If `output_fmt` is another one.
+            UserError: If `output_fmt` is another one, or `x` no batch of images.
         """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt is {output_fmt!r}; this backbone gives 'NCHW' only")
+        check_output_format(output_fmt)
+        check_image(x, self.in_chans)
         taken, last = feature_take_indices(len(self.stages), indices)
         maps = []
         for i, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
@@ -173,7 +167,12 @@ class StagedBackbone(nn.Module):
         return taken
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last map, (B, num_features, H/32, W/32), after the final norm."""
+        """Return the last map, (B, num_features, H/32, W/32), after the final norm.
+
+        Raises:
+            UserError: If `x` is no batch of images, or of a size that the backbone cannot take.
+        """
+        check_image(x, self.in_chans)
         return self.norm(self.stages(x))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -186,37 +185,3 @@ class StagedBackbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, (B, num_classes)."""
         return self.forward_head(self.forward_features(x))
-
-
-Renaming = tuple[str, Callable[[re.Match[str]], str]]
-"""Pattern in an official key, and what to put in its place."""
-
-
-def rename_official(
-    state_dict: Mapping[str, Tensor], model: nn.Module, renamings: Sequence[Renaming]
-) -> dict[str, Tensor]:
-    """Bring an official checkpoint into the keys of `model`; keys that are ours already stay.
-
-    Left out are the head of a model without classes and the stages that were pruned.
-
-    Args:
-        state_dict: Entries by official key.
-        model: A `StagedBackbone`.
-        renamings: Applied to each key, one after the other.
-    Returns:
-        Entries for `model.load_state_dict`.
-    """
-    own_parts = {_part(key) for key in model.state_dict()}
-    entries = {}
-    for key, value in state_dict.items():
-        for pattern, replacement in renamings:
-            key = re.sub(pattern, replacement, key)
-        if _part(key) in own_parts or not key.startswith(("stages.", "head.")):
-            entries[key] = value
-    return entries
-
-
-def _part(key: str) -> str:
-    """Name the part of a model that a state-dict key belongs to; stages count singly."""
-    names = key.split(".")
-    return ".".join(names[:2]) if names[0] == "stages" else names[0]

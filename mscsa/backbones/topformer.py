@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import get_device_dtype
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from .official_keys import part_of
+from .timm_contract import check_output_format, chosen_pooling, create_backbone, imagenet_cfg
 from .topformer_parts import (
     STRIDES,
     BatchNormHead,
@@ -132,20 +133,15 @@ class TopFormer(nn.Module):
         """Replace the head by a new one; 0 classes removes it.
 
         Raises:
-            ValueError: If the pooling is unknown, or off while there are classes.
+            UserError: As `chosen_pooling`.
         """
-        global_pool = self.global_pool if global_pool is None else global_pool
-        if global_pool not in ("avg", "") or (num_classes > 0 and not global_pool):
-            raise ValueError(
-                f"global_pool={global_pool!r} is not allowed with num_classes={num_classes}: "
-                "give 'avg', or '' with num_classes=0"
-            )
+        self.global_pool = chosen_pooling(global_pool, self.global_pool, num_classes)
         self.num_classes = num_classes
-        self.global_pool = global_pool
         self.head: nn.Module = nn.Identity()
         if num_classes > 0:
             head = BatchNormHead(self.num_features, num_classes, self.drop_rate)
-            self.head = head.to(**get_device_dtype(self)).train(self.training)
+            self.head = head.to(**get_device_dtype(self))
+        self.head.train(self.training)
 
     def forward_intermediates(
         self,
@@ -169,10 +165,9 @@ class TopFormer(nn.Module):
             (features, maps), or maps. The features are those of `forward_features`, or the
             deepest map computed where `stop_early` ended before the last one.
         Raises:
-            ValueError: If `output_fmt` is another layout.
+            UserError: If `output_fmt` is another layout.
         """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r} is not allowed: give 'NCHW'")
+        check_output_format(output_fmt)
         take_indices, max_index = feature_take_indices(len(self.tpm.levels), indices)
         maps = self.tpm(x, max_index + 1 if stop_early or intermediates_only else None)
         taken = [level for i, level in enumerate(maps) if i in take_indices]
@@ -258,42 +253,33 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
 
 def _part(key: str) -> str:
     """Name the part of a model that a state-dict key belongs to; layers of `tpm` count singly."""
-    names = key.split(".")
-    return ".".join(names[:2]) if names[0] == "tpm" else names[0]
+    return part_of(key, row="tpm")
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: imagenet_cfg(
+            first_conv="tpm.stem.0.c",
+            classifier="head.l",
+            license="apache-2.0",
+            paper_ids="arXiv:2204.05525",
+            origin_url="https://github.com/hustvl/TopFormer",
+        )
+        for name in SIZES
+    }
+)
 
 
 def _create_topformer(name: str, pretrained: bool, **kwargs: Any) -> TopFormer:
-    return build_model_with_cfg(
+    return create_backbone(
         TopFormer,
+        checkpoint_filter_fn,
         name,
         pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": kwargs.pop("out_indices", 4), "feature_cls": "getter"},
+        flatten_sequential=False,
         size=SIZES[name],
         **kwargs,
     )
-
-
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "tpm.stem.0.c",
-        "classifier": "head.l",
-        "license": "apache-2.0",
-        "origin_url": "https://github.com/hustvl/TopFormer",
-        "paper_ids": "arXiv:2204.05525",
-        **kwargs,
-    }
-
-
-default_cfgs = generate_default_cfgs({name: _cfg() for name in SIZES})
 
 
 @register_model

@@ -7,17 +7,19 @@ key head, M channels of an injected map.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
-from timm.models import checkpoint
 from torch import Tensor, nn
 
+from mscsa.attention.checkpointing import checkpoint_module
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
+from mscsa.backbones.layers import init_conv
+from mscsa.backbones.timm_contract import check_batch_values, check_image
+from mscsa.errors import UserError
 
 STRIDES = (4, 8, 16, 32)
 """Input pixels per position of the four pyramid maps."""
@@ -76,6 +78,7 @@ class TokenPyramid(nn.Module):
         """
         super().__init__()
         self.grad_checkpointing = False
+        self.in_chans = in_chans
         quarter, eighth, sixteenth, deepest = channels
         # (kernel, expansion, out channels, stride) of the layers that lead to each map.
         plan = [
@@ -105,13 +108,18 @@ class TokenPyramid(nn.Module):
             num_levels: Stop after this many maps; None computes all.
         Returns:
             Maps (B, C_i, ceil(H / s_i), ceil(W / s_i)), finest first.
+        Raises:
+            UserError: If `x` is no batch of images, or too little to train on.
         """
+        levels = self.levels[:num_levels]
+        check_image(x, self.in_chans)
+        check_batch_values(x, STRIDES[len(levels) - 1], self.training)
         x = self.stem(x)
         maps = []
-        for names in self.levels[:num_levels]:
+        for names in levels:
             for name in names:
                 layer = getattr(self, name)
-                x = checkpoint(layer, x) if self.grad_checkpointing else layer(x)
+                x = checkpoint_module(layer, x) if self.grad_checkpointing else layer(x)
             maps.append(x)
         return maps
 
@@ -238,12 +246,15 @@ class SemanticsExtractor(nn.Module):
             maps: Pyramid, (B, C_i, H_i, W_i), finest first.
         Returns:
             (B, D, h, w), channels grouped by stage.
+        Raises:
+            UserError: If they are too few to train on.
         """
         sizes = [(x.shape[-2], x.shape[-1]) for x in maps]
         size = token_map_size(sizes, self.strides, self.pool_stride)
         x = torch.cat([adaptive_average_pool(level, size) for level in maps], dim=1)
+        check_batch_values(x, 1, self.training)
         for block in self.transformer_blocks:
-            x = checkpoint(block, x) if self.grad_checkpointing else block(x)
+            x = checkpoint_module(block, x) if self.grad_checkpointing else block(x)
         return x
 
 
@@ -265,8 +276,8 @@ class Injection(nn.Module):
         return self.local_embedding(local) * gate + value
 
 
-class SemanticsInjection(nn.ModuleDict):
-    """Semantics injection at all levels but the finest; one `Injection` each, by the level's number."""
+class SemanticsInjection(nn.Module):
+    """Semantics injection at all levels but the finest; one `Injection` each, named by its level."""
 
     def __init__(
         self, channels: Sequence[int], out_channels: int, *, token_channels: Sequence[int] | None = None
@@ -278,15 +289,11 @@ class SemanticsInjection(nn.ModuleDict):
             out_channels: Channels M of each injected map.
             token_channels: Channels c_i of each level's tokens; C_i if None.
         """
-        by_level = tuple(channels if token_channels is None else token_channels)
-        super().__init__(
-            {
-                str(i): Injection(c, t, out_channels)
-                for i, (c, t) in enumerate(zip(channels, by_level, strict=True))
-                if i > 0
-            }
-        )
-        self.token_channels = by_level
+        super().__init__()
+        self.token_channels = tuple(channels if token_channels is None else token_channels)
+        for i, (c, t) in enumerate(zip(channels, self.token_channels, strict=True)):
+            if i > 0:
+                self.add_module(str(i), Injection(c, t, out_channels))
         self.apply(_init_weights)
 
     def forward(self, maps: Sequence[Tensor], tokens: Tensor) -> list[Tensor]:
@@ -298,15 +305,15 @@ class SemanticsInjection(nn.ModuleDict):
         Returns:
             (B, M, H_i, W_i) for every map but the finest.
         Raises:
-            ValueError: If the tokens have another number of channels.
+            UserError: If the tokens have another number of channels.
         """
         if tokens.shape[1] != sum(self.token_channels):
-            raise ValueError(
+            raise UserError(
                 f"{tokens.shape[1]} token channels do not split into {self.token_channels}: "
                 f"give {sum(self.token_channels)}"
             )
         parts = tokens.split(self.token_channels, dim=1)
-        return [injection(maps[int(i)], parts[int(i)]) for i, injection in self.items()]
+        return [injection(maps[int(i)], parts[int(i)]) for i, injection in self.named_children()]
 
 
 class BatchNormHead(nn.Module):
@@ -320,18 +327,18 @@ class BatchNormHead(nn.Module):
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, D) to logits (B, num_classes)."""
+        """Map (B, D) to logits (B, num_classes).
+
+        Raises:
+            UserError: If one image is given in training.
+        """
+        check_batch_values(x, 1, self.training)
         return self.l(self.drop(self.bn(x)))
 
 
 def _init_weights(module: nn.Module) -> None:
     """Draw convolutions from N(0, 2 / fan-out) and linear layers from N(0, 0.01), biases 0."""
-    if isinstance(module, nn.Conv2d):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-    elif isinstance(module, nn.Linear):
+    init_conv(module)
+    if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
-    else:
-        return
-    if module.bias is not None:
         nn.init.zeros_(module.bias)

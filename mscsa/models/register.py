@@ -1,6 +1,6 @@
 """The models that `import mscsa` adds to timm's registry: the rows of the paper's Table 7, and `mscsa`.
 
-Backbones that timm lacks (TopFormer, P2T, Shunted, serial CoaT) register themselves on import.
+Backbones that timm lacks register themselves when `mscsa.backbones` is imported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 
 from timm.models import generate_default_cfgs, register_model, resolve_pretrained_cfg
 
-from mscsa.backbones import coat, p2t, shunted, topformer  # noqa: F401  registers their models
 from mscsa.backbones.presets import REGISTERED
 from mscsa.models.build import create_model
 from mscsa.models.model import ANY_BACKBONE, MSCSAModel

@@ -1,19 +1,26 @@
 """Every backbone of ours keeps timm's whole model contract.
 
-A new backbone adds a `Case`; what a test asks of it, any consumer of timm models may rely on.
+The families are read from `mscsa.backbones.FAMILIES`; what a test asks of them, any consumer of timm
+models may rely on. A family with peculiarities has a line in `PECULIAR`.
 """
 
+import copy
 import re
+import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import timm
 import torch
+from timm.models import create_feature_extractor
 from timm.models._manipulate import group_parameters
 from torch import Tensor, nn
+from torch.export import Dim
 
-from mscsa.backbones import coat, p2t, shunted, topformer  # noqa: F401 (registers the models)
+from mscsa.backbones import FAMILIES
+from mscsa.errors import UserError
 from tests.backbones.golden import fill
 
 
@@ -25,26 +32,39 @@ class Case:
     image_size: tuple[int, int] = (97, 131)
     """Odd and not square, where the model takes that."""
     image_sizes: tuple[tuple[int, int], ...] = ((32, 32), (64, 160), (65, 129))
+    smaller: dict[str, Any] = field(default_factory=dict)
+    """Arguments of a small model of the family: the contract does not depend on the size."""
     without_gradient: str = "(?!)"
     """Pattern of the parameters that the mathematics of the official model leaves without one."""
 
 
-# A shift of all keys shifts a query's logits alike, which the softmax takes out.
-TOPFORMER_KEY_SHIFT = r"trans\.transformer_blocks\.\d\.attn\.to_k\.bn\.bias"
-
-CASES = [
-    *(Case(name, without_gradient=TOPFORMER_KEY_SHIFT) for name in topformer.SIZES),
-    Case("p2t_tiny"),
-    Case("shunted_tiny"),
-    Case("coat_serial_tiny", image_size=(64, 96), image_sizes=((32, 32), (160, 64))),
-]
+PECULIAR: dict[str, dict[str, Any]] = {
+    # A shift of all keys shifts a query's logits alike, which the softmax takes out.
+    "topformer_tiny": {"without_gradient": r"trans\.transformer_blocks\.\d\.attn\.to_k\.bn\.bias"},
+    "p2t_tiny": {"smaller": {"channels": (16, 32, 40, 64), "depths": (1, 2, 1, 1)}},
+    "shunted_tiny": {"smaller": {"depths": (1, 2, 1, 1)}},
+    "coat_serial_tiny": {
+        "smaller": {"channels": (16, 32, 32, 64)},
+        "image_size": (64, 96),
+        "image_sizes": ((32, 32), (160, 64)),
+    },
+}
+NAMES = [name for family in FAMILIES for name in family.default_cfgs]
+SMALLEST = [next(iter(family.default_cfgs)) for family in FAMILIES]
+CASES = [Case(name, **PECULIAR.get(name, {})) for name in SMALLEST]
 
 every_backbone = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_size = pytest.mark.parametrize("name", NAMES)
+
+
+def create(case: Case, **kwargs) -> nn.Module:
+    """Build a small model of the case's family as timm does."""
+    return timm.create_model(case.name, **case.smaller, **kwargs)
 
 
 def build(case: Case, **kwargs) -> nn.Module:
     """Build in eval mode with parameters that leave no branch at zero."""
-    return fill(timm.create_model(case.name, **kwargs)).eval()
+    return fill(create(case, **kwargs)).eval()
 
 
 def images(case: Case, batch: int = 2, channels: int = 3) -> Tensor:
@@ -89,7 +109,7 @@ def test_a_pyramid_has_no_parameter_without_use(case):
 
 @every_backbone
 def test_training_reaches_every_parameter(case):
-    model = timm.create_model(case.name, num_classes=7, drop_rate=0.1, drop_path_rate=0.1)
+    model = create(case, num_classes=7, drop_rate=0.1, drop_path_rate=0.1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     for _ in range(2):
         grads = gradients(model, model.train()(images(case)).square().mean())
@@ -138,10 +158,10 @@ def test_intermediates_follow_timms_arguments(case):
 @pytest.mark.parametrize("out_indices", [None, (1, 3), (0, 1), 2])
 def test_features_only_gives_the_pyramid(case, out_indices):
     torch.manual_seed(0)
-    model = timm.create_model(case.name).eval()
+    model = create(case).eval()
     torch.manual_seed(0)
     chosen = {} if out_indices is None else {"out_indices": out_indices}
-    pyramid = timm.create_model(case.name, features_only=True, **chosen).eval()
+    pyramid = create(case, features_only=True, **chosen).eval()
     image = images(case)
     maps = pyramid(image)
     indices = [0, 1, 2, 3] if out_indices is None else out_indices
@@ -273,6 +293,22 @@ def test_weight_decay_exceptions_are_parameters(case):
 
 
 @every_backbone
+def test_checkpointing_changes_no_training_step(case):
+    """Outputs, gradients and running statistics; a second computation must not count twice."""
+    states, gradient = [], []
+    for enable in (False, True):
+        torch.manual_seed(0)
+        model = create(case, num_classes=7, drop_path_rate=0.2).train()
+        model.set_grad_checkpointing(enable)
+        torch.manual_seed(1)
+        gradient.append(gradients(model, model(images(case)).square().mean()))
+        torch.optim.SGD(model.parameters(), lr=0.1).step()
+        states.append(model.state_dict())
+    torch.testing.assert_close(gradient[1], gradient[0], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(states[1], states[0], rtol=1e-6, atol=1e-7)
+
+
+@every_backbone
 def test_checkpointing_changes_no_gradient(case):
     model = build(case, num_classes=7).double().train()
     plain = gradients(model, model(images(case).double()).square().mean())
@@ -289,7 +325,7 @@ def test_checkpointing_changes_no_gradient(case):
     # All but embeddings and stems is computed a second time.
     second = {p for module, count in calls.items() if count > 1 for p in module.parameters()}
     trunk = [p for name, p in model.named_parameters() if not name.startswith("head.")]
-    assert sum(p.numel() for p in second) > 0.85 * sum(p.numel() for p in trunk)
+    assert sum(p.numel() for p in second) > 0.7 * sum(p.numel() for p in trunk)
     for name, expected in plain.items():
         torch.testing.assert_close(recomputed[name], expected, rtol=1e-9, atol=1e-12)
     model.set_grad_checkpointing(False)
@@ -302,7 +338,7 @@ def test_checkpointing_changes_no_gradient(case):
 def test_state_dict_carries_the_model(case, tmp_path):
     model = build(case, num_classes=7)
     torch.save(model.state_dict(), tmp_path / "weights.pth")
-    other = timm.create_model(case.name, num_classes=7).eval()
+    other = create(case, num_classes=7).eval()
     assert not torch.equal(other(images(case)), model(images(case)))
     other.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True))
     assert torch.equal(other(images(case)), model(images(case)))
@@ -323,3 +359,134 @@ def test_samples_do_not_see_each_other(case):
     batch = images(case, batch=3).double()
     alone = torch.cat([model(image[None]) for image in batch])
     torch.testing.assert_close(model(batch), alone, rtol=1e-10, atol=1e-12)
+
+
+@every_size
+def test_every_size_is_built_on_the_device_and_in_the_dtype_asked_for(name):
+    model = timm.create_model(
+        name, num_classes=11, in_chans=4, drop_path_rate=0.1, device="meta", dtype=torch.bfloat16
+    )
+    tensors = [*model.parameters(), *model.buffers()]
+    assert all(t.is_meta and t.dtype in (torch.bfloat16, torch.int64) for t in tensors)
+    logits = model(torch.empty(2, 4, 64, 64, device="meta", dtype=torch.bfloat16))
+    assert logits.shape == (2, 11) and logits.dtype == torch.bfloat16
+    assert model.pretrained_cfg["architecture"] == name
+    assert isinstance(model.get_submodule(model.pretrained_cfg["first_conv"]), nn.Conv2d)
+
+
+@every_size
+def test_default_input_gives_the_pool_size_of_the_configuration(name):
+    model = timm.create_model(name, num_classes=0, global_pool="", device="meta")
+    cfg = model.pretrained_cfg
+    features = model(torch.empty(1, *cfg["input_size"], device="meta"))
+    assert features.shape == (1, model.num_features, *cfg["pool_size"])
+
+
+@every_backbone
+def test_a_dtype_says_nothing_about_the_draw(case):
+    torch.manual_seed(3)
+    single = create(case, num_classes=5).state_dict()
+    torch.manual_seed(3)
+    double = create(case, num_classes=5, dtype=torch.float64, device="cpu").state_dict()
+    assert all(torch.equal(value.to(double[key].dtype), double[key]) for key, value in single.items())
+
+
+@every_backbone
+def test_unknown_keywords_are_timms_own_error(case):
+    with pytest.raises(TypeError, match="not_a_model_arg"):
+        create(case, not_a_model_arg=1)
+
+
+@every_backbone
+def test_pooling_can_be_named(case):
+    image = images(case)
+    averaged = build(case, global_pool="avg")(image)
+    assert torch.equal(averaged, build(case)(image))
+    model = build(case, num_classes=0, global_pool="")
+    assert torch.equal(model(image), model.forward_features(image))
+    with pytest.raises(UserError, match="global_pool='max'.*give 'avg'"):
+        create(case, global_pool="max")
+
+
+@every_backbone
+def test_a_new_head_is_in_the_mode_of_the_model(case):
+    model = create(case)
+    for mode in (False, True):
+        model.train(mode)
+        for num_classes in (0, 5):
+            model.reset_classifier(num_classes)
+            assert all(module.training is mode for module in model.modules())
+
+
+@every_backbone
+@pytest.mark.parametrize("feature_cls", ["getter", "hook", "fx"])
+def test_features_only_through_any_of_timms_readers(case, feature_cls):
+    torch.manual_seed(0)
+    model = create(case).eval()
+    torch.manual_seed(0)
+    pyramid = create(case, features_only=True, feature_cls=feature_cls, out_indices=(1, 3)).eval()
+    image = images(case)
+    expected = model.forward_intermediates(image, [1, 3], intermediates_only=True)
+    for got, want in zip(pyramid(image), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    assert pyramid.feature_info.reduction() == [8, 32]
+
+
+@every_backbone
+def test_wrong_inputs_are_one_clear_line(case):
+    model = build(case, num_classes=3)
+    for wrong in (torch.randn(3, 64, 64), torch.randn(2, 4, 64, 64), torch.randn(2, 64)):
+        for run in (model, model.forward_features, model.forward_intermediates):
+            with pytest.raises(UserError, match=r"input of shape .* given: .*\(B, 3, H, W\)") as error:
+                run(wrong)
+            assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="num_classes=-1 given: give 1 or more"):
+        model.reset_classifier(-1)
+
+
+def other_image(case: Case) -> Tensor:
+    """An image of another batch and size than `images`."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(3, 3, *case.image_sizes[-1], generator=generator)
+
+
+@every_backbone
+def test_traces_for_other_sizes(case):
+    model = build(case, num_classes=7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(model, images(case), check_trace=False)
+    with torch.no_grad():
+        for image in (images(case), other_image(case)):
+            torch.testing.assert_close(traced(image), model(image), rtol=1e-5, atol=1e-5)
+
+
+@every_backbone
+def test_fx_graph_serves_other_sizes(case):
+    model = build(case, num_classes=7)
+    graph = create_feature_extractor(copy.deepcopy(model), {"head": "logits"})
+    with torch.no_grad():
+        for image in (images(case), other_image(case)):
+            torch.testing.assert_close(graph(image)["logits"], model(image), rtol=1e-5, atol=1e-5)
+
+
+def assert_exports(model: nn.Module, free: set[int], sizes: list[tuple[int, int, int]]) -> None:
+    """Export with the dimensions `free` at the first (B, H, W) of `sizes`, compare at all."""
+    dims = ({dim: Dim.AUTO for dim in free},)
+    images = [torch.randn(batch, 3, height, width) for batch, height, width in sizes]
+    program = torch.export.export(model, (images[0],), dynamic_shapes=dims).module()
+    with torch.no_grad():
+        for image in images:
+            torch.testing.assert_close(program(image), model(image), rtol=1e-5, atol=1e-5)
+
+
+@every_backbone
+def test_exports_with_the_batch_free(case):
+    assert_exports(build(case, num_classes=7), {0}, [(2, 64, 96), (5, 64, 96)])
+
+
+@every_backbone
+@pytest.mark.slow
+def test_exports_with_batch_and_size_free(case):
+    sizes = [(2, 224, 256), (3, 256, 192), (4, 288, 320)]
+    assert_exports(build(case, num_classes=7), {0, 2, 3}, sizes)

@@ -1,10 +1,15 @@
 """P2T computes what the official code computes, at the official size and cost."""
 
+import warnings
+
 import pytest
 import timm
 import torch
+from torch import nn
+from torch.export import Dim
 
-from mscsa.backbones.p2t import pooled_size
+from mscsa.backbones.layers import depthwise_conv
+from mscsa.backbones.p2t import PoolingAttention, pooled_size
 from mscsa.errors import UserError
 from mscsa.official import load_official
 from tests.backbones.golden import SIZES, compare, golden_input, load_golden
@@ -60,9 +65,39 @@ def test_has_the_official_cost(name, parameters, macs):
     assert count_macs(model) == pytest.approx(macs, rel=1e-3)
 
 
-def test_halves_round_to_even():
-    assert [pooled_size(size, 2) for size in (5, 7, 9)] == [2, 4, 4]
-    assert pooled_size(2, 6) == 1
+def test_pooled_sides_are_the_official_ones_at_every_size():
+    """Rounded as Python rounds a quotient, halves to even, and at least one token."""
+    for ratio in range(1, 25):
+        sizes = range(1, 2049)
+        assert [pooled_size(s, ratio) for s in sizes] == [max(1, round(s / ratio)) for s in sizes], ratio
+
+
+def test_pooling_attention_exports_for_every_size():
+    """Ties (20 / 8 and 28 / 8) and a map below a pool (3 / 8) too, from an example of neither."""
+    attention = PoolingAttention(8, 1, (2, 8)).eval()
+    convs = nn.ModuleList(depthwise_conv(8) for _ in range(2))
+    example = (torch.randn(1, 32, 32, 8),)
+
+    class Bound(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.convs = attention, convs
+
+        def forward(self, x):
+            return self.attention(x, self.convs)
+
+    model = Bound()
+    program = torch.export.export(model, example, dynamic_shapes=({1: Dim.AUTO},)).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(model, example, check_trace=False)
+    with torch.no_grad():
+        for height in (32, 20, 28, 40, 61):
+            x = torch.randn(1, height, 32, 8)
+            torch.testing.assert_close(program(x), model(x), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(traced(x), model(x), rtol=1e-5, atol=1e-6)
+        x = torch.randn(1, 3, 32, 8)  # torch.export takes 1 token for a special case
+        torch.testing.assert_close(traced(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_takes_a_map_smaller_than_every_pool():

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from mscsa.backbones.shunted import MIN_SIDE
 from mscsa.errors import UserError
 from mscsa.official import load_official
 from tests.backbones.golden import SIZES, compare, golden_input, load_golden
@@ -76,9 +77,11 @@ def test_larger_stems_have_the_official_keys(name, last, norms):
 
 def test_rejects_an_image_below_one_window():
     model = timm.create_model("shunted_tiny").eval()
-    assert model(torch.randn(1, 3, 32, 45)).shape == (1, 1000)
-    with pytest.raises(ValueError, match="at least 32x32"):
-        model(torch.randn(1, 3, 224, 24))
+    assert model(torch.randn(1, 3, MIN_SIDE, 45)).shape == (1, 1000)
+    for size in ((224, MIN_SIDE - 1), (1, 1)):
+        with pytest.raises(UserError, match=f"{size[0]}x{size[1]}; it needs at least 31x31.*resize") as error:
+            model(torch.randn(1, 3, *size))
+        assert "\n" not in str(error.value)
 
 
 def test_official_checkpoint_loads_strictly(golden):

@@ -6,15 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mscsa.backbones.topformer import SIZES
-from mscsa.backbones.topformer_parts import (
-    SemanticsExtractor,
-    SemanticsInjection,
-    TransformerBlock,
-)
 from mscsa.macs import count_macs, count_parameters
 from mscsa.official import load_official
 from tests.backbones.golden import SIZES as IMAGE_SIZES
-from tests.backbones.golden import compare, fill, golden_input, load_golden
+from tests.backbones.golden import compare, golden_input, load_golden
 
 OFFICIAL = {"t": "topformer_tiny", "b": "topformer_base"}
 # Facts of the official models: parameters of the whole model and of its parts.
@@ -92,25 +87,10 @@ def test_macs_are_exact_where_the_official_count_is_known(size):
     assert count_macs(official_model(size)) == macs
 
 
-@pytest.mark.parametrize(("stride", "expected"), [(64, (2, 3)), (32, (3, 5)), (16, (6, 9)), (128, (1, 2))])
-def test_extractor_pools_any_pyramid_to_its_stride(stride, expected):
-    channels, strides = (8, 16, 24), (8, 16, 32)
-    maps = [torch.randn(1, c, -(-83 // s), -(-140 // s)) for c, s in zip(channels, strides, strict=True)]
-    extractor = SemanticsExtractor(channels, strides, num_heads=2, pool_stride=stride).eval()
-    assert extractor(maps).shape == (1, 48, *expected)
-
-
 def test_drop_path_rises_from_zero():
     blocks = timm.create_model("topformer_tiny", drop_path_rate=0.3).trans.transformer_blocks
     rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
     assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
-
-
-def test_a_dropped_block_passes_its_input():
-    block = TransformerBlock(16, num_heads=2, head_dim=4, mlp_ratio=2.0, drop_path=1.0)
-    x = torch.randn(2, 16, 3, 3)
-    torch.testing.assert_close(fill(block).train()(x), x, rtol=0, atol=0)
-    assert not torch.equal(block.eval()(x), x)
 
 
 def test_a_new_block_is_its_feed_forward_alone():
@@ -118,16 +98,3 @@ def test_a_new_block_is_its_feed_forward_alone():
     x = torch.randn(1, 208, 3, 3)
     torch.testing.assert_close(block(x), x + block.mlp(x))
     assert block.mlp(x).abs().max() > 0
-
-
-def test_tokens_of_other_width_are_refused():
-    injection = SemanticsInjection((16, 32, 64, 96), 128)
-    maps = [torch.randn(1, c, 8, 8) for c in (16, 32, 64, 96)]
-    with pytest.raises(ValueError, match="104 token channels .* give 208"):
-        injection(maps, torch.randn(1, 104, 2, 2))
-
-
-def test_training_on_one_value_per_channel_is_one_clear_line():
-    with pytest.raises(ValueError, match="more than 1 value per channel when training") as error:
-        timm.create_model("topformer_tiny").train()(torch.randn(1, 3, 64, 64))
-    assert "\n" not in str(error.value)

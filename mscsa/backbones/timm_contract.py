@@ -1,0 +1,172 @@
+"""What timm asks of every model, written once for the backbones here.
+
+Building with timm's keywords, the description of the input, and the checks at the boundary.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, register_notrace_function
+from torch import Tensor, nn
+
+from mscsa.attention.pooling import adaptive_average_pool, token_map_size
+from mscsa.errors import UserError
+
+BackboneT = TypeVar("BackboneT", bound=nn.Module)
+P = ParamSpec("P")
+
+KeyMap = Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]
+"""(entries by official key, model) -> entries for `model.load_state_dict`."""
+
+
+def imagenet_cfg(*, first_conv: str, classifier: str, **others: Any) -> dict[str, Any]:
+    """Describe a model of ImageNet's 1000 classes at 224 px, as timm's `pretrained_cfg`.
+
+    Args:
+        first_conv: Name of the convolution that reads the image.
+        classifier: Name of the linear layer that gives the logits.
+        **others: Further entries, or other values of those set here.
+    """
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": first_conv,
+        "classifier": classifier,
+        **others,
+    }
+
+
+def create_backbone(
+    model_class: type[BackboneT],
+    key_map: KeyMap,
+    name: str,
+    pretrained: bool,
+    *,
+    flatten_sequential: bool = True,
+    **kwargs: Any,
+) -> BackboneT:
+    """Build a registered model through timm, which takes care of weights and `features_only`.
+
+    Args:
+        model_class: Its class, of four levels.
+        key_map: Fits a checkpoint in the official keys to the model.
+        name: Name it is registered under.
+        pretrained: Load the weights that its `pretrained_cfg` names.
+        flatten_sequential: Whether the levels are children of a child `nn.Sequential`, which timm's "list"
+            and "dict" readers (`feature_cls`) can take apart.
+        **kwargs: timm's keywords (`features_only`, `out_indices`, `device`, `dtype`, ...) and those of
+            the class.
+    Raises:
+        TypeError: If the class does not know a keyword.
+    """
+    out_indices = kwargs.pop("out_indices", (0, 1, 2, 3))
+    return build_model_with_cfg(
+        functools.partial(_construct, model_class),
+        name,
+        pretrained,
+        pretrained_filter_fn=key_map,
+        feature_cfg={
+            "out_indices": out_indices,
+            "feature_cls": "getter",
+            "flatten_sequential": flatten_sequential,
+        },
+        **kwargs,
+    )
+
+
+def _construct(
+    model_class: type[BackboneT],
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **kwargs: Any,
+) -> BackboneT:
+    """Build on a device; parameters are drawn in the default dtype and cast, so that a seed says more."""
+    with nullcontext() if device is None else torch.device(device):
+        model = model_class(**kwargs)
+    return model if dtype is None else model.to(dtype)
+
+
+def chosen_pooling(given: str | None, current: str, num_classes: int) -> str:
+    """Choose the pooling of a new classifier.
+
+    Args:
+        given: "avg", "" for the map itself, or None for what the model has.
+        current: What the model has.
+        num_classes: Of the new classifier; 0 for none.
+    Raises:
+        UserError: If the pooling is unknown, or off while there are classes, or the classes negative.
+    """
+    if num_classes < 0:
+        raise UserError(f"num_classes={num_classes} given: give 1 or more, or 0 for no classifier")
+    pooling = current if given is None else given
+    if pooling not in ("avg", "") or (num_classes > 0 and not pooling):
+        raise UserError(
+            f"global_pool={pooling!r} is not allowed with num_classes={num_classes}: "
+            "give 'avg', or '' with num_classes=0"
+        )
+    return pooling
+
+
+def check_output_format(output_fmt: str) -> None:
+    """Raise a UserError unless maps are asked for as "NCHW"."""
+    if output_fmt != "NCHW":
+        raise UserError(f"output_fmt={output_fmt!r} is not allowed: give 'NCHW'")
+
+
+def boundary_check(check: Callable[P, None]) -> Callable[P, None]:
+    """Keep a check of sizes out of traced graphs (`torch.jit.trace`, `torch.fx`).
+
+    They serve images of other sizes too, and while they are drawn a size is no number.
+    """
+
+    @functools.wraps(check)
+    def outside_traces(*args: P.args, **kwargs: P.kwargs) -> None:
+        if not torch.jit.is_tracing():
+            check(*args, **kwargs)
+
+    return register_notrace_function(outside_traces)
+
+
+@boundary_check
+def check_image(x: Tensor, in_chans: int) -> None:
+    """Raise a UserError unless `x` is a batch of images, (B, in_chans, H, W)."""
+    if x.ndim != 4 or x.shape[1] != in_chans:
+        raise UserError(
+            f"an input of shape {tuple(x.shape)} given: give a batch of images, (B, {in_chans}, H, W), "
+            "or build the model with another in_chans"
+        )
+
+
+@boundary_check
+def check_batch_values(x: Tensor, stride: int, training: bool) -> None:
+    """Raise a UserError unless batch norms have the two values per channel that training needs.
+
+    Args:
+        x: What is to be normed, (B, C) or (B, C, H, W); or the input of layers that reduce it first.
+        stride: By how much they do, sizes rounded up.
+        training: Whether the norms take statistics from this batch.
+    """
+    if training and x.shape[0] * math.prod((side + stride - 1) // stride for side in x.shape[2:]) == 1:
+        raise UserError(
+            "batch norm needs more than 1 value per channel when training, and a batch of 1 image gives 1 "
+            "here: give 2 images or more; where no classifier is trained, a larger image does as well"
+        )
+
+
+# Both choose by size, which torch.fx cannot follow: one node each.
+register_notrace_function(adaptive_average_pool)
+register_notrace_function(token_map_size)
