@@ -8,7 +8,9 @@ from . import segmentation as segmentation
 from .attention import MSCSA as MSCSA
 from .attention import MSCSAConfig as MSCSAConfig
 from .attention import MSCSANeck as MSCSANeck
+from .checkpoints import load_addon as load_addon
 from .checkpoints import load_weights as load_weights
+from .checkpoints import save_addon as save_addon
 from .checkpoints import save_weights as save_weights
 from .errors import UserError as UserError
 from .models import MSCSAModel as MSCSAModel

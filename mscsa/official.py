@@ -11,12 +11,16 @@ from timm.models._features import FeatureGetterNet
 from timm.models.coat import CoaT
 from torch import Tensor, nn
 
-from mscsa.checkpoints import WRAPPERS, read_state_dict
+from mscsa.backbones import FAMILIES, coat, topformer
+from mscsa.backbones.topformer_parts import TokenPyramid
+from mscsa.checkpoints.loading import fit, read_source
+from mscsa.checkpoints.parts import BACKBONE, HasParts
+from mscsa.checkpoints.policies import POLICIES
+from mscsa.checkpoints.report import LoadReport
 from mscsa.errors import UserError
-
-from .backbones import coat, p2t, shunted, topformer
-from .segmentation import Segmenter, topformer_head
-from .segmentation.dense_topformer import DenseTopFormer
+from mscsa.segmentation import topformer_head
+from mscsa.segmentation.dense_topformer import DenseTopFormer
+from mscsa.segmentation.segmenter import Segmenter
 
 KeyMap = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
@@ -29,20 +33,16 @@ def pvt_v2_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict
 
 
 OFFICIAL_KEY_MAPS: dict[type[nn.Module], KeyMap] = {
-    topformer.TopFormer: topformer.checkpoint_filter_fn,
     DenseTopFormer: topformer.checkpoint_filter_fn,
     Segmenter: topformer_head.checkpoint_filter_fn,
-    p2t.P2T: p2t.checkpoint_filter_fn,
-    shunted.Shunted: shunted.checkpoint_filter_fn,
-    coat.SerialCoaT: coat.checkpoint_filter_fn,
     CoaT: coat.full_checkpoint_filter_fn,
     pvt_v2.PyramidVisionTransformerV2: pvt_v2_filter_fn,
 }
-"""Class of a backbone (subclasses included) -> function from (official entries, model) to the
-entries of the model."""
+"""Class of a model outside our own families (subclasses included) -> function from (official entries, model)
+to the entries of the model. A family's own is the `checkpoint_filter_fn` of its module."""
 
 
-def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -> None:
+def load_official(model: nn.Module, source: Mapping[str, Any] | str | Path) -> LoadReport:
     """Load an official checkpoint into a backbone, all of it or nothing.
 
     Strict: after the family's key map every entry must have a place of the same shape in the model,
@@ -50,11 +50,13 @@ def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -
     head where the model was built without one.
 
     Args:
-        model: A backbone of a class in `OFFICIAL_KEY_MAPS`, as a classifier or, where timm wraps
-            the whole model, with `features_only=True`; a segmenter of TopFormer; or a model that has
-            such a backbone as its `backbone`, as those with MSCSA do, whose other parts stay as they are.
-        source: Checkpoint, bare or under one of `mscsa.checkpoints.WRAPPERS` (`state_dict_ema`, ...,
-            `model`); or its path (see `read_state_dict`).
+        model: A backbone of one of our `FAMILIES` or of a class in `OFFICIAL_KEY_MAPS`, as a classifier or,
+            where timm wraps the whole model, with `features_only=True`; a segmenter of TopFormer; or a model
+            on such a backbone, as those with MSCSA, segmenters and detectors are, whose other parts stay as
+            they are.
+        source: Path (see `read_state_dict`) or state dict, bare or as in such a file.
+    Returns:
+        What was filled, by the keys of the backbone.
     Raises:
         UserError: If the class has no official layout or the checkpoint does not fit; the model is
             then unchanged.
@@ -62,52 +64,29 @@ def load_official(model: nn.Module, source: Mapping[str, Tensor] | str | Path) -
     if isinstance(model, FeatureGetterNet):
         model = model.model
     key_map = _key_map(model)
-    inner = getattr(model, "backbone", None)
-    if key_map is None and isinstance(inner, nn.Module):
-        model, key_map = inner, _key_map(inner)
+    if isinstance(model, HasParts) and (key_map is None or _is_of_another_backbone(model)):
+        model = model.get_submodule(model.weight_parts()[BACKBONE].rstrip("."))
+        key_map = _key_map(model)
     if key_map is None:
-        known = ", ".join(cls.__name__ for cls in OFFICIAL_KEY_MAPS)
+        families = (family.__name__.rpartition(".")[2] for family in FAMILIES)
+        known = ", ".join((*families, *(cls.__name__ for cls in OFFICIAL_KEY_MAPS)))
         raise UserError(f"no official key layout is known for {type(model).__name__}: give one of {known}")
-    entries = key_map(_read(source), model)
-    problems = _mismatches(model.state_dict(), entries)
-    if problems:
-        origin = source if isinstance(source, (str, Path)) else "the checkpoint"
-        raise UserError(
-            f"{origin} does not fit {type(model).__name__}: {'; '.join(problems)}; "
-            "build the model in the size and with the num_classes of the checkpoint"
-        )
+    state, name = read_source(source)
+    entries, report = fit(model, key_map(state, model), POLICIES["exact"], name)
     model.load_state_dict(entries)
+    return report
+
+
+def _is_of_another_backbone(model: nn.Module) -> bool:
+    """Whether a model is a segmenter that TopFormer's authors have no files of."""
+    dense = model.backbone if isinstance(model, Segmenter) else model
+    is_topformer = isinstance(dense, DenseTopFormer) and isinstance(dense.tpm, TokenPyramid)
+    return isinstance(model, (Segmenter, DenseTopFormer)) and not is_topformer
 
 
 def _key_map(model: nn.Module) -> KeyMap | None:
-    return next((f for cls, f in OFFICIAL_KEY_MAPS.items() if isinstance(model, cls)), None)
-
-
-def _read(source: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
-    """Read a path; take a checkpoint out of the dictionary it was saved in."""
-    if isinstance(source, (str, Path)):
-        return read_state_dict(source)[0]
-    checkpoint: Mapping[str, Any] = source
-    return next((checkpoint[key] for key in WRAPPERS if isinstance(checkpoint.get(key), Mapping)), source)
-
-
-def _mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Say what keeps `given` from being the state dict of a model that expects `expected`."""
-    missing = [key for key in expected if key not in given]
-    unexpected = [key for key in given if key not in expected]
-    misshapen = [
-        f"{key} {_shape(given[key])} instead of {_shape(expected[key])}"
-        for key in expected
-        if key in given and _shape(given[key]) != _shape(expected[key])
-    ]
-    named = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    return [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in named.items()
-        if names
-    ]
-
-
-def _shape(value: object) -> tuple[int, ...] | str:
-    """Shape of a tensor; the type of anything else that a checkpoint may hold."""
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    """Find the key map of a model's class, or of the family that the class is written in."""
+    found = next((f for cls, f in OFFICIAL_KEY_MAPS.items() if isinstance(model, cls)), None)
+    modules = {cls.__module__ for cls in type(model).__mro__}
+    family = next((family for family in FAMILIES if family.__name__ in modules), None)
+    return found or (family.checkpoint_filter_fn if family is not None else None)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mscsa.checkpoints import write_text
+from mscsa.files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

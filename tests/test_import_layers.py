@@ -20,26 +20,24 @@ BUILT = {
 MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.errors": set(),
     "mscsa.names": set(),
+    "mscsa.files": {"mscsa.errors"},
     "mscsa.heads": {"mscsa.errors"},
-    "mscsa.report": {"mscsa.errors", "mscsa.checkpoints"},
+    "mscsa.report": {"mscsa.errors", "mscsa.files"},
     "mscsa.paper": {"mscsa.names"},
     "mscsa.recipes": {"mscsa.errors", "mscsa.heads", "mscsa.names", "mscsa.paper"},
     "mscsa.recipes.options": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.attention": set(),
     "mscsa.macs": set(),
-    "mscsa.checkpoints": {"mscsa.errors"},
-    "mscsa.backbones": {"mscsa.attention", "mscsa.checkpoints", "mscsa.errors"},
+    "mscsa.checkpoints": {"mscsa.errors", "mscsa.files"},
+    "mscsa.backbones": {"mscsa.attention", "mscsa.errors"},
     "mscsa.models": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
         "mscsa.names",
     },
     "mscsa.dense": {"mscsa.errors", "mscsa.heads", "mscsa.models"},
-    "mscsa.detection": {
-        *("mscsa.attention", "mscsa.checkpoints", "mscsa.dense", "mscsa.errors", "mscsa.models")
-    },
+    "mscsa.detection": {"mscsa.attention", "mscsa.dense", "mscsa.errors", "mscsa.models"},
     "mscsa.segmentation": {
-        *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.dense", "mscsa.errors"),
-        "mscsa.models",
+        *("mscsa.attention", "mscsa.backbones", "mscsa.dense", "mscsa.errors", "mscsa.models")
     },
     "mscsa.official": {"mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.segmentation"},
     "mscsa": {
@@ -52,19 +50,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "mscsa.data": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.evaluation": {
-        *("mscsa.assembly", "mscsa.checkpoints", "mscsa.data", "mscsa.detection", "mscsa.errors"),
+        *("mscsa.assembly", "mscsa.data", "mscsa.detection", "mscsa.errors", "mscsa.files"),
         *("mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.training": {
         *("mscsa.assembly", "mscsa.checkpoints", "mscsa.data", "mscsa.detection", "mscsa.errors"),
-        *("mscsa.evaluation", "mscsa.models", "mscsa.recipes", "mscsa.segmentation"),
+        *("mscsa.evaluation", "mscsa.files", "mscsa.models", "mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.cost": BUILT | {"mscsa.backbones", "mscsa.paper", "mscsa.recipes", "mscsa.report"},
     "mscsa.speed": BUILT | {"mscsa.cost", "mscsa.report", "mscsa.recipes", "mscsa.backbones"},
     "mscsa.pictures": BUILT
     | {"mscsa.backbones", "mscsa.data", "mscsa.evaluation", "mscsa.report", "mscsa.recipes"},
     "mscsa.compare": {
-        *("mscsa.assembly", "mscsa.checkpoints", "mscsa.cost", "mscsa.data", "mscsa.errors"),
+        *("mscsa.assembly", "mscsa.cost", "mscsa.data", "mscsa.errors", "mscsa.files"),
         *("mscsa.evaluation", "mscsa.macs", "mscsa.recipes", "mscsa.recipes.options", "mscsa.report"),
         *("mscsa.names", "mscsa.pictures", "mscsa.speed", "mscsa.training"),
     },

@@ -13,16 +13,14 @@ from torch import nn
 from mscsa.attention import MSCSA
 from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.backbones.timm_pyramid import build_backbone
-from mscsa.checkpoints import LoadReport, load_weights
+from mscsa.checkpoints import load_weights
 from mscsa.detection import Detector, build_detector
-from mscsa.detection import load_backbone as start_detector
 from mscsa.errors import UserError, unknown_name
 from mscsa.heads import COUNT
 from mscsa.models.build import create_model
 from mscsa.names import parse_model_name
 from mscsa.recipes.spec import ModelSpec
 from mscsa.segmentation import Segmenter, build_segmenter
-from mscsa.segmentation import load_backbone as start_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
     else:
         model = _build_dense(spec, spec.head, num_classes, budget_size)
     if spec.checkpoint is not None:
-        logger.info("%s: %s", spec.checkpoint, _start(model, spec.checkpoint))
+        logger.info("%s: %s", spec.checkpoint, load_weights(model, spec.checkpoint))
     return model
 
 
@@ -95,15 +93,6 @@ def _build_dense(
     if doubled:
         raise UserError(f"model.head_kwargs has {', '.join(doubled)}: these are fields of model itself")
     return build(head, spec.name, num_classes, **options, **spec.head_kwargs)
-
-
-def _start(model: nn.Module, checkpoint: str) -> LoadReport:
-    """Fill a new model from a file of weights."""
-    if isinstance(model, Detector):
-        return start_detector(model, checkpoint)
-    if isinstance(model, Segmenter):
-        return start_segmenter(model, checkpoint)
-    return load_weights(model, checkpoint)
 
 
 def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:

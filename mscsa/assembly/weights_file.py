@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mscsa.assembly.build import build_model
 from mscsa.checkpoints import load_weights, read_state_dict
@@ -139,11 +139,8 @@ def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, ModelInfo]:
     if tasks and info.model.task not in tasks:
         raise UserError(f"{path} holds a model for {info.model.task}: give one for {' or '.join(tasks)}")
     model = build_model(info.model, len(info.class_names))
-    _fill(model, state, path)
+    try:
+        load_weights(model, state, policy="exact")
+    except UserError as error:
+        raise UserError(f"{path} does not fit the model it describes, copy it again: {error}") from error
     return model.eval(), info
-
-
-def _fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    report = load_weights(model, state, min_matched=0.0)
-    if report.missing or report.mismatched or report.unexpected:
-        raise UserError(f"{path} does not fit the model it describes ({report}); copy it again")

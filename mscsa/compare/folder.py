@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mscsa.checkpoints import write_text
 from mscsa.errors import UserError
+from mscsa.files import write_text
 from mscsa.recipes.options import recipe_yaml
 from mscsa.recipes.spec import Recipe
 

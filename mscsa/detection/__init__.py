@@ -2,6 +2,5 @@
 
 from mscsa.detection.build import build_detector
 from mscsa.detection.detector import Detector
-from mscsa.detection.loading import load_backbone
 
-__all__ = ["Detector", "build_detector", "load_backbone"]
+__all__ = ["Detector", "build_detector"]

@@ -108,6 +108,11 @@ class Detector(nn.Module):
             if not name.startswith(self.body) and not any(part in name for part in self._slow)
         )
 
+    def weight_parts(self) -> dict[str, str]:
+        """Say where the weights of each part are: part -> prefix of its keys."""
+        body = {part: self.body + prefix for part, prefix in self.pyramid.weight_parts().items()}
+        return {**body, "head": "net."}
+
     def get_classifier(self) -> nn.ModuleList:
         """Give the layers whose shape depends on the number of classes."""
         named = self.net.named_modules()

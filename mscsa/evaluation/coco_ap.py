@@ -15,11 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mscsa.checkpoints import write_text
 from mscsa.data.contract import ObjectDataset
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.running import in_group, pass_over
+from mscsa.files import write_text
 
 _AREAS = ("", "_small", "_medium", "_large")
 """COCO's ranges of an object's area: all, below 32x32, to 96x96, above."""

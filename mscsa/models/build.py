@@ -11,7 +11,7 @@ import torch
 from mscsa.attention import MSCSAConfig
 from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
-from mscsa.checkpoints import load_weights
+from mscsa.checkpoints.loading import load_weights
 from mscsa.errors import UnknownKeyword, UserError
 from mscsa.models.configure import ConfigRequest, choose_config
 from mscsa.models.keywords import sort_keywords

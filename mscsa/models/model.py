@@ -99,6 +99,11 @@ class MSCSAModel(BackboneModel):
             self.head_drop = nn.Dropout(drop_rate)
             self.reset_classifier(num_classes, global_pool)
 
+    def weight_parts(self) -> dict[str, str]:
+        """Say where the weights of each part are: part -> prefix of its keys."""
+        own = ("fusion",) if self.is_pyramid else ("norm", "head")
+        return {part: f"{part}." for part in ("backbone", "mscsa", *own)}
+
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Classify, or give the fused pyramid.
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from timm.models import PretrainedCfg, load_pretrained
+from timm.models import PretrainedCfg, adapt_input_conv, load_pretrained
 from timm.models._builder import pretrained_cfg_for_features
 from torch import Tensor
 
 from mscsa.backbones.presets import PRESETS
-from mscsa.errors import UserError
+from mscsa.checkpoints.loading import fit
+from mscsa.checkpoints.policies import POLICIES
 from mscsa.models.keywords import TimmKeywords
 from mscsa.models.model import ANY_BACKBONE, MSCSAModel, token_map_at
 from mscsa.names import ModelName
+
+logger = logging.getLogger(__name__)
 
 INPUT_FIELDS = (
     *("input_size", "test_input_size", "min_input_size", "mean", "std"),
@@ -114,12 +118,15 @@ def _registered_name(name: ModelName) -> str | None:
 def _fitted(state: dict[str, Tensor], model: MSCSAModel) -> dict[str, Tensor]:
     """Bring weights of the whole model, or of its plain backbone, into the model's keys, all of them.
 
-    What the weights do not have stays as it is; a file of another backbone is refused.
+    What the weights do not have stays as it is, which a warning says; those of another backbone are refused.
     """
-    own = model.state_dict()
-    if not any(key.startswith("backbone.") for key in state):
-        state = {f"backbone.{key}": value for key, value in state.items()}
-    wrong = [k for k in own if k.startswith("backbone.") and k not in state]
-    if wrong:
-        raise UserError(f"the weights are not of {type(model.backbone).__name__}: they lack {wrong[0]}")
-    return {**own, **{key: value for key, value in state.items() if key in own}}
+    convs = model._traits.get("first_conv") or ()
+    for conv in [convs] if isinstance(convs, str) else convs:
+        own = model.get_submodule(conv)
+        for key in (f"{conv}.weight", f"{conv.removeprefix('backbone.')}.weight"):
+            if key in state and state[key].shape[1:2] != own.weight.shape[1:2]:
+                state[key] = adapt_input_conv(model.in_chans, state[key])
+    entries, report = fit(model, state, POLICIES["backbone"], "the given weights")
+    if text := report.warning():
+        logger.warning("%s", text)
+    return {**model.state_dict(), **entries}

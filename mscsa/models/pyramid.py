@@ -62,6 +62,10 @@ class BackboneModel(nn.Module):
         """
         return read_pyramid(self.backbone, image, list(indices))
 
+    def weight_parts(self) -> dict[str, str]:
+        """Say where the weights of each part are: part -> prefix of its keys."""
+        return {"backbone": "backbone."}
+
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""
         return prefixed_no_weight_decay(self.backbone, "backbone")

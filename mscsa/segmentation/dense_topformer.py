@@ -59,6 +59,12 @@ class DenseTopFormer(nn.Module):
             else:
                 part.set_grad_checkpointing(enable)
 
+    def weight_parts(self) -> dict[str, str]:
+        """Say where the weights of each part are: part -> prefix of its keys."""
+        backbone = "" if isinstance(self.tpm, TokenPyramid) else "tpm.backbone."
+        tokens = "extractor" if isinstance(self.trans, SemanticsExtractor) else "mscsa"
+        return {"backbone": backbone, tokens: "trans.", "injection": "SIM."}
+
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the pyramid spares from weight decay."""
         return prefixed_no_weight_decay(self.tpm, "tpm")

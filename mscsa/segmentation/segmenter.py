@@ -72,6 +72,12 @@ class Segmenter(nn.Module):
         logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
 
+    def weight_parts(self) -> dict[str, str]:
+        """Say where the weights of each part are: part -> prefix of its keys."""
+        inner: Any = self.backbone
+        body = {part: f"backbone.{prefix}" for part, prefix in inner.weight_parts().items()}
+        return {**body, "head": "decode_head."}
+
     def get_classifier(self) -> nn.Module:
         """Give the convolution that ends in the classes."""
         return self.decode_head.get_submodule("classifier")

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import nn
 
-from mscsa.checkpoints import replace_durably
 from mscsa.errors import UserError
+from mscsa.files import replace_durably
 from mscsa.recipes.spec import OptimSpec
 from mscsa.training.interrupt import Interrupted
 from mscsa.training.module import TrainingModule

@@ -20,7 +20,6 @@ from torch import nn
 
 from mscsa.assembly.build import build_model, check_input_size, resolved_spec
 from mscsa.assembly.weights_file import INPUT_FIELDS, ModelInfo
-from mscsa.checkpoints import write_text
 from mscsa.data.coco.masks import mask_encoder
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
@@ -28,6 +27,7 @@ from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
+from mscsa.files import write_text
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import yaml  # type: ignore[import-untyped]
 
-from mscsa.checkpoints import write_text
 from mscsa.errors import UserError
+from mscsa.files import write_text
 from mscsa.recipes.spec import Recipe
 
 CONFIG = "config.yaml"

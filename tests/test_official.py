@@ -11,10 +11,13 @@ from safetensors.torch import save_file
 from mscsa.attention import MSCSA, MSCSAConfig
 from mscsa.backbones.topformer import SIZES
 from mscsa.backbones.topformer_parts import STRIDES
+from mscsa.detection import build_detector
 from mscsa.errors import UserError
 from mscsa.official import load_official
+from mscsa.segmentation import build_segmenter
 from mscsa.segmentation.dense_topformer import build_dense_topformer
-from tests.backbones.golden import fill, load_golden
+from tests.backbones.golden import SIZES as IMAGE_SIZES
+from tests.backbones.golden import compare, fill, golden_input, load_golden
 
 
 def classifier_checkpoint(name: str = "topformer_tiny") -> dict[str, torch.Tensor]:
@@ -87,8 +90,15 @@ def test_other_size_and_classes_are_refused():
 
 
 def test_unexpected_keys_are_refused():
-    checkpoint = classifier_checkpoint() | {"tpm.norm.weight": torch.ones(3), "epoch": 4}
-    with pytest.raises(UserError, match=r"2 unexpected \(tpm.norm.weight, epoch\)"):
+    checkpoint = classifier_checkpoint() | {
+        "tpm.norm.weight": torch.ones(3),
+        "other": torch.ones(1),
+        "epoch": 4,
+    }
+    with pytest.raises(UserError, match=r"unexpected \(tpm.norm.weight"):
+        load_official(timm.create_model("topformer_tiny"), checkpoint)
+    del checkpoint["tpm.norm.weight"]
+    with pytest.raises(UserError, match=r"1 unexpected \(other\)"):
         load_official(timm.create_model("topformer_tiny"), checkpoint)
 
 
@@ -194,3 +204,64 @@ def test_the_backbone_of_an_enhanced_model_is_filled_and_mscsa_stays() -> None:
         torch.testing.assert_close(value, source.state_dict()[key], rtol=0, atol=0)
     for key, value in model.mscsa.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+
+
+OFFICIAL = {"t": "topformer_tiny", "b": "topformer_base"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("tag", IMAGE_SIZES)
+@pytest.mark.parametrize("size", OFFICIAL)
+def test_official_segmentors_give_the_official_logits(size: str, tag: str, dtype: torch.dtype) -> None:
+    golden = load_golden(f"topformer_{size}_seg")
+    model = build_segmenter("topformer_head", OFFICIAL[size], 150)
+    state = model.state_dict()
+    assert [(key, tuple(value.shape)) for key, value in state.items()] == golden.keys
+    load_official(model, golden.state_dict())
+    model = model.to(dtype).eval()
+    image = golden_input(*IMAGE_SIZES[tag]).to(dtype)
+    with torch.inference_mode():
+        logits = model.decode_head(model.backbone(image))
+        compare(golden, tag, "seg_logits", logits, dtype)
+        whole = torch.nn.functional.interpolate(logits, image.shape[-2:], mode="bilinear")
+        assert torch.equal(model(image), whole)
+
+
+def test_an_official_checkpoint_must_fit_entirely() -> None:
+    state = load_golden("topformer_t_seg").state_dict()
+    model = build_segmenter("topformer_head", "topformer_tiny", 150)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for key in ("decode_head.conv_seg.bias", "backbone.SIM.1.global_act.bn.weight"):
+        with pytest.raises(UserError, match=f"1 missing .{key}"):
+            load_official(model, {k: v for k, v in state.items() if k != key})
+    with pytest.raises(UserError, match="of another shape .decode_head.conv_seg"):
+        load_official(build_segmenter("topformer_head", "topformer_tiny", 19), state)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    # Another head stands on the same backbone.
+    other = build_segmenter("semantic_fpn", "topformer_tiny", 150)
+    load_official(other, state)
+    stem = other.state_dict()["backbone.backbone.tpm.stem.0.c.weight"]
+    assert torch.equal(stem, state["backbone.tpm.stem.0.c.weight"])
+
+
+def test_an_official_classifier_starts_a_segmenter() -> None:
+    state = load_golden("topformer_t_cls").state_dict()
+    model = build_segmenter("topformer_head", "topformer_tiny", 7)
+    head = model.decode_head.conv_seg.weight.clone()
+    load_official(model, state)
+    assert torch.equal(model.state_dict()["backbone.tpm.stem.0.c.weight"], state["tpm.stem.0.c.weight"])
+    assert torch.equal(model.decode_head.conv_seg.weight, head)
+
+
+@pytest.mark.parametrize("name", ["p2t_tiny", "mscsa_p2t_tiny"])
+def test_official_weights_start_segmenters_and_detectors(name: str) -> None:
+    source = fill(timm.create_model("p2t_tiny")).state_dict()
+    for model in (
+        build_segmenter("semantic_fpn", name, 3, fpn_channels=32, head_channels=32),
+        build_segmenter("topformer_head", name, 3),
+        build_detector("retinanet", name, 3, fpn_channels=16),
+    ):
+        report = load_official(model, source)
+        backbone = model.get_submodule(model.weight_parts()["backbone"].rstrip(".")).state_dict()
+        assert backbone and all(torch.equal(value, source[key]) for key, value in backbone.items())
+        assert len(report.matched) == len(backbone)

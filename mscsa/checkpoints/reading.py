@@ -1,0 +1,144 @@
+"""Reading weights from files of any training code; nothing of a file is ever run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mscsa.checkpoints.pickles import CodeFound, entries_of, read_pickle, tensor_of
+from mscsa.errors import UserError
+
+AVERAGED = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "params_ema"),
+    *("model_ema_state_dict", "teacher"),
+)
+"""Keys under which training code keeps averaged weights."""
+
+RAW = (
+    *("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network"),
+    *("net_state_dict", "params", "weights", "student"),
+)
+"""Keys under which it keeps the weights themselves."""
+
+_MOST_NESTED = 4
+"""Wrappers within each other that are looked into."""
+
+_WRAPPING_MODULES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What torch.compile, FSDP and activation checkpointing put into keys, wherever they wrap."""
+
+
+class Weights(NamedTuple):
+    """What a file holds."""
+
+    state: dict[str, Tensor]
+    """Tensors by key, on the CPU."""
+    metadata: dict[str, str]
+    """What a safetensors file says of itself. Of a pickle: under which key the weights were (`taken`) and
+    under which there are others (`left`), where there are such keys."""
+
+
+def read_state_dict(path: str | Path) -> Weights:
+    """Read the weights in a file without running any code from it.
+
+    Weights are found under the keys that training code uses (`AVERAGED` first, then `RAW`), in each other
+    too, and in whole pickled modules. What else a pickle holds (arguments, paths, optimiser) is passed over.
+    The `module.` of data-parallel training and what torch.compile and FSDP put into keys are taken away.
+
+    Args:
+        path: A .safetensors file, or a pickle (.pth, .ckpt, .bin, .pkl, ...) of tensors or numpy arrays.
+    Raises:
+        UserError: If the file is missing, damaged, wants to run code, or holds no weights (names what it
+            holds).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} is not there: give the path of a .safetensors or .pth file")
+    if path.suffix == ".safetensors":
+        state, metadata = _read_safetensors(path)
+        return Weights(_plain_keys(state), metadata)
+    try:
+        return weights_in(read_pickle(path), f"checkpoint {path}")
+    except UserError:
+        raise
+    except CodeFound as error:
+        raise UserError(
+            f"checkpoint {path} is refused: it holds {error}, which could run code; where you trust the "
+            "file, save the model's state_dict() alone, or convert it to .safetensors"
+        ) from error
+    except Exception as error:  # damaged bytes fail in every way, IndexError for one
+        raise UserError(
+            f"checkpoint {path} cannot be read: it is truncated or no checkpoint; copy it again"
+        ) from error
+
+
+def weights_in(content: Any, name: str) -> Weights:
+    """Find the weights in what a file or a caller gives.
+
+    Args:
+        content: State dict, or dicts around one.
+        name: What to call it in the message.
+    Raises:
+        UserError: If there are none (names what there is).
+    """
+    found = _find(content, "", _MOST_NESTED)
+    if not found:
+        entries = entries_of(content)
+        if entries is None:
+            top = f"an object of type {getattr(content, 'path', '') or type(content).__name__}"
+        else:
+            top = ", ".join(map(str, list(entries)[:8])) or "nothing"
+        raise UserError(
+            f"{name} holds no weights but {top}: a state dict is expected, or one under {', '.join(RAW[:4])} "
+            "and the like"
+        )
+    (place, state), *others = found
+    metadata = {"taken": place} if place else {}
+    if others:
+        metadata["left"] = ", ".join(other for other, _ in others)
+    tensors = {str(key): tensor for key, value in state.items() if (tensor := tensor_of(value)) is not None}
+    return Weights(_plain_keys(tensors), metadata)
+
+
+def _find(content: Any, place: str, depth: int) -> list[tuple[str, Mapping[Any, Any]]]:
+    """List the state dicts in nested dicts and where they are, the averaged ones first."""
+    entries = entries_of(content)
+    if not entries or not depth:
+        return []
+    found = []
+    for key in (*AVERAGED, *RAW):
+        if key in entries:
+            found += _find(entries[key], f"{place}.{key}" if place else key, depth - 1)
+    if found:
+        return found
+    return [(place, entries)] if any(_is_tensor(value) for value in entries.values()) else []
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, without reading its values if it is not."""
+    return tensor_of(value) is not None
+
+
+def _plain_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take out of the keys what wraps the model in training."""
+    plain = {}
+    for key, value in state.items():
+        for wrapping in _WRAPPING_MODULES:
+            key = key.replace(wrapping, "")
+        plain[key] = value
+    while plain and all(key.startswith("module.") for key in plain):
+        plain = {key.removeprefix("module."): value for key, value in plain.items()}
+    return plain
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"checkpoint {path} cannot be read: {error}; it is truncated or not safetensors"
+        ) from error

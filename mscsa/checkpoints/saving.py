@@ -1,0 +1,39 @@
+"""Writing weights: safetensors, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from mscsa.errors import UserError
+from mscsa.files import write_whole
+
+
+def save_weights(
+    model: nn.Module | Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write weights as safetensors; the file appears whole or not at all.
+
+    Args:
+        model: A model, or a state dict.
+        path: Where to.
+        metadata: What the file is to say of itself.
+    Raises:
+        UserError: If the folder cannot be written to, the disk is full, or a value has no data.
+    """
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    without = [key for key, value in state.items() if value.is_meta]
+    if without:
+        raise UserError(f"{without[0]} is on the meta device and has no values: build the model on the CPU")
+    # Copies: safetensors refuses tensors that share memory, such as a tied weight.
+    try:
+        tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+        content = serialize(tensors, metadata=dict(metadata or {}))
+    except (SafetensorError, RuntimeError) as error:  # sparse and quantised tensors have no layout to write
+        raise UserError(f"cannot write {path}: {error}; give tensors of usual types") from error
+    # Not safetensors' `save_file`: it makes a file that nobody else may read.
+    write_whole(path, lambda file: file.write(content))

@@ -1,0 +1,64 @@
+"""Writing files so that each appears whole or not at all, also when the power fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from mscsa.errors import UserError
+
+
+def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all; folders on the way are made.
+
+    Args:
+        path: Where it goes; a file there is replaced in one step.
+        write: Given an open binary file, writes the content.
+    Raises:
+        UserError: If it cannot be written; the previous file, if any, is unchanged.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not `mkstemp`: it makes a file that nobody else may read.
+        with temporary.open("wb") as file:
+            write(file)
+        replace_durably(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; the previous file, if any, is unchanged: give "
+            "a folder that can be written, with space"
+        ) from error
+    finally:
+        with suppress(OSError):  # gone after the replacement, and the folder may be what is wrong
+            temporary.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small text file whole or not at all; folders on the way are made.
+
+    Raises:
+        UserError: If it cannot be written; the previous file, if any, is unchanged.
+    """
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def replace_durably(temporary: str | Path, path: str | Path) -> None:
+    """Put a finished file in the place of `path` in one step that survives a power cut.
+
+    Both must lie in the same folder: a rename across file systems is a copy, which can be cut off.
+    """
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    # Windows opens no folders and some network shares sync none; the file itself is in its place by now.
+    with suppress(OSError):
+        folder = os.open(Path(path).parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
