@@ -109,7 +109,7 @@ def test_a_classifier_does_not_come_from_a_dense_checkpoint():
 
 
 def test_a_model_without_official_layout_is_refused():
-    with pytest.raises(UserError, match="known for ResNet: give one of TopFormer"):
+    with pytest.raises(UserError, match="known for ResNet: give one of topformer"):
         load_official(timm.create_model("resnet18"), {})
 
 

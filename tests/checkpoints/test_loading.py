@@ -277,7 +277,7 @@ def test_policies_are_kept_apart() -> None:
     one_line_error(
         lambda: load_weights(model, plain, policy="new_head"), r"mscsa: \d+ missing .*; norm: 5 missing"
     )
-    assert load_weights(model, plain, policy="backbone").new == {"mscsa": 81, "norm": 5, "head": 2}
+    assert load_weights(model, plain, policy="backbone").new == {"mscsa": 85, "norm": 5, "head": 2}
     one_line_error(lambda: load_weights(model, plain, policy="lax"), "policy='lax' given")  # type: ignore[arg-type]
 
 
@@ -291,7 +291,7 @@ def test_what_stays_new_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert record.levelno == logging.WARNING and record.name == "mscsa.checkpoints.loading"
     assert record.getMessage() == (
         f"{path} (its state_dict_ema; state_dict not used): filled backbone (84 tensors); "
-        "new: mscsa (81 tensors), fusion (24 tensors)"
+        "new: mscsa (85 tensors), fusion (24 tensors)"
     )
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="mscsa"):
