@@ -145,7 +145,7 @@ def test_a_pyramid_describes_no_classifier():
     assert "classifier" not in cfg and "num_classes" not in cfg
 
 
-def test_a_model_of_a_hand_built_backbone_says_that_timm_cannot_rebuild_it():
+def test_a_model_of_a_hand_built_backbone_says_that_timm_cannot_rebuild_it(tmp_path):
     model = mscsa.add_to(timm.models.ResNet(timm.models.resnet.BasicBlock, (1, 1, 1, 1)), config=LIGHT)
     with pytest.raises(mscsa.UserError, match="built or pruned by hand.*mscsa.save_weights"):
-        timm.models.save_for_hf(model, "unused")
+        timm.models.save_for_hf(model, str(tmp_path))
