@@ -261,6 +261,17 @@ def test_no_part_is_filled_by_half() -> None:
     assert set(whole.filled) == {"backbone", "mscsa", "fusion", "head"} and not whole.new
 
 
+def test_a_head_that_lacks_something_stays_new_wholly() -> None:
+    source, model = random_state(segmenter("resnet10t")), segmenter("resnet10t")
+    assert not load_weights(model, source).new
+    model = segmenter("resnet10t")
+    before = snapshot(model)
+    del source["decode_head.fpn.inner_blocks.0.0.weight"]
+    report = load_weights(model, source)
+    assert set(report.filled) == {"backbone"} and set(report.new) == {"head"}
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in report.missing)
+
+
 def test_policies_are_kept_apart() -> None:
     model = RESNET.build(num_classes=3)
     state = random_state(model)
