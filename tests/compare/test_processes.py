@@ -92,7 +92,7 @@ def test_no_more_runs_than_asked_for_at_a_time_and_the_others_stop_when_one_fail
         run.log.parent.mkdir(parents=True)
         run.log.write_text("error: no space\n")
     told: list[str] = []
-    monkeypatch.setattr(Finished, "poll", lambda self: 1 if len(Finished.started) == 2 else None)
+    monkeypatch.setattr(Finished, "poll", lambda self: 1 if len(Finished.started) >= 2 else None)
     monkeypatch.setattr(Finished, "returncode", 1)
     monkeypatch.setattr(Finished, "terminate", lambda self: told.append("terminate"), raising=False)
     monkeypatch.setattr(Finished, "wait", lambda self: told.append("wait"), raising=False)
