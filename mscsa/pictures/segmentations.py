@@ -70,8 +70,7 @@ def write_label_map(path: Path, labels: NDArray[np.uint8]) -> None:
     Raises:
         UserError: If it cannot be written.
     """
-    image = Image.fromarray(labels).convert("P")
-    image.putdata(labels.ravel())  # `convert` maps to the nearest colour of a palette of its own
+    image = Image.frombytes("P", (labels.shape[1], labels.shape[0]), labels.tobytes())
     image.putpalette(palette(256).ravel().tolist())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

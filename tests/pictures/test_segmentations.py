@@ -32,6 +32,14 @@ def test_a_label_map_holds_the_indices_and_shows_the_palette(tmp_path: Path) -> 
         assert np.array_equal(np.array(image.getpalette()[:9]).reshape(3, 3), palette(3))
 
 
+def test_every_index_is_kept(tmp_path: Path) -> None:
+    labels = np.arange(256, dtype=np.uint8).reshape(8, 32)[:, ::-1]
+    write_label_map(tmp_path / "map.png", labels)
+    with Image.open(tmp_path / "map.png") as image:
+        assert image.size == (32, 8)
+        assert np.array_equal(np.array(image), labels)
+
+
 def test_shares_of_the_classes_the_largest_first() -> None:
     assert class_shares(LABELS, NAMES) == [("cat", 0.5), ("ground", 0.25), ("dog", 0.25)]
 
