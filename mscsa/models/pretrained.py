@@ -122,7 +122,7 @@ def _fitted(state: dict[str, Tensor], model: MSCSAModel) -> dict[str, Tensor]:
     """
     convs = model._traits.get("first_conv") or ()
     for conv in [convs] if isinstance(convs, str) else convs:
-        own = model.get_submodule(conv)
+        own: Any = model.get_submodule(conv)
         for key in (f"{conv}.weight", f"{conv.removeprefix('backbone.')}.weight"):
             if key in state and state[key].shape[1:2] != own.weight.shape[1:2]:
                 state[key] = adapt_input_conv(model.in_chans, state[key])

@@ -42,7 +42,9 @@ class BackboneModel(nn.Module):
         self.grad_checkpointing = False
         self.pretrained_cfg = self.default_cfg = getattr(backbone, "pretrained_cfg", None) or {}
         traits = get_model_traits(backbone)
-        self._traits = {key: traits[key] for key in ("img_size", "fixed_input_size") if key in traits}
+        self._traits: dict[str, Any] = {
+            key: traits[key] for key in ("img_size", "fixed_input_size") if key in traits
+        }
         infos = [
             dict(num_chs=lv.channels, reduction=lv.stride, module=f"backbone.{lv.module}", index=lv.index)
             for lv in self.levels
