@@ -62,10 +62,11 @@ def rates_of(module: nn.Module) -> list[float]:
 
 def test_the_extractor_drops_paths_as_the_backbone_does() -> None:
     given = small("topformer_head", "resnet10t", drop_path_rate=0.3).backbone
-    assert max(rates_of(given.tpm)) == max(rates_of(given.trans)) == pytest.approx(0.3)
     with torch.device("meta"):
         own = small("topformer_head", "swin_tiny_patch4_window7_224").backbone
-    assert max(rates_of(own.tpm)) == max(rates_of(own.trans)) == pytest.approx(0.1)  # Swin's default
+    for dense, rate in ((given, 0.3), (own, 0.1)):  # 0.1 is Swin's own
+        assert max(rates_of(dense.tpm)) == pytest.approx(rate)
+        assert max(rates_of(dense.trans)) == pytest.approx(rate)
     assert not rates_of(small("topformer_head", "topformer_tiny").backbone)
     topformer = small("topformer_head", "topformer_tiny", drop_path_rate=0.3).backbone
     assert max(rates_of(topformer.trans)) == pytest.approx(0.3)
