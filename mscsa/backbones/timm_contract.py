@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -104,15 +105,15 @@ def chosen_pooling(given: str | None, current: str, num_classes: int) -> str:
     """Choose the pooling of a new classifier.
 
     Args:
-        given: "avg", "" for the map itself, or None for what the model has.
+        given: "avg", "" for the map itself, or None for what the model has; but classes need "avg".
         current: What the model has.
         num_classes: Of the new classifier; 0 for none.
     Raises:
-        UserError: If the pooling is unknown, or off while there are classes, or the classes negative.
+        UserError: If the pooling is unknown, or off while there are classes, or the classes are no number.
     """
-    if num_classes < 0:
-        raise UserError(f"num_classes={num_classes} given: give 1 or more, or 0 for no classifier")
-    pooling = current if given is None else given
+    if not isinstance(num_classes, Integral) or num_classes < 0:
+        raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for no classifier")
+    pooling = given if given is not None else "avg" if num_classes else current
     if pooling not in ("avg", "") or (num_classes > 0 and not pooling):
         raise UserError(
             f"global_pool={pooling!r} is not allowed with num_classes={num_classes}: "

@@ -54,7 +54,13 @@ def test_rows_of_stages_can_be_taken_apart_by_timm(name, feature_cls):
 
 @pytest.mark.parametrize(
     ("given", "current", "num_classes", "chosen"),
-    [(None, "avg", 3, "avg"), (None, "", 0, ""), ("avg", "", 3, "avg"), ("", "avg", 0, "")],
+    [
+        (None, "avg", 3, "avg"),
+        (None, "", 0, ""),
+        (None, "", 3, "avg"),
+        ("avg", "", 3, "avg"),
+        ("", "avg", 0, ""),
+    ],
 )
 def test_pooling_is_what_is_given_or_what_was(given, current, num_classes, chosen):
     assert chosen_pooling(given, current, num_classes) == chosen
@@ -66,6 +72,7 @@ def test_pooling_is_what_is_given_or_what_was(given, current, num_classes, chose
         ("max", 3, "global_pool='max' is not allowed with num_classes=3: give 'avg'"),
         ("", 3, "global_pool='' is not allowed with num_classes=3"),
         ("avg", -1, "num_classes=-1 given: give 1 or more, or 0"),
+        ("avg", "3", "num_classes='3' given: give 1 or more, or 0"),
     ],
 )
 def test_impossible_heads_are_refused(given, num_classes, message):
