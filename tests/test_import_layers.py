@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.attention": set(),
     "mscsa.macs": set(),
     "mscsa.checkpoints": {"mscsa.errors", "mscsa.files"},
-    "mscsa.backbones": {"mscsa.attention", "mscsa.errors"},
+    "mscsa.backbones": {"mscsa.attention", "mscsa.errors", "mscsa.names", "mscsa.paper"},
     "mscsa.models": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
         "mscsa.names",

@@ -29,7 +29,7 @@ def create_model(
     out_indices: int | Sequence[int] | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
-    drop_rate: float = 0.0,
+    drop_rate: float | None = None,
     drop_path_rate: float | None = None,
     budget: float | None = None,
     budget_size: int | Sequence[int] | None = None,
@@ -48,7 +48,7 @@ def create_model(
         out_indices: Levels of the pyramid form, with timm's meaning; all if None.
         num_classes: Of the classifier; 0 gives pooled features; those of the weights, or 1000, if None.
         in_chans: Channels of the image; those of the weights, or 3, if None.
-        drop_rate: Dropout before the classifier.
+        drop_rate: Dropout before the classifier; the backbone's default if None.
         drop_path_rate: Stochastic depth of backbone and MSCSA; the backbone's default if None.
         budget: Share of the backbone's MACs that MSCSA may cost (0.10 = +10 %).
         budget_size: Image size in pixels at which the budget holds; the backbone's default if None.
@@ -108,7 +108,7 @@ def add_to(
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
     num_classes: int | None = None,
-    drop_rate: float = 0.0,
+    drop_rate: float | None = None,
     drop_path_rate: float | None = None,
     budget: float | None = None,
     budget_size: int | Sequence[int] | None = None,
@@ -131,7 +131,7 @@ def add_to(
         features_only: Build the pyramid form.
         out_indices: Levels of the pyramid form, as in timm; all if None.
         num_classes: Classes of the new classifier; as many as the model has if None.
-        drop_rate: Dropout before the classifier.
+        drop_rate: Dropout before the classifier; the backbone's default if None.
         drop_path_rate: Stochastic depth of MSCSA; that of the model if None.
         budget: Share of the model's MACs that MSCSA may cost.
         budget_size: Image size in pixels at which the budget holds; the model's default if None.
@@ -225,9 +225,12 @@ def _compose(
     *,
     features_only: bool,
     out_indices: int | Sequence[int] | None,
+    drop_rate: float | None = None,
     **of_classifier: Any,
 ) -> MSCSAModel:
     """Choose the configuration for a built backbone and put the two together."""
+    if drop_rate is None:
+        drop_rate = float(getattr(backbone, "drop_rate", None) or 0.0)
     asked = resolve_out_indices(pyramid_levels(backbone), out_indices) if features_only else None
     preset = PRESETS.get(name.backbone)
     return MSCSAModel(
@@ -237,6 +240,7 @@ def _compose(
         out_indices=out_indices,
         pool_first=preset is not None and preset.pool_first,
         name=name.backbone,
+        drop_rate=drop_rate,
         **of_classifier,
     )
 

@@ -186,3 +186,11 @@ def test_checkpoint_path(tmp_path):
         "resnet10t", config=LIGHT, num_classes=3, checkpoint_path=tmp_path / "model.safetensors"
     )
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.2), (0.0, 0.0), (0.5, 0.5)])
+@pytest.mark.usefixtures("on_meta")
+def test_dropout_before_the_classifier_is_the_backbones_own_unless_given(given, expected):
+    """GhostNet has 0.2: the two arms of a comparison must not differ in it."""
+    assert timm.create_model("ghostnet_050").drop_rate == 0.2
+    assert create_model("ghostnet_050", config=LIGHT, drop_rate=given).head_drop.p == expected

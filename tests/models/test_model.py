@@ -361,7 +361,7 @@ def test_layer_decay(case):
         model, weight_decay=0.05, no_weight_decay_list=model.no_weight_decay(), layer_decay=0.5
     )
     scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
-    assert len(scale) == sum(1 for _ in model.parameters())
+    assert len(scale) == sum(p.requires_grad for p in model.parameters())
     assert scale[id(model.head.weight)] == 1.0
     assert scale[id(model.mscsa.blocks[0].csa1.qkv.weight)] == 1.0
     assert scale[id(next(model.backbone.parameters()))] == min(scale.values()) < 0.5
