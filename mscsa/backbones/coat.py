@@ -10,6 +10,7 @@ The class token of a stage takes part in its attention and goes no further; the 
 the last map.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from itertools import pairwise
@@ -17,14 +18,14 @@ from typing import Any
 
 import torch
 from timm.layers import DropPath, LayerNorm, LayerNorm2d, Mlp, PatchEmbed
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models.coat import CoaT, ConvPosEnc, ConvRelPosEnc
 from torch import Tensor, nn
 
 from mscsa.backbones.layers import init_linear
 from mscsa.backbones.official_keys import Renaming, rename_official
 from mscsa.backbones.staged import Stage, StagedBackbone
-from mscsa.backbones.timm_contract import boundary_check, create_backbone, imagenet_cfg
+from mscsa.backbones.timm_contract import boundary_check, create_backbone, describe_sizes
 from mscsa.errors import UserError
 
 NUM_HEADS = 8
@@ -284,33 +285,26 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Registered model -> the arguments of its size."""
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: imagenet_cfg(
-            first_conv="stages.0.embed.proj",
-            classifier="head",
-            crop_pct=0.9,
-            license="apache-2.0",
-            paper_ids="arXiv:2104.06399",
-            paper_name="Co-Scale Conv-Attentional Image Transformers",
-            origin_url="https://github.com/mlpc-ucsd/CoaT",
-        )
-        for name in SIZES
-    }
+default_cfgs = describe_sizes(
+    SIZES,
+    first_conv="stages.0.embed.proj",
+    classifier="head",
+    crop_pct=0.9,
+    license="apache-2.0",
+    paper_ids="arXiv:2104.06399",
+    paper_name="Co-Scale Conv-Attentional Image Transformers",
+    origin_url="https://github.com/mlpc-ucsd/CoaT",
 )
-
-
-def _create_serial_coat(name: str, pretrained: bool, **kwargs: Any) -> SerialCoaT:
-    return create_backbone(SerialCoaT, checkpoint_filter_fn, name, pretrained, **{**SIZES[name], **kwargs})
+_create = functools.partial(create_backbone, SerialCoaT, SIZES, checkpoint_filter_fn)
 
 
 @register_model
 def coat_serial_tiny(pretrained: bool = False, **kwargs: Any) -> SerialCoaT:
     """Build the serial part of CoaT-Tiny."""
-    return _create_serial_coat("coat_serial_tiny", pretrained, **kwargs)
+    return _create("coat_serial_tiny", pretrained, **kwargs)
 
 
 @register_model
 def coat_serial_small(pretrained: bool = False, **kwargs: Any) -> SerialCoaT:
     """Build the serial part of CoaT-Small."""
-    return _create_serial_coat("coat_serial_small", pretrained, **kwargs)
+    return _create("coat_serial_small", pretrained, **kwargs)

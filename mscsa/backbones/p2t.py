@@ -7,6 +7,7 @@ official ones), and maps below 65 px of input, which the official code rejects, 
 token. Between the stages and before the classifier there is no norm.
 """
 
+import functools
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, cast
@@ -14,7 +15,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, LayerNorm, calculate_drop_path_rates, use_fused_attn
-from timm.models import generate_default_cfgs, register_model, register_notrace_function
+from timm.models import register_model, register_notrace_function
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from mscsa.attention.pooling import adaptive_average_pool
 from mscsa.backbones.layers import attend, depthwise_conv, init_linear
 from mscsa.backbones.official_keys import Renaming, rename_official
 from mscsa.backbones.staged import Stage, StagedBackbone
-from mscsa.backbones.timm_contract import create_backbone, imagenet_cfg
+from mscsa.backbones.timm_contract import create_backbone, describe_sizes
 
 NUM_HEADS = (1, 2, 5, 8)
 MLP_RATIOS = (8, 8, 4, 4)
@@ -195,37 +196,30 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Registered model -> the arguments of its size."""
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: imagenet_cfg(
-            first_conv="stages.0.embed.proj",
-            classifier="head",
-            paper_ids="arXiv:2106.12011",
-            paper_name="P2T: Pyramid Pooling Transformer for Scene Understanding",
-            origin_url="https://github.com/yuhuan-wu/P2T",
-        )
-        for name in SIZES
-    }
+default_cfgs = describe_sizes(
+    SIZES,
+    first_conv="stages.0.embed.proj",
+    classifier="head",
+    paper_ids="arXiv:2106.12011",
+    paper_name="P2T: Pyramid Pooling Transformer for Scene Understanding",
+    origin_url="https://github.com/yuhuan-wu/P2T",
 )
-
-
-def _create_p2t(name: str, pretrained: bool, **kwargs: Any) -> P2T:
-    return create_backbone(P2T, checkpoint_filter_fn, name, pretrained, **{**SIZES[name], **kwargs})
+_create = functools.partial(create_backbone, P2T, SIZES, checkpoint_filter_fn)
 
 
 @register_model
 def p2t_tiny(pretrained: bool = False, **kwargs: Any) -> P2T:
     """Build P2T-Tiny: 11.6 M parameters, 1.8 GMACs at 224x224, 79.8 % top-1 (official)."""
-    return _create_p2t("p2t_tiny", pretrained, **kwargs)
+    return _create("p2t_tiny", pretrained, **kwargs)
 
 
 @register_model
 def p2t_small(pretrained: bool = False, **kwargs: Any) -> P2T:
     """Build P2T-Small: 24.1 M parameters, 3.8 GMACs at 224x224, 82.4 % top-1 (official)."""
-    return _create_p2t("p2t_small", pretrained, **kwargs)
+    return _create("p2t_small", pretrained, **kwargs)
 
 
 @register_model
 def p2t_base(pretrained: bool = False, **kwargs: Any) -> P2T:
     """Build P2T-Base: 36.1 M parameters, 6.5 GMACs at 224x224, 83.5 % top-1 (official)."""
-    return _create_p2t("p2t_base", pretrained, **kwargs)
+    return _create("p2t_base", pretrained, **kwargs)

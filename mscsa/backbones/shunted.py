@@ -6,6 +6,7 @@ and is not used here) computes from the same weights; keys are by stage (`checkp
 the official ones). Each stage ends in a norm, and the normed map is what the next stage embeds.
 """
 
+import functools
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -13,14 +14,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, LayerNorm, calculate_drop_path_rates, use_fused_attn
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
 from mscsa.backbones.layers import attend, depthwise_conv, init_conv, init_linear
 from mscsa.backbones.official_keys import Renaming, rename_official
 from mscsa.backbones.staged import Stage, StagedBackbone
-from mscsa.backbones.timm_contract import boundary_check, create_backbone, imagenet_cfg
+from mscsa.backbones.timm_contract import boundary_check, create_backbone, describe_sizes
 from mscsa.errors import UserError
 
 CHANNELS = (64, 128, 256, 512)
@@ -279,37 +280,30 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Registered model -> the arguments of its size."""
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: imagenet_cfg(
-            first_conv="stages.0.embed.conv.0",
-            classifier="head",
-            paper_ids="arXiv:2111.15193",
-            paper_name="Shunted Self-Attention via Multi-Scale Token Aggregation",
-            origin_url="https://github.com/OliverRensu/Shunted-Transformer",
-        )
-        for name in SIZES
-    }
+default_cfgs = describe_sizes(
+    SIZES,
+    first_conv="stages.0.embed.conv.0",
+    classifier="head",
+    paper_ids="arXiv:2111.15193",
+    paper_name="Shunted Self-Attention via Multi-Scale Token Aggregation",
+    origin_url="https://github.com/OliverRensu/Shunted-Transformer",
 )
-
-
-def _create_shunted(name: str, pretrained: bool, **kwargs: Any) -> Shunted:
-    return create_backbone(Shunted, checkpoint_filter_fn, name, pretrained, **{**SIZES[name], **kwargs})
+_create = functools.partial(create_backbone, Shunted, SIZES, checkpoint_filter_fn)
 
 
 @register_model
 def shunted_tiny(pretrained: bool = False, **kwargs: Any) -> Shunted:
     """Build Shunted-T: 11.6 M parameters, 2.1 GMACs at 224x224, 79.8 % top-1 (official)."""
-    return _create_shunted("shunted_tiny", pretrained, **kwargs)
+    return _create("shunted_tiny", pretrained, **kwargs)
 
 
 @register_model
 def shunted_small(pretrained: bool = False, **kwargs: Any) -> Shunted:
     """Build Shunted-S: 22.4 M parameters, 5.0 GMACs at 224x224, 82.9 % top-1 (official)."""
-    return _create_shunted("shunted_small", pretrained, **kwargs)
+    return _create("shunted_small", pretrained, **kwargs)
 
 
 @register_model
 def shunted_base(pretrained: bool = False, **kwargs: Any) -> Shunted:
     """Build Shunted-B: 39.6 M parameters, 8.1 GMACs at 224x224, 84.0 % top-1 (official)."""
-    return _create_shunted("shunted_base", pretrained, **kwargs)
+    return _create("shunted_base", pretrained, **kwargs)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, register_notrace_function
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_notrace_function
+from timm.models._pretrained import DefaultCfg
 from torch import Tensor, nn
 
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
@@ -27,15 +28,18 @@ KeyMap = Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]
 """(entries by official key, model) -> entries for `model.load_state_dict`."""
 
 
-def imagenet_cfg(*, first_conv: str, classifier: str, **others: Any) -> dict[str, Any]:
-    """Describe a model of ImageNet's 1000 classes at 224 px, as timm's `pretrained_cfg`.
+def describe_sizes(
+    names: Iterable[str], *, first_conv: str, classifier: str, **others: Any
+) -> dict[str, DefaultCfg]:
+    """Describe the models of a family for timm's registry: ImageNet's 1000 classes at 224 px.
 
     Args:
+        names: Of the models.
         first_conv: Name of the convolution that reads the image.
         classifier: Name of the linear layer that gives the logits.
-        **others: Further entries, or other values of those set here.
+        **others: Further entries of timm's `pretrained_cfg`, or other values of those set here.
     """
-    return {
+    cfg = {
         "url": "",
         "num_classes": 1000,
         "input_size": (3, 224, 224),
@@ -48,10 +52,12 @@ def imagenet_cfg(*, first_conv: str, classifier: str, **others: Any) -> dict[str
         "classifier": classifier,
         **others,
     }
+    return generate_default_cfgs({name: dict(cfg) for name in names})
 
 
 def create_backbone(
     model_class: type[BackboneT],
+    sizes: Mapping[str, Mapping[str, Any]],
     key_map: KeyMap,
     name: str,
     pretrained: bool,
@@ -63,6 +69,7 @@ def create_backbone(
 
     Args:
         model_class: Its class, of four levels.
+        sizes: Registered model -> the arguments of its size, which `kwargs` may replace.
         key_map: Fits a checkpoint in the official keys to the model.
         name: Name it is registered under.
         pretrained: Load the weights that its `pretrained_cfg` names.
@@ -84,7 +91,7 @@ def create_backbone(
             "feature_cls": "getter",
             "flatten_sequential": flatten_sequential,
         },
-        **kwargs,
+        **{**sizes[name], **kwargs},
     )
 
 

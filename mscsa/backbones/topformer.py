@@ -12,18 +12,19 @@ dense form at 1/64.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from timm.layers import get_device_dtype
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from .official_keys import part_of
-from .timm_contract import check_output_format, chosen_pooling, create_backbone, imagenet_cfg
+from .timm_contract import check_output_format, chosen_pooling, create_backbone, describe_sizes
 from .topformer_parts import (
     STRIDES,
     BatchNormHead,
@@ -256,45 +257,36 @@ def _part(key: str) -> str:
     return part_of(key, row="tpm")
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: imagenet_cfg(
-            first_conv="tpm.stem.0.c",
-            classifier="head.l",
-            license="apache-2.0",
-            paper_ids="arXiv:2204.05525",
-            origin_url="https://github.com/hustvl/TopFormer",
-        )
-        for name in SIZES
-    }
+default_cfgs = describe_sizes(
+    SIZES,
+    first_conv="tpm.stem.0.c",
+    classifier="head.l",
+    license="apache-2.0",
+    paper_ids="arXiv:2204.05525",
+    origin_url="https://github.com/hustvl/TopFormer",
 )
-
-
-def _create_topformer(name: str, pretrained: bool, **kwargs: Any) -> TopFormer:
-    return create_backbone(
-        TopFormer,
-        checkpoint_filter_fn,
-        name,
-        pretrained,
-        flatten_sequential=False,
-        size=SIZES[name],
-        **kwargs,
-    )
+_create = functools.partial(
+    create_backbone,
+    TopFormer,
+    {name: {"size": size} for name, size in SIZES.items()},
+    checkpoint_filter_fn,
+    flatten_sequential=False,
+)
 
 
 @register_model
 def topformer_tiny(pretrained: bool = False, **kwargs: Any) -> TopFormer:
     """TopFormer-T: 1.5 M parameters, 120 M MACs at 224x224 px, 66.2 % top-1 (official file name)."""
-    return _create_topformer("topformer_tiny", pretrained, **kwargs)
+    return _create("topformer_tiny", pretrained, **kwargs)
 
 
 @register_model
 def topformer_small(pretrained: bool = False, **kwargs: Any) -> TopFormer:
     """TopFormer-S: 3.1 M parameters, 228 M MACs at 224x224 px, 72.3 % top-1 (official file name)."""
-    return _create_topformer("topformer_small", pretrained, **kwargs)
+    return _create("topformer_small", pretrained, **kwargs)
 
 
 @register_model
 def topformer_base(pretrained: bool = False, **kwargs: Any) -> TopFormer:
     """TopFormer-B: 5.1 M parameters, 364 M MACs at 224x224 px, 75.3 % top-1 (official file name)."""
-    return _create_topformer("topformer_base", pretrained, **kwargs)
+    return _create("topformer_base", pretrained, **kwargs)

@@ -12,8 +12,8 @@ from mscsa.backbones.layers import depthwise_conv
 from mscsa.backbones.p2t import PoolingAttention, pooled_size
 from mscsa.errors import UserError
 from mscsa.official import load_official
-from tests.backbones.golden import SIZES, compare, golden_input, load_golden
-from tests.backbones.recording import count_macs, count_parameters, explicit_attention, record
+from tests.backbones.golden import SIZES, golden_input, load_golden
+from tests.backbones.recording import assert_agrees, count_macs, count_parameters, explicit_attention
 
 # Official name of a feature -> module that computes it here, in (B, H, W, C).
 INNER = {
@@ -22,7 +22,6 @@ INNER = {
     "block1.0": "stages.0.blocks.0",
     "block4.0.attn": "stages.3.blocks.0.attn",
 }
-STAGES = {f"stage{i + 1}": f"stages.{i}" for i in range(4)}
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +38,7 @@ def test_agrees_with_the_official_code(golden, tag, dtype, fused):
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = fused
-    model.to(dtype)
-    names = {**INNER, **STAGES}
-    assert set(golden.features(tag)) == {*names, "logits"}
-    outputs = record(model, names.values(), golden_input(*SIZES[tag]).to(dtype))
-    for feature, module_name in INNER.items():
-        compare(golden, tag, feature, outputs[module_name].permute(0, 3, 1, 2), dtype)
-    for feature, module_name in STAGES.items():
-        compare(golden, tag, feature, outputs[module_name], dtype)
-    compare(golden, tag, "logits", outputs[""], dtype)
+    assert_agrees(model, golden, tag, dtype, INNER)
 
 
 @pytest.mark.parametrize(

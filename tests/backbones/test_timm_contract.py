@@ -13,7 +13,7 @@ from mscsa.backbones.timm_contract import (
     check_batch_values,
     check_output_format,
     chosen_pooling,
-    imagenet_cfg,
+    describe_sizes,
 )
 from mscsa.errors import UserError
 
@@ -30,11 +30,13 @@ def test_every_family_is_what_the_table_says():
         assert sizes == sorted(sizes), "smallest first"
 
 
-def test_configuration_describes_imagenet_unless_told_otherwise():
-    cfg = imagenet_cfg(first_conv="stem", classifier="head", crop_pct=0.9, license="apache-2.0")
-    assert cfg["input_size"] == (3, 224, 224) and cfg["pool_size"] == (7, 7)
-    assert (cfg["first_conv"], cfg["classifier"], cfg["crop_pct"]) == ("stem", "head", 0.9)
-    assert cfg["license"] == "apache-2.0"
+def test_description_is_of_imagenet_unless_told_otherwise():
+    cfgs = describe_sizes(["a", "b"], first_conv="stem", classifier="head", crop_pct=0.9, license="mit")
+    assert list(cfgs) == ["a", "b"]
+    cfg = cfgs["b"].default
+    assert cfg.input_size == (3, 224, 224) and cfg.pool_size == (7, 7) and cfg.num_classes == 1000
+    assert (cfg.first_conv, cfg.classifier, cfg.crop_pct, cfg.license) == ("stem", "head", 0.9, "mit")
+    assert not cfg.has_weights
 
 
 @pytest.mark.parametrize("feature_cls", ["list", "dict"])
