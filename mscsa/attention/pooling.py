@@ -60,11 +60,19 @@ def adaptive_average_pool(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
         return F.avg_pool2d(x_BCHW, (height // size[0], width // size[1]))
     is_graph = torch.compiler.is_exporting() or torch.jit.is_tracing()
     if is_graph or x_BCHW.device.type in DEVICES_OF_WHOLE_RATIOS:
-        rows_hH = _averaging_matrix(height, size[0], x_BCHW)
-        columns_wW = _averaging_matrix(width, size[1], x_BCHW)
-        # Not `.mT`, which the older ONNX exporter does not know.
-        return rows_hH @ x_BCHW @ columns_wW.transpose(-2, -1)
+        return _average_by_matrices(x_BCHW, size)
     return F.adaptive_avg_pool2d(x_BCHW, size)
+
+
+def _average_by_matrices(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    rows_hH = _averaging_matrix(x_BCHW.shape[2], size[0], x_BCHW)
+    columns_wW = _averaging_matrix(x_BCHW.shape[3], size[1], x_BCHW)
+    # Three sizes on both sides: with other numbers torch's `@` folds B, C and a height into one size, which
+    # an export with a named range of heights cannot follow. The older ONNX exporter does not know `.mT`, and
+    # takes the sizes behind an `unflatten` for fixed.
+    x_XHW = x_BCHW.flatten(0, 1)  # X = B*C
+    x_Xhw = rows_hH.unsqueeze(0) @ x_XHW @ columns_wW.transpose(-2, -1).unsqueeze(0)
+    return x_Xhw.reshape(*x_BCHW.shape[:2], *size)
 
 
 def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:

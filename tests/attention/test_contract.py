@@ -171,13 +171,16 @@ class WithBackbone(nn.Module):
     ],
 )
 def test_exports_with_named_sizes(kind, pool_stride):
-    """Which of two maps is the larger cannot be proven there, and is not asked."""
+    """Which of two maps is the larger cannot be proven there, and is not asked.
+
+    With a fixed batch: torch looks closely at a size that is the only unknown of a product.
+    """
     module = WithBackbone(build_kind(kind, replace(SMALL, pool_stride=pool_stride))).double().eval()
-    sizes = {0: Dim("batch"), 2: Dim("height", min=128, max=512), 3: Dim("width", min=128, max=512)}
+    sizes = {2: Dim("height", min=128, max=512), 3: Dim("width", min=128, max=512)}
     program = torch.export.export(module, (torch.rand(2, 3, 160, 224).double(),), dynamic_shapes=(sizes,))
     exported = program.module()
-    for batch, size in enumerate([(160, 224), (250, 333), (290, 130)], start=1):
-        image = torch.rand(batch, 3, *size).double()
+    for size in [(160, 224), (250, 333), (290, 130)]:
+        image = torch.rand(2, 3, *size).double()
         assert_equal(exported(image), module(image))
 
 
