@@ -189,10 +189,9 @@ def _attention(channels: int, config: MSCSAConfig) -> CrossScaleAttention:
 
 def _squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
     norm = nn.BatchNorm2d(out_channels)
-    # Every reader of the residual stream is a batch norm, which cancels a constant: nothing to learn, and
-    # a gradient of rounding errors. The bias stays for those who read and replace batch norms by their
-    # four tensors.
-    norm.bias.requires_grad_(False)
+    # Every reader of the residual stream is a batch norm, which cancels this norm's bias: its gradient is of
+    # rounding errors, and wherever it goes changes nothing. It is there, and ordinary, for all who read,
+    # freeze or count the parameters of batch norms.
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
 
 
