@@ -44,11 +44,12 @@ def test_every_parameter_has_a_gradient(head: str, backbone: str) -> None:
         for parameter in model.parameters():  # ResNet and TopFormer start with branches that give 0
             parameter.add_(0.05 * torch.randn_like(parameter))
     F.cross_entropy(model(images), torch.randint(5, (2, 96, 128))).backward()
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    gradients = {name: p.grad for name, p in model.named_parameters()}
     assert not [name for name, grad in gradients.items() if grad is None]  # which DDP would wait for
     dead = [name for name, grad in gradients.items() if grad is not None and grad.abs().max() <= 1e-12]
     # Shifts that a following batch norm takes out again; the architectures are TopFormer's and timm's.
-    assert all(name.endswith(("bn.bias", "norm.bias")) and "mscsa" not in name for name in dead), dead
+    others = [name for name in dead if ".squeezes." not in name]
+    assert all(name.endswith(("bn.bias", "norm.bias")) and "mscsa" not in name for name in others), others
 
 
 @pytest.mark.parametrize("head", SEGMENTERS)
