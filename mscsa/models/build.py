@@ -172,6 +172,7 @@ def build_pyramid(
     *,
     strides: Sequence[int] | None = None,
     pretrained: bool = False,
+    in_chans: int | None = None,
     drop_path_rate: float | None = None,
     fields: Mapping[str, Any] | None = None,
     budget: float | None = None,
@@ -186,6 +187,7 @@ def build_pyramid(
         strides: Levels to give, by stride, finest first; all of stride >= 4 if None. MSCSA reads all
             levels in any case and fuses only these.
         pretrained: Load timm's weights into the backbone.
+        in_chans: Channels of the image; 3 if None.
         drop_path_rate: Stochastic depth of backbone and MSCSA; the backbone's default if None.
         fields: `MSCSAConfig` fields by name; adds MSCSA, {} with all choices left to `choose_config`.
         budget: Add MSCSA and let it cost at most this share of the backbone's MACs.
@@ -207,7 +209,9 @@ def build_pyramid(
         fields=_fields_alone(fields or {}, "the backbone's own go in backbone_kwargs"),
     )
     options: dict[str, Any] = {"pretrained": pretrained, "drop_path_rate": drop_path_rate}
-    backbone = build_backbone(parsed.tagged_backbone, **options, **(backbone_kwargs or {}))
+    if in_chans is not None:
+        options["in_chans"] = in_chans
+    backbone = build_backbone(parsed.tagged_backbone, **{**(backbone_kwargs or {}), **options})
     levels = pyramid_levels(backbone)
     attended_levels(levels, parsed.backbone)  # refuses what has one stride, with MSCSA and without
     out_indices = indices_of_strides(levels, strides, parsed.backbone)

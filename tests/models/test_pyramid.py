@@ -165,3 +165,11 @@ def test_what_is_spared_from_decay_is_prefixed():
     expected = {f"body.{name}" for name in backbone.no_weight_decay()}
     assert expected and prefixed_no_weight_decay(backbone, "body") == expected
     assert prefixed_no_weight_decay(torch.nn.Linear(1, 1), "body") == set()
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mscsa_resnet10t"])
+@pytest.mark.parametrize("options", [{"in_chans": 4}, {"backbone_kwargs": {"in_chans": 4}}])
+def test_channels_of_the_image(name, options):
+    fields = {} if name == "resnet10t" else {"config": mscsa.MSCSAConfig(num_heads=2, head_dim=8)}
+    model = build_pyramid(name, **options, **fields).eval()
+    assert model.in_chans == 4 and len(model(torch.rand(1, 4, 64, 64))) == 4
