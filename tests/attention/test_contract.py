@@ -132,6 +132,7 @@ def test_a_size_too_small_for_an_exported_graph_is_refused():
         exported(pyramid(64, 64))
 
 
+@pytest.mark.slow
 def test_exports_with_multiples_of_32():
     neck = build()
     batch, height, width = Dim("batch"), Dim("height", min=4, max=40), Dim("width", min=4, max=40)

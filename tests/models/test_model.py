@@ -389,13 +389,13 @@ def test_identity_start_keeps_the_features(case):
 
 
 def one_fast(fast: tuple[str, bool]) -> pytest.MarkDecorator:
-    """Both models in both forms, all but one of them slow."""
-    cases = [(name, form) for name in ("resnet18", "pvt_v2_b0") for form in (False, True)]
+    """Three models in both forms, all but one of them slow."""
+    cases = [(name, form) for name in ("test_resnet", "resnet18", "pvt_v2_b0") for form in (False, True)]
     marked = [pytest.param(*case, marks=() if case == fast else pytest.mark.slow) for case in cases]
     return pytest.mark.parametrize(("name", "features_only"), marked)
 
 
-@one_fast(("resnet18", True))
+@one_fast(("test_resnet", True))
 def test_whole_models_export_with_any_size(name, features_only):
     """The pooling windows must be right at sizes that do not divide by 32."""
     model = mscsa.create_model(name, features_only=features_only).eval()

@@ -44,7 +44,7 @@ def test_a_detector_learns_scenes_by_heart(variant: Variant, backbone: str, num_
     [
         # Strokes thinner than a logit's pixel cannot be drawn: what is possible here is 87 % and 82 %.
         ("semantic_fpn", "mscsa_test_resnet", 96, 200, 65),
-        ("topformer_head", "mscsa_topformer_tiny", 160, 150, 55),
+        pytest.param("topformer_head", "mscsa_topformer_tiny", 160, 150, 55, marks=pytest.mark.slow),
     ],
 )
 def test_a_segmenter_learns_scenes_by_heart(
