@@ -12,6 +12,7 @@ from timm.models._input import get_model_args
 from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, MSCSAConfig, PyramidFusion
+from mscsa.backbones.timm_contract import check_batch_values
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE, attended_levels, pyramid_levels
 from mscsa.errors import UserError
 from mscsa.models.pyramid import BackboneModel, resolve_out_indices
@@ -123,10 +124,16 @@ class MSCSAModel(BackboneModel):
         return self._normed(self.mscsa(self.read(x, self._attended)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool the token map and classify: (B, num_features, h, w) to (B, num_classes)."""
+        """Pool the token map and classify: (B, num_features, h, w) to (B, num_classes).
+
+        Raises:
+            UserError: If one image leaves a norm behind the pooling nothing to average over in training.
+        """
         if self.global_pool:
             x = x.mean(dim=(2, 3))
-            x = self.norm(x) if self.pool_first else x
+            if self.pool_first:
+                check_batch_values(x, 1, self.norm.training)
+                x = self.norm(x)
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
 
@@ -199,7 +206,7 @@ class MSCSAModel(BackboneModel):
         chosen = resolve_out_indices(self.levels, indices)
         is_cut = chosen[-1] < self.levels[-1].index
         if prune_norm or is_cut:
-            self.norm = nn.Identity()
+            self.norm = nn.Identity().train(self.training)
         if prune_head or is_cut:
             self.reset_classifier(0, "")
         if is_cut:
@@ -243,7 +250,7 @@ class MSCSAModel(BackboneModel):
             )
         self.num_classes, self.global_pool = num_classes, global_pool
         if num_classes == 0:
-            self.head = nn.Identity()
+            self.head = nn.Identity().train(self.training)
             return
         reference = next(self.parameters())
         head = nn.Linear(self.num_features, num_classes, device=reference.device, dtype=reference.dtype)

@@ -309,6 +309,21 @@ def test_training_on_one_small_image_is_one_line():
         CONVNEXT.build()(torch.rand(1, 3, 32, 32))
 
 
+def test_training_a_norm_behind_the_pooling_on_one_image_is_one_line():
+    model = timm.create_model("mscsa_topformer_tiny", num_classes=3).train()
+    with pytest.raises(mscsa.UserError, match="batch norm needs more than 1 value per channel") as caught:
+        model(torch.rand(1, 3, 96, 96))
+    assert "\n" not in str(caught.value)
+    assert model(torch.rand(2, 3, 96, 96)).shape == (2, 3)
+    assert model.eval()(torch.rand(1, 3, 96, 96)).shape == (1, 3)
+
+
+def test_without_classes_all_modules_are_in_the_mode_of_the_model():
+    model = PVT.build(num_classes=3).eval()
+    model.reset_classifier(0)
+    assert not [name for name, module in model.named_modules() if module.training]
+
+
 @every_case
 @both_forms
 def test_layer_groups(case, features_only):
