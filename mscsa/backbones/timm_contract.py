@@ -143,7 +143,9 @@ def boundary_check(check: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(check)
     def outside_traces(*args: P.args, **kwargs: P.kwargs) -> None:
-        if not torch.jit.is_tracing():
+        # torch.fx wraps a registered function only where a module is called, not within one of its methods.
+        is_drawn = torch.jit.is_tracing() or any(isinstance(value, torch.fx.Proxy) for value in args)
+        if not is_drawn:
             check(*args, **kwargs)
 
     return register_notrace_function(outside_traces)

@@ -9,9 +9,10 @@ from itertools import product
 import pytest
 import timm
 import torch
-from timm.models import save_for_hf
+from timm.models import get_notrace_functions, get_notrace_modules, save_for_hf
 from timm.utils import freeze, unfreeze
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 import mscsa
 
@@ -168,3 +169,13 @@ def test_device_and_type(build, features_only):
     model = build(features_only=features_only, device="meta", dtype=torch.float64)
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert {p.dtype for p in model.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize("name", ["mscsa_pvt_v2_b0", "mscsa_resnet18", "mscsa_shunted_tiny"])
+def test_an_fx_graph_is_the_model(name):
+    """With timm's leaves, as its own feature extractors trace."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3).eval()
+    tracer = {"leaf_modules": get_notrace_modules(), "autowrap_functions": get_notrace_functions()}
+    graph = create_feature_extractor(model, {"head": "head"}, tracer_kwargs=tracer)
+    assert_equal(graph(IMAGE)["head"], model(IMAGE), rtol=1e-4, atol=1e-5)
