@@ -95,15 +95,17 @@ class BackboneModel(nn.Module):
         Raises:
             UserError: If timm cannot recompute those of the backbone; nothing is changed then.
         """
+        can_recompute = hasattr(self.backbone, "set_grad_checkpointing")
         try:
-            self.backbone.set_grad_checkpointing(enable)
-        except (AssertionError, AttributeError, NotImplementedError) as error:
-            if not enable:  # what cannot be turned on is off
-                return
+            if can_recompute:
+                self.backbone.set_grad_checkpointing(enable)
+        except AssertionError:  # how timm's models say that they cannot
+            can_recompute = False
+        if enable and not can_recompute:
             raise UserError(
                 f"timm cannot recompute the activations of {type(self.backbone).__name__}: "
                 "train it without gradient checkpointing"
-            ) from error
+            )
         self.grad_checkpointing = enable
 
     def set_input_size(self, img_size: int | tuple[int, int] | None = None, **options: Any) -> None:
