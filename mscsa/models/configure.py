@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from timm.models._input import get_model_input_config
 
 from mscsa.attention import MSCSAConfig, config_for_budget
 from mscsa.attention.config import CONFIG_FIELDS
@@ -108,7 +109,7 @@ def _config_for_share(
     """
     skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
     if size is None:
-        size = backbone.pretrained_cfg["input_size"][-2:]
+        size = get_model_input_config(backbone)["input_size"][-2:]  # 224 px where timm knows none
     height, width = (size, size) if isinstance(size, int) else size
     image = torch.empty(1, getattr(backbone, "in_chans", 3), height, width, device="meta")
     levels = pyramid_levels(skeleton)

@@ -111,3 +111,11 @@ def test_drop_path_rate_reaches_a_given_config():
     config = mscsa.MSCSAConfig(num_heads=2, head_dim=4)
     model = mscsa.create_model("resnet10t", config=config, drop_path_rate=0.2)
     assert model.mscsa.config.drop_path_rate == 0.2
+
+
+def test_a_budget_on_a_backbone_that_timm_does_not_describe():
+    """Built from its class, it has no default size of its own: that of timm holds."""
+    by_hand = timm.models.ResNet(timm.models.resnet.BasicBlock, (1, 1, 1, 1))
+    assert not hasattr(by_hand, "pretrained_cfg")
+    model = mscsa.add_to(by_hand, budget=0.1)
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 1000)
