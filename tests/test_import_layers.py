@@ -53,8 +53,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("mscsa.assembly", "mscsa.data", "mscsa.detection", "mscsa.errors", "mscsa.files"),
         *("mscsa.recipes", "mscsa.segmentation"),
     },
+    "mscsa.frozen": {
+        *("mscsa.assembly", "mscsa.backbones", "mscsa.data", "mscsa.errors", "mscsa.models"),
+        "mscsa.recipes",
+    },
     "mscsa.training": {
-        *("mscsa.assembly", "mscsa.checkpoints", "mscsa.data", "mscsa.detection", "mscsa.errors"),
+        *(
+            "mscsa.assembly",
+            "mscsa.frozen",
+            "mscsa.checkpoints",
+            "mscsa.data",
+            "mscsa.detection",
+            "mscsa.errors",
+        ),
         *("mscsa.evaluation", "mscsa.files", "mscsa.models", "mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.cost": BUILT | {"mscsa.backbones", "mscsa.paper", "mscsa.recipes", "mscsa.report"},

@@ -101,7 +101,7 @@ def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     A budget becomes the configuration that was found for it, so that a later solver or table
     cannot change what an old file of weights means.
     """
-    spec = replace(spec, pretrained=False, checkpoint=None, baseline_checkpoint=None, freeze=())
+    spec = replace(spec, pretrained=False, checkpoint=None, baseline_checkpoint=None, frozen=False, freeze=())
     found = next((module for module in model.modules() if isinstance(module, MSCSA)), None)
     if found is None:
         return spec

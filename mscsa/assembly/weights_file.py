@@ -97,6 +97,7 @@ class ModelInfo:
             )
         try:
             values = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
+            _complete(values["model"].get("mscsa"))
             # A file of weights must not make anybody load others.
             model = ModelSpec(
                 **{**values.pop("model"), "freeze": (), "pretrained": False, "checkpoint": None}
@@ -114,6 +115,12 @@ class ModelInfo:
             raise UserError(
                 f"{path}: its metadata cannot be read ({reason}); it is damaged or of a later version"
             ) from error
+
+
+def _complete(mscsa: dict[str, Any] | None) -> None:
+    """Say in a configuration of before `gate_scale` what its gates were; its start means nothing any more."""
+    if mscsa is not None and "gate_scale" not in mscsa and "init" in mscsa:
+        mscsa["gate_scale"] = 2.0 if mscsa.pop("init") == "identity" else 1.0
 
 
 def read_info(path: str | Path) -> ModelInfo:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from .init import SCHEMES, Init
+
 Downsampling = Literal["parallel_dwconv", "parallel_avgpool", "cascaded_dwconv", "single_dwconv", "none"]
-Init = Literal["default", "identity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,11 @@ class MSCSAConfig:
     """First feed-forward of a block works within each stage; False makes both dense (Table 4)."""
     drop_path_rate: float = 0.0
     """Probability that a residual branch is dropped for a sample in training."""
-    init: Init = "default"
-    """`default` as in the paper; `identity` (ours) starts with a pretrained backbone's maps unchanged."""
+    gate_scale: float = 2.0
+    """Factor on the gate of the fusion (Fig. 5b), a hard-sigmoid: 2 (ours) starts it at exactly 1, so that a
+    backbone's maps come out unchanged; 1 is the paper's, which starts by halving them."""
+    init: Init = "average"
+    """How the convolutions start; the paper does not say."""
 
     def __post_init__(self) -> None:
         for name in ("depth", "num_heads", "head_dim", "pool_stride"):
@@ -52,9 +56,10 @@ class MSCSAConfig:
             ("mlp_ratio", 0.0, 16.0, "low"),
             ("squeeze_ratio", 0.0, 1.0, "low"),
             ("drop_path_rate", 0.0, 1.0, "high"),
+            ("gate_scale", 0.0, 4.0, "low"),
         ):
             object.__setattr__(self, name, _number(name, getattr(self, name), low, high, is_open))
-        for name, allowed in (("downsampling", get_args(Downsampling)), ("init", get_args(Init))):
+        for name, allowed in (("downsampling", get_args(Downsampling)), ("init", SCHEMES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is not allowed: give one of {', '.join(allowed)}"

@@ -20,27 +20,30 @@ class LevelFusion(nn.Module):
     """out = X * up(gate) + up(bias): the tokens of one stage scale and shift its map (Fig. 5b).
 
     Gate and bias are 1x1 convolutions with batch norm at token resolution, upsampled afterwards:
-    only this order reproduces the costs of the paper's Table 2. The gate is a hard-sigmoid.
+    only this order reproduces the costs of the paper's Table 2. The gate is `gate_scale` times a
+    hard-sigmoid.
+
+    The convolution starts at 0, the norm behind it as any other: gate 1 and bias 0 come out, so that the
+    maps are at first the backbone's own. The norm makes the first steps of the convolution large, and they go
+    where the loss wants them: this learns faster than a random start, and than a norm that starts at 0 and
+    has to grow at the pace of the learning rate (measured: `benchmarks/starts.py`).
     """
 
-    def __init__(self, token_channels: int, channels: int, *, is_identity: bool) -> None:
+    def __init__(self, token_channels: int, channels: int, *, gate_scale: float = 2.0) -> None:
         """Build for a stage of `channels` channels with `token_channels` in the token map.
 
         Args:
             token_channels: c_i.
             channels: C_i.
-            is_identity: Start at gate exactly 1 and bias exactly 0.
+            gate_scale: Factor on the hard-sigmoid. It reaches 1 only where its gradient is 0; twice it is 1
+                in the middle of its slope.
         """
         super().__init__()
         self.channels = channels
         self.project = nn.Conv2d(token_channels, 2 * channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(2 * channels)
-        nn.init.trunc_normal_(self.project.weight, std=0.02)
-        # A hard-sigmoid reaches 1 only where its gradient is 0. Twice a hard-sigmoid is 1 in the
-        # middle of its slope, so that the gate can move from there.
-        self.gate_scale = 2.0 if is_identity else 1.0
-        if is_identity:
-            nn.init.zeros_(self.norm.weight)
+        nn.init.zeros_(self.project.weight)
+        self.gate_scale = gate_scale
 
     def forward(self, tokens_Bchw: Tensor, x_BCHW: Tensor) -> Tensor:
         """Fuse one level.
@@ -69,9 +72,10 @@ class PyramidFusion(nn.Module):
         super().__init__()
         self.levels = tuple(levels)
         self.stage_channels = mscsa.stage_channels
-        is_identity = mscsa.config.init == "identity"
         for index, level in enumerate(self.levels):
-            fuse = LevelFusion(mscsa.stage_channels[level], mscsa.channels[level], is_identity=is_identity)
+            fuse = LevelFusion(
+                mscsa.stage_channels[level], mscsa.channels[level], gate_scale=mscsa.config.gate_scale
+            )
             self.add_module(str(index), fuse)
 
     def __len__(self) -> int:

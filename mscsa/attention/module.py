@@ -17,6 +17,7 @@ from .checkpointing import checkpoint_module
 from .config import MSCSAConfig, config_of, whole_numbers
 from .cross_scale import CrossScaleAttention
 from .feed_forward import FeedForward
+from .init import initialize
 from .pooling import adaptive_average_pool, token_map_size
 from .sizes import is_known
 
@@ -109,9 +110,7 @@ class MSCSA(nn.Module):
         )
         self.blocks = nn.ModuleList(MSCSABlock(self.stage_channels, config) for _ in range(config.depth))
         self.grad_checkpointing = False
-        self.apply(_init_weights)
-        if config.init == "identity":
-            self._zero_branches()
+        initialize(self, config.init)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Attend over all stages.
@@ -165,12 +164,6 @@ class MSCSA(nn.Module):
                     state_dict.setdefault(f"{prefix}squeezes.{i}.1.bias", torch.zeros_like(weight))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *report)
 
-    def _zero_branches(self) -> None:
-        """Zero the last projection of every branch, so that the token map is the gathered one."""
-        for name, parameter in self.blocks.named_parameters():
-            if ".project." in name:
-                nn.init.zeros_(parameter)
-
 
 def squeezed_channels(channels: Sequence[int], squeeze_ratio: float) -> tuple[int, ...]:
     """Channels c_i of each stage in the token map: round(ratio * C_i), at least 1."""
@@ -193,13 +186,6 @@ def _squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
     # rounding errors, and wherever it goes changes nothing. It is there, and ordinary, for all who read,
     # freeze or count the parameters of batch norms.
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
-
-
-def _init_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def _check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride: int) -> None:

@@ -54,7 +54,7 @@ def create_model(
         budget_size: Image size in pixels at which the budget holds; the backbone's default if None.
         config: The whole configuration of MSCSA.
         backbone_kwargs: Arguments of the backbone's own constructor.
-        **keywords: Fields of `MSCSAConfig` (`depth=2`, `init="identity"`), timm's about the whole model
+        **keywords: Fields of `MSCSAConfig` (`depth=2`, `pool_stride=16`), timm's about the whole model
             (`TimmKeywords`), or usual ones of timm's backbones (`BACKBONE_KEYWORDS`).
     Raises:
         UserError: If the name is unknown, the backbone has no pyramid, a keyword is unknown (this one is a

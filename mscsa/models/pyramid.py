@@ -40,6 +40,8 @@ class BackboneModel(nn.Module):
         self.backbone = backbone
         self.in_chans: int = getattr(backbone, "in_chans", 3)
         self.grad_checkpointing = False
+        self.reading: Callable[[Tensor, Sequence[int]], list[Tensor]] | None = None
+        """What gives the backbone's maps in its place, as `read` does (`mscsa.frozen`); None for itself."""
         self.pretrained_cfg = self.default_cfg = getattr(backbone, "pretrained_cfg", None) or {}
         traits = get_model_traits(backbone)
         self._traits: dict[str, Any] = {
@@ -62,6 +64,8 @@ class BackboneModel(nn.Module):
         Raises:
             UserError: If the backbone refuses images of this size or form.
         """
+        if self.reading is not None:
+            return self.reading(image, indices)
         return read_pyramid(self.backbone, image, list(indices))
 
     def weight_parts(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from mscsa.recipes.ablation import ABLATION
 from mscsa.recipes.ade20k import ADE20K
 from mscsa.recipes.coco import COCO
 from mscsa.recipes.finetune import FINETUNE, PREFIX, finetune_recipe
+from mscsa.recipes.frozen import FROZEN_RECIPES
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
 from mscsa.recipes.small_detection import SMALL_DETECTION
@@ -25,7 +26,7 @@ __all__ = ["RECIPES", "baseline_of", "get_recipe"]
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        *(*SMALL, *SMALL_SEGMENTATION, *SMALL_DETECTION, *FINETUNE),
+        *(*SMALL, *SMALL_SEGMENTATION, *SMALL_DETECTION, *FROZEN_RECIPES, *FINETUNE),
         *(*IMAGENET, *ABLATION, *ADE20K, *COCO),
     )
 }

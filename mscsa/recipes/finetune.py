@@ -1,8 +1,7 @@
 """Fine-tune a pretrained timm backbone on an image folder, plain or with MSCSA.
 
-MSCSA starts as the identity, so that the pretrained features are unchanged at step 0. Learning rates
-fall by `layer_decay` per layer group from the new head down, and the stem and the first stage stay
-fixed. `ROWS` names them per backbone; `finetune_recipe` does any other timm backbone with nothing fixed.
+Learning rates fall by `layer_decay` per layer group from the new head down, and the stem and the first stage
+stay fixed. `ROWS` names them per backbone; `finetune_recipe` does any other timm backbone with nothing fixed.
 The settings are common practice for fine-tuning on some thousands of images, not the paper's.
 """
 
@@ -43,13 +42,11 @@ def finetune_recipe(model: str) -> Recipe:
     frozen = FROZEN.get(name.baseline, ())
     return Recipe(
         name=f"{PREFIX}{model}",
-        paper="not in the paper: transfer of a pretrained timm backbone"
-        + (", MSCSA starting as the identity" if with_mscsa else ""),
+        paper="not in the paper: transfer of a pretrained timm backbone",
         expected="depends on the data; not measured here",
         cost="MACs of the backbone" + (", + at most 10 %" if with_mscsa else "") + "; 20 epochs",
         model=ModelSpec(
             name=name.without_mscsa,
-            mscsa={"init": "identity"} if with_mscsa else None,
             budget=0.10 if with_mscsa else None,
             pretrained=True,
             # Not every timm model has stochastic depth; these have.

@@ -38,6 +38,10 @@ class ModelSpec:
     """Stochastic depth of the backbone and of MSCSA; null takes the backbone's own default for both."""
     drop_rate: float | None = None
     """Dropout before the classifier; null takes the model's own default."""
+    frozen: bool = False
+    """Keep the whole backbone as it starts: its maps are computed once, kept on disk and read from there
+    (segmentation). The training crop starts at multiples of the deepest stride, and scale and mirroring are
+    drawn among kept variants."""
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that stay fixed, with their BN statistics (`backbone.stem`)."""
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)

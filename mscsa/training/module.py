@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from mscsa.data.problems import some_of
 from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
+from mscsa.frozen import frozen_prefix
 from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.interrupt import StopRequest
@@ -57,7 +58,8 @@ class TrainingModule(pl.LightningModule):
             UserError: If `model.freeze` names nothing, or the model has no gradient checkpointing.
         """
         super().__init__()
-        self._held = freeze(model, recipe.model.freeze)
+        frozen = (frozen_prefix(model),) if recipe.model.frozen else ()
+        self._held = freeze(model, (*frozen, *recipe.model.freeze))
         if recipe.run.grad_checkpointing:
             _checkpoint_gradients(model, recipe.model.name)
         self._layout = torch.channels_last if recipe.run.channels_last else torch.contiguous_format

@@ -28,6 +28,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.files import write_text
+from mscsa.frozen import freeze_backbone
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
@@ -148,6 +149,8 @@ def _build_session(
         recipe.run.seed,
         with_masks=recipe.model.task == "instance_segmentation",
     )
+    if recipe.model.frozen:
+        sets = freeze_backbone(model, recipe, sets)
     data = RunData(recipe, *sets)
     if data.steps_per_epoch == 0:
         raise UserError(

@@ -71,7 +71,7 @@ class Block(NamedTuple):
 
 
 class Fusion(NamedTuple):
-    """Fig. 5b for one stage; `gate_scale` is 2 for the identity start, else 1."""
+    """Fig. 5b for one stage; the gate is `gate_scale` times a hard-sigmoid."""
 
     gate: tuple[Linear, Norm]
     bias: tuple[Linear, Norm]

@@ -21,6 +21,7 @@ REFUSED = {
     "parallel_conv": [1, 0, "yes", None],
     "intra_ffn": [1, "no"],
     "drop_path_rate": [-0.1, 1.0, "0", float("nan")],
+    "gate_scale": [0, -1.0, 4.1, "2", None],
     "init": ["zero", None],
 }
 

@@ -245,18 +245,3 @@ def test_derivatives_of_derivatives_as_documented():
 def test_tokens_are_channels_last():
     x = build().gather(pyramid(96, 96))
     assert x.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_identity_start_leaves_the_gathered_maps():
-    module = MSCSA(CHANNELS, STRIDES, replace(SMALL, depth=2, init="identity")).double()
-    maps = pyramid(96, 128)
-    assert torch.equal(module(maps), module.gather(maps))
-
-
-def test_default_start_is_truncated_normal():
-    torch.manual_seed(0)
-    module = MSCSA([64, 128, 320, 512], STRIDES)
-    weight = module.blocks[0].csa1.qkv.weight
-    assert abs(weight.std().item() - 0.02) < 1e-3
-    biases = [p for name, p in module.named_parameters() if name.endswith("bias") and "norm" not in name]
-    assert biases and all(not b.any() for b in biases)

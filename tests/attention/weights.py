@@ -120,7 +120,7 @@ def oracle_pyramid(neck: MSCSANeck, maps: list[torch.Tensor]) -> list[oracle.Arr
         weights = oracle.Fusion(
             gate=(_linear(fusion.project, gate), _norm(fusion.norm, gate)),
             bias=(_linear(fusion.project, bias), _norm(fusion.norm, bias)),
-            gate_scale=2.0 if neck.mscsa.config.init == "identity" else 1.0,
+            gate_scale=neck.mscsa.config.gate_scale,
         )
         own = tokens[:, starts[level] : starts[level + 1]]
         outputs.append(oracle.fuse(maps[level].detach().numpy(), own, weights))

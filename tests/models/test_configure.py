@@ -38,8 +38,8 @@ def test_a_row_of_table_7_gets_its_configuration():
 
 @pytest.mark.usefixtures("on_meta")
 def test_fields_replace_single_ones():
-    expected = replace(PRESETS["resnet18"].config, depth=2, num_heads=4, init="identity")
-    assert create_model("resnet18", depth=2, num_heads=4, init="identity").mscsa.config == expected
+    expected = replace(PRESETS["resnet18"].config, depth=2, num_heads=4, init="fan_in")
+    assert create_model("resnet18", depth=2, num_heads=4, init="fan_in").mscsa.config == expected
     assert create_model("resnet10t", config=LIGHT, depth=2).mscsa.config == replace(LIGHT, depth=2)
     # The widths are given, nothing is left to solve for.
     fields = dict(num_heads=2, head_dim=8, squeeze_ratio=0.25)

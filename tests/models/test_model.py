@@ -393,8 +393,8 @@ def test_drop_rate_drops_before_the_head():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_identity_start_keeps_the_features(case):
-    model = case.build(features_only=True, init="identity").eval()
+def test_the_start_keeps_the_features(case):
+    model = case.build(features_only=True).eval()
     image = case.image()
     own = model.backbone.forward_intermediates(
         image, indices=list(model.feature_info.out_indices), intermediates_only=True

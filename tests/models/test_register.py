@@ -88,8 +88,8 @@ def test_timm_loads_a_checkpoint_by_path(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0"])
-def test_identity_start_keeps_pretrained_features(name, tmp_path):
-    check_identity_start(name, tmp_path)
+def test_the_start_keeps_pretrained_features(name, tmp_path):
+    check_start(name, tmp_path)
 
 
 @pytest.mark.slow
@@ -105,11 +105,11 @@ def test_identity_start_keeps_pretrained_features(name, tmp_path):
         "coat_serial_tiny",
     ],
 )
-def test_identity_start_keeps_pretrained_features_of_the_others(name, tmp_path):
-    check_identity_start(name, tmp_path)
+def test_the_start_keeps_pretrained_features_of_the_others(name, tmp_path):
+    check_start(name, tmp_path)
 
 
-def check_identity_start(name: str, folder) -> None:
+def check_start(name: str, folder) -> None:
     """With weights in place, MSCSA's maps are timm's own."""
     torch.manual_seed(3)
     plain = timm.create_model(name).eval()
@@ -117,7 +117,7 @@ def check_identity_start(name: str, folder) -> None:
     overlay = dict(file=str(folder / "weights.pth"))
     registered = next(ours for ours, backbone in REGISTERED.items() if backbone == name)
     model = timm.create_model(
-        registered, pretrained=True, pretrained_cfg_overlay=overlay, features_only=True, init="identity"
+        registered, pretrained=True, pretrained_cfg_overlay=overlay, features_only=True
     ).eval()
     levels = tuple(model.feature_info.out_indices)
     reference = timm.create_model(

@@ -15,7 +15,7 @@ from mscsa.recipes.spec import Recipe
 def test_fine_tuning_takes_any_backbone() -> None:
     recipe = get_recipe("finetune/mscsa_edgenext_small")
     assert recipe.model.name == "edgenext_small"
-    assert recipe.model.mscsa == {"init": "identity"}
+    assert recipe.model.budget == 0.1
     assert recipe.model.pretrained
     assert recipe.optim.layer_decay == 0.75
     assert get_recipe("finetune/resnet50") is RECIPES["finetune/resnet50"]

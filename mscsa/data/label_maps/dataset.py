@@ -75,6 +75,10 @@ class SegmentationFolder(Dataset[MappedSample]):
         """Name the image's file."""
         return str(self._pairs[index][0])
 
+    def files(self, index: int) -> tuple[Path, Path]:
+        """Give the files of image and label map."""
+        return self._pairs[index]
+
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, Tensor, int]:
         """Return (image (3, h, w) float, labels (H, W), index).
 

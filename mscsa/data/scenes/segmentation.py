@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
@@ -39,6 +40,10 @@ class SceneSegmentation(Dataset[MappedSample]):
     def describe(self, index: int) -> str:
         """Name a scene by what it takes to render it again."""
         return self.scenes.describe(index)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Give the files that a scene is read from: none."""
+        return ()
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, Tensor, int]:
         """Return (image (3, h, w) float, labels (H, W), index)."""

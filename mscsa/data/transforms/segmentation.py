@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from timm.data import resolve_data_config
 from torch import Tensor
@@ -45,7 +47,7 @@ def build_segmentation_transforms(
         size = resized_size(image.size, data.short_side, data.long_side, random.uniform(*augment.scale))
         image = image.resize(size, Image.Resampling.BILINEAR)
         labels = labels.resize(size, Image.Resampling.NEAREST)
-        box = _choose_crop(labels, data.image_size, augment.max_class_share)
+        box = choose_crop(np.asarray(labels), data.image_size, augment.max_class_share)
         image, labels = image.crop(box), labels.crop(box)
         pixels = _to_float(image)
         if augment.photometric:
@@ -62,6 +64,33 @@ def build_segmentation_transforms(
         return normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR))), _to_classes(labels)
 
     return train, evaluate
+
+
+def build_variants(
+    data: SegmentationData, augment: SegmentationAugment, model_cfg: dict[str, Any]
+) -> list[JointTransform]:
+    """Return transforms without randomness that make the variants of an image: scales, each mirrored or not.
+
+    The scales are the ends of `augment.scale`, and 1 if it lies between; labels are resized along.
+
+    Args:
+        model_cfg: As `build_segmentation_transforms`.
+    """
+    config = resolve_data_config({}, pretrained_cfg=model_cfg)
+    normalize = v2.Normalize(config["mean"], config["std"])
+    low, high = augment.scale
+    scales = sorted({low, high} | ({1.0} if low < 1 < high else set()))
+
+    def variant(
+        image: Image.Image, labels: Image.Image, *, scale: float, flip: bool
+    ) -> tuple[Tensor, Tensor]:
+        size = resized_size(image.size, data.short_side, data.long_side, scale)
+        pixels = normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR)))
+        classes = _to_classes(labels.resize(size, Image.Resampling.NEAREST))
+        return (pixels.flip(-1), classes.flip(-1)) if flip else (pixels, classes)
+
+    flips = (False, True) if augment.hflip else (False,)
+    return [partial(variant, scale=scale, flip=flip) for scale in scales for flip in flips]
 
 
 def distort_colours(pixels: Tensor) -> Tensor:
@@ -90,14 +119,22 @@ def _distort_contrast(pixels: Tensor) -> Tensor:
     return (pixels * random.uniform(0.5, 1.5)).clamp(0, 1) if random.random() < 0.5 else pixels
 
 
-def _choose_crop(labels: Image.Image, side: int, max_class_share: float) -> tuple[int, int, int, int]:
-    """Draw a crop (left, top, right, bottom) in which no class has too large a share, if one is found."""
-    width, height = min(side, labels.width), min(side, labels.height)
-    classes = np.asarray(labels)
+def choose_crop(
+    labels: NDArray[np.uint8], side: int, max_class_share: float, *, step: int = 1
+) -> tuple[int, int, int, int]:
+    """Draw a crop (left, top, right, bottom) in which no class has too large a share, if one is found.
+
+    Args:
+        labels: Class of each pixel, (H, W).
+        side: Side of the crop in px; less where the image is smaller.
+        max_class_share: Share of the known pixels; 1 takes the first crop.
+        step: Crops begin at multiples of it.
+    """
+    height, width = min(side, labels.shape[0]), min(side, labels.shape[1])
     for _ in range(_CROP_TRIES):
-        left = random.randint(0, labels.width - width)
-        top = random.randint(0, labels.height - height)
-        counts = np.bincount(classes[top : top + height, left : left + width].ravel(), minlength=IGNORED + 1)
+        left = step * random.randint(0, (labels.shape[1] - width) // step)
+        top = step * random.randint(0, (labels.shape[0] - height) // step)
+        counts = np.bincount(labels[top : top + height, left : left + width].ravel(), minlength=IGNORED + 1)
         known = counts[:IGNORED]
         if max_class_share >= 1 or known.max() < max_class_share * known.sum():
             break

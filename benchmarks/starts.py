@@ -1,0 +1,241 @@
+"""How MSCSA should start: schemes for its convolutions, its fusion and the gate, over paired seeds.
+
+Each arm is trained from the same seeds as the baseline without MSCSA, which sees the same batches. Run from
+the repository's root; what is done already is kept, so that more seeds or arms can be added:
+
+    python benchmarks/starts.py camvid --root PATH --out benchmarks/results/starts_camvid.json
+    python benchmarks/starts.py nuclei --root PATH --out benchmarks/results/starts_nuclei.json
+    python benchmarks/starts.py scenes --out benchmarks/results/starts_scenes.json
+
+`camvid` and `nuclei` (a folder of images with label maps each) train a Semantic FPN on frozen maps of
+EfficientNet-Lite0; `scenes` trains a ResNet-10t classifier from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import nn
+
+from mscsa.assembly.build import build_model
+from mscsa.attention.fusion import LevelFusion
+from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.loading import build_eval_loader, build_train_loader
+from mscsa.data.sampler import ResumableBatchSampler
+from mscsa.data.seeding import derive_seed
+from mscsa.evaluation.scores import SCORES, measure
+from mscsa.frozen import freeze_backbone, frozen_prefix, prepare
+from mscsa.recipes import baseline_of, get_recipe
+from mscsa.recipes.spec import Recipe
+from mscsa.report import write_json
+from mscsa.speed.machine import describe_machine
+from mscsa.speed.steps import StepOptions
+from mscsa.training.freezing import freeze, hold_in_eval
+from mscsa.training.module import seed_generators
+from mscsa.training.objectives import build_objective
+from mscsa.training.optimization import build_optimizer, build_scheduler, run_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to start."""
+
+    fields: dict[str, Any] | None
+    """Of MSCSAConfig; None for the baseline without MSCSA."""
+    change: Callable[[nn.Module], None] | None = None
+    """What is done to the built model: a start that the library does not offer, because it lost."""
+    head_channels: int | None = None
+    """Width of the head, for the baseline that spends MSCSA's MACs there."""
+    norm_lr: float = 1.0
+    """Factor on the learning rate of the fusion's norms."""
+
+
+def _fusions(model: nn.Module) -> list[LevelFusion]:
+    return [module for module in model.modules() if isinstance(module, LevelFusion)]
+
+
+def random_fusion(model: nn.Module) -> None:
+    """Start the fusion's convolution at random, as before: gate and bias are noise of the maps' size."""
+    for fuse in _fusions(model):
+        nn.init.trunc_normal_(fuse.project.weight, std=0.02)
+
+
+def zero_norm(model: nn.Module) -> None:
+    """Start the fusion's norm, not its convolution, at 0: it grows at the pace of the learning rate."""
+    random_fusion(model)
+    for fuse in _fusions(model):
+        nn.init.zeros_(fuse.norm.weight)
+
+
+def small_norm(model: nn.Module) -> None:
+    """Start the fusion's norm at 0.2: nearly the identity."""
+    random_fusion(model)
+    for fuse in _fusions(model):
+        nn.init.constant_(fuse.norm.weight, 0.2)
+
+
+def dead_branches(model: nn.Module) -> None:
+    """The former identity start: the norm at 0, and the last projection of every branch."""
+    zero_norm(model)
+    for name, parameter in model.named_parameters():
+        if ".blocks." in name and ".project." in name:
+            nn.init.zeros_(parameter)
+
+
+WEIGHTS = {
+    scheme: Arm(fields={"init": scheme}) for scheme in ("average", "fan_in", "fan_out", "trunc_normal")
+}
+FUSIONS = {
+    "random fusion": Arm(fields={}, change=random_fusion),
+    "random fusion, gate 1": Arm(fields={"gate_scale": 1.0}, change=random_fusion),
+    "gate 1": Arm(fields={"gate_scale": 1.0}),
+    "norm at 0": Arm(fields={}, change=zero_norm),
+    "norm at 0, 10 times its rate": Arm(fields={}, change=zero_norm, norm_lr=10.0),
+    "norm at 0.2": Arm(fields={}, change=small_norm),
+    "norm at 0, branches at 0": Arm(fields={}, change=dead_branches),
+    "as before": Arm(fields={"init": "trunc_normal", "gate_scale": 1.0}, change=random_fusion),
+}
+BASELINE, CONTROL = "baseline", "wider head"
+
+
+def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
+    """Give the recipe with MSCSA and the arms of a setting."""
+    if name == "scenes":
+        return get_recipe("scenes/mscsa_resnet10t"), {BASELINE: Arm(fields=None), **WEIGHTS}
+    recipe = get_recipe("frozen_semantic_fpn/mscsa_tf_efficientnet_lite0")
+    recipe = replace(recipe, data=replace(recipe.data, root=root))
+    if name == "nuclei":
+        recipe = replace(
+            recipe, data=replace(recipe.data, short_side=256), run=replace(recipe.run, steps=200)
+        )
+    arms = {BASELINE: Arm(fields=None), CONTROL: Arm(fields=None, head_channels=36), **WEIGHTS, **FUSIONS}
+    return recipe, arms
+
+
+def run_arm(recipe: Recipe, arm: Arm, seed: int) -> dict[str, float]:
+    """Train one arm with one seed and score it."""
+    torch.set_num_threads(1)
+    recipe = replace(recipe, run=replace(recipe.run, seed=seed))
+    if arm.fields is None:
+        recipe = baseline_of(recipe)
+    spec = recipe.model
+    if arm.fields:
+        spec = replace(spec, mscsa={**(spec.mscsa or {}), **arm.fields})
+    if arm.head_channels:
+        spec = replace(spec, head_kwargs=dict.fromkeys(spec.head_kwargs, arm.head_channels))
+    recipe = replace(recipe, model=spec)
+    seed_generators(derive_seed("model", seed))
+    num_classes = len(class_names_of(recipe.data))
+    model = build_model(spec, num_classes, input_size=recipe.data.input_size)
+    if arm.change is not None:
+        arm.change(model)
+    sets: Any = build_datasets(recipe.data, recipe.augment, dict(model.pretrained_cfg), seed)
+    held: list[str] = []
+    if spec.frozen:
+        sets = freeze_backbone(model, recipe, sets)
+        held = freeze(model, [frozen_prefix(model)])
+    start = time.monotonic()
+    loss = _train(model, recipe, arm, sets[0], held, build_objective(recipe, num_classes))
+    seconds = time.monotonic() - start
+    loader = build_eval_loader(sets[1], recipe.data)
+    scores: Any = measure(spec.task, model, loader, device=torch.device("cpu"))
+    return {"score": getattr(scores, scores.MAIN), "train_loss": loss, "seconds": seconds}
+
+
+def _train(
+    model: nn.Module, recipe: Recipe, arm: Arm, dataset: Any, held: list[str], objective: Any
+) -> float:
+    """Train as the recipe says; give the mean loss of the last fifth."""
+    optimizer = build_optimizer(model, recipe.optim)
+    norms = {id(p) for fuse in _fusions(model) for p in fuse.norm.parameters()}
+    for group in list(optimizer.param_groups) if arm.norm_lr != 1 else []:
+        own = [p for p in group["params"] if id(p) in norms]
+        if own:
+            group["params"] = [p for p in group["params"] if id(p) not in norms]
+            optimizer.add_param_group({**group, "params": own, "lr_scale": arm.norm_lr})
+    steps_per_epoch = len(dataset) // recipe.data.batch_size
+    scheduler = build_scheduler(optimizer, recipe.optim, recipe.run, steps_per_epoch)
+    sampler = ResumableBatchSampler(len(dataset), recipe.data.batch_size, seed=recipe.run.seed)
+    loader = build_train_loader(dataset, sampler, workers=0)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    hold_in_eval(model, held)
+    steps = run_length(recipe.run, steps_per_epoch)
+    losses: list[float] = []
+    while len(losses) < steps:
+        for images, targets, _ in loader:
+            if len(losses) == steps:
+                break
+            scheduler.step_update(len(losses))
+            loss = objective(model, images.contiguous(memory_format=torch.channels_last), targets).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return mean(losses[-steps // 5 :])
+
+
+def main() -> None:
+    """Run what is missing, and write the scores and their paired differences."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("setting", choices=("camvid", "nuclei", "scenes"))
+    parser.add_argument("--root")
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--arms", nargs="*", help="all if not given")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    recipe, arms = settings(options.setting, options.root)
+    if recipe.model.frozen:
+        prepare(recipe)
+    done: dict[str, dict[str, Any]] = {}
+    if options.out.exists():
+        done = json.loads(options.out.read_text())["runs"]
+    chosen = options.arms or list(arms)
+    todo = [
+        (name, seed)
+        for seed in range(options.seeds)
+        for name in chosen
+        if str(seed) not in done.get(name, {})
+    ]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(run_arm, recipe, arms[name], seed): (name, seed) for name, seed in todo}
+        for future in as_completed(futures):
+            name, seed = futures[future]
+            done.setdefault(name, {})[str(seed)] = future.result()
+            print(name, seed, done[name][str(seed)], flush=True)
+            _write(options.out, options.setting, recipe, done)
+
+
+def _write(path: Path, setting: str, recipe: Recipe, runs: dict[str, dict[str, Any]]) -> None:
+    base = runs.get(BASELINE, {})
+    summary = {}
+    for name, by_seed in runs.items():
+        seeds = sorted(by_seed, key=int)
+        scores = [by_seed[seed]["score"] for seed in seeds]
+        paired = [by_seed[seed]["score"] - base[seed]["score"] for seed in seeds if seed in base]
+        summary[name] = {"scores": scores, "mean": mean(scores), "minus_baseline": paired}
+        summary[name]["mean_minus_baseline"] = mean(paired) if paired else None
+    content = {
+        "setting": setting,
+        "metric": SCORES[recipe.model.task].MAIN,
+        "recipe": asdict(recipe) | {"data": {**asdict(recipe.data), "root": None}},
+        "machine": describe_machine(StepOptions(device="cpu")),
+        "summary": summary,
+        "runs": runs,
+    }
+    write_json(path, content)
+
+
+if __name__ == "__main__":
+    main()

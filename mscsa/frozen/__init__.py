@@ -1,0 +1,9 @@
+"""Training on a frozen backbone whose maps are computed once and kept on disk.
+
+What it measures is a neck and a head on the features of a backbone that does not learn: minutes in place of
+hours, and a claim about frozen backbones, not about fine-tuned ones.
+"""
+
+from .backbone import freeze_backbone, frozen_prefix, prepare
+
+__all__ = ["freeze_backbone", "frozen_prefix", "prepare"]

