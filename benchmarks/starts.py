@@ -24,12 +24,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from mscsa.assembly.build import build_model
 from mscsa.attention.fusion import LevelFusion
+from mscsa.data.coco.annotations import image_path, split_files
+from mscsa.data.coco.masks import decode_segmentation
 from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.images import load_image
 from mscsa.data.loading import build_eval_loader, build_train_loader
 from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.data.seeding import derive_seed
@@ -115,11 +120,31 @@ def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
     recipe = get_recipe("frozen_semantic_fpn/mscsa_tf_efficientnet_lite0")
     recipe = replace(recipe, data=replace(recipe.data, root=root))
     if name == "nuclei":
-        recipe = replace(
-            recipe, data=replace(recipe.data, short_side=256), run=replace(recipe.run, steps=200)
-        )
+        recipe = replace(recipe, data=replace(recipe.data, short_side=256))
     arms = {BASELINE: Arm(fields=None), CONTROL: Arm(fields=None, head_channels=36), **WEIGHTS, **FUSIONS}
     return recipe, arms
+
+
+def label_maps(root: str) -> str:
+    """Draw the objects of a COCO data set as label maps of foreground and background, in a folder beside it."""
+    out = Path(f"{root}_masks")
+    for split in ("train", "val") if not (out / "classes.txt").exists() else ():
+        file, folder = split_files(root, split)
+        found = json.loads(file.read_text())
+        of_image: dict[int, list[Any]] = {}
+        for each in found["annotations"]:
+            of_image.setdefault(each["image_id"], []).append(each["segmentation"])
+        for image in found["images"]:
+            size = image["height"], image["width"]
+            labels = np.zeros(size, np.uint8)
+            for segmentation in of_image.get(image["id"], []):
+                labels[decode_segmentation(segmentation, size)] = 1
+            path = image_path(folder, image["file_name"])
+            for kind, picture in (("images", load_image(path)), ("labels", Image.fromarray(labels))):
+                (out / kind / split).mkdir(parents=True, exist_ok=True)
+                picture.save(out / kind / split / f"{path.stem}.png")
+    (out / "classes.txt").write_text("background\nnucleus\n")
+    return str(out)
 
 
 def run_arm(recipe: Recipe, arm: Arm, seed: int) -> dict[str, float]:
@@ -191,11 +216,15 @@ def main() -> None:
     parser.add_argument("setting", choices=("camvid", "nuclei", "scenes"))
     parser.add_argument("--root")
     parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--steps", type=int, help="of each run; the recipe's if not given")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--arms", nargs="*", help="all if not given")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    recipe, arms = settings(options.setting, options.root)
+    root = label_maps(options.root) if options.setting == "nuclei" else options.root
+    recipe, arms = settings(options.setting, root)
+    if options.steps:
+        recipe = replace(recipe, run=replace(recipe.run, steps=options.steps))
     if recipe.model.frozen:
         prepare(recipe)
     done: dict[str, dict[str, Any]] = {}
