@@ -126,7 +126,7 @@ def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
 
 
 def label_maps(root: str) -> str:
-    """Draw the objects of a COCO data set as label maps of foreground and background, in a folder beside it."""
+    """Draw a COCO data set's objects as label maps of foreground and background, in a folder beside it."""
     out = Path(f"{root}_masks")
     for split in ("train", "val") if not (out / "classes.txt").exists() else ():
         file, folder = split_files(root, split)

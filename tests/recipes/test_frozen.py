@@ -1,0 +1,36 @@
+"""Recipes on frozen backbones: arms that differ by MSCSA alone, and maps that can be kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mscsa.backbones.shipped_weights import SHIPPED
+from mscsa.frozen.backbone import check_frozen
+from mscsa.recipes import baseline_of
+from mscsa.recipes.frozen import BACKBONES, FROZEN_RECIPES
+from mscsa.recipes.spec import Recipe
+
+
+def test_the_backbones_are_those_whose_weights_come_with_pip() -> None:
+    assert set(BACKBONES) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("recipe", FROZEN_RECIPES, ids=lambda recipe: recipe.name)
+def test_maps_can_be_kept(recipe: Recipe) -> None:
+    data, _ = check_frozen(recipe)
+    assert data.workers == 0
+    assert recipe.model.pretrained and recipe.model.frozen
+
+
+def test_the_arms_differ_by_mscsa_alone() -> None:
+    by_name = {recipe.name: recipe for recipe in FROZEN_RECIPES}
+    for name, recipe in by_name.items():
+        family, _, model = name.partition("/")
+        if not model.startswith("mscsa_"):
+            continue
+        bare = by_name[f"{family}/{model.removeprefix('mscsa_')}"]
+        assert baseline_of(recipe) == bare
+        assert recipe.model.budget == 0.25
+        assert replace(recipe.model, mscsa=None, budget=None) == bare.model
