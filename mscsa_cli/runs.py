@@ -101,6 +101,7 @@ def evaluate(
     """
     from mscsa.assembly import read_info
     from mscsa.evaluation import evaluate as measure
+    from mscsa.evaluation.scores import score_values
     from mscsa.report import show, write_json
     from mscsa_cli.evaluation_options import evaluation_options
     from mscsa_cli.result_tables import class_table, scores_table
@@ -112,7 +113,7 @@ def evaluate(
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     result = measure(checkpoint, overrides, accelerator=device, **options)
     if json:
-        write_json(json, {"checkpoint": checkpoint, **asdict(result.scores)})
+        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores)})
     show(scores_table(checkpoint, result), *class_table(result))
 
 
