@@ -113,16 +113,16 @@ def test_two_processes_count_each_pixel_once(tmp_path: Path) -> None:
 
 
 def test_each_image_has_its_own_pixels() -> None:
-    """Of odd sizes and in batches: an image's counts are those of measuring it alone."""
+    """Two of one size, which are counted at once, and others: all as if measured alone."""
     found = measure_segmentation(
-        Painter(), batches([4, 0, 3, 1]), num_classes=NUM_CLASSES, device=CPU, with_images=True
+        Painter(), batches([6, 0, 3, 1]), num_classes=NUM_CLASSES, device=CPU, with_images=True
     )
     assert found is not None and found.images is not None
-    assert found.images.index.tolist() == [0, 1, 3, 4]
+    assert found.images.index.tolist() == [0, 1, 3, 6]
     weights = np.vstack([np.eye(4, dtype=np.int64), np.ones((1, 4), np.int64)])
     alone = [
         measure_segmentation(Painter(), batches([each]), num_classes=NUM_CLASSES, device=CPU)
-        for each in (0, 1, 3, 4)
+        for each in (0, 1, 3, 6)
     ]
     expected = [each.miou for each in (*alone, found) if each is not None]
     assert found.images.scores(weights) == pytest.approx(expected, rel=1e-12)
