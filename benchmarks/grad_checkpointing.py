@@ -69,9 +69,9 @@ def measure(pair: dict[str, Any], size: tuple[int, int], *, rounds: int, threads
                 model=built[0].name if is_model else built[0].baseline_name,
                 peak_mib=(without[0], with_it[0]),
                 weights_mib=4 * sum(p.numel() * p.element_size() for p in arms[0].parameters()) / 2**20,
-                seconds=(times.baseline.median_ms / 1000, times.model.median_ms / 1000),
-                time_ratio=times.ratio,
-                time_ratio_range=times.ratio_range,
+                seconds=(times.timings[0].median_ms / 1000, times.timings[1].median_ms / 1000),
+                time_ratio=times.ratios[0].median,
+                time_ratio_range=times.ratios[0].range,
             )
         )
     return savings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -48,6 +48,9 @@ SHARE = Allowed("a number from 0 on, below 1", lambda value: _is_number(value) a
 POSITIVE = Allowed("a number above 0", lambda value: _is_number(value) and 0 < value < float("inf"))
 FLAG = Allowed("true or false", lambda value: isinstance(value, bool))
 
+NORM_GROUPS = 32
+"""Groups of the norm that options call `gn`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
@@ -61,6 +64,9 @@ class Head:
     """Its options, which are the function's keyword-only arguments, and the values they take."""
     strides: tuple[int, ...] | None = None
     """Levels that it takes, by stride; None for all that a pyramid has from stride 4 on."""
+    wider: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options that together make it wider and dearer; beside each the options that may put a group norm on
+    so many channels, which must then be a multiple of `NORM_GROUPS`."""
     extra: str | None = None
     """Extra of this package that installs what the builder's module imports."""
 
@@ -96,6 +102,7 @@ _DETECTOR = {
     "detections_per_img": COUNT,
     "score_thresh": SHARE,
 }
+_WIDER_FPN = {"fpn_channels": ("fpn_norm", "head_norm")}
 _TWO_STAGE = {**_DETECTOR, "proposals": COUNT, "boxes_per_img": COUNT}
 
 HEADS: dict[str, Head] = {
@@ -108,6 +115,7 @@ HEADS: dict[str, Head] = {
             "norm": _one_of("bn", "gn"),
             "dropout": SHARE,
         },
+        wider={"fpn_channels": (), "head_channels": ("norm",)},
     ),
     "topformer_head": Head(
         task="segmentation",
@@ -118,18 +126,26 @@ HEADS: dict[str, Head] = {
             "dropout": SHARE,
             "drop_path_rate": SHARE.or_none(),
         },
+        wider={"injected_channels": ()},
     ),
     "mask_rcnn": Head(
-        task="instance_segmentation", builder="mscsa.detection.rcnn:mask_rcnn", options=_TWO_STAGE
+        task="instance_segmentation",
+        builder="mscsa.detection.rcnn:mask_rcnn",
+        options=_TWO_STAGE,
+        wider=_WIDER_FPN,
     ),
     "cascade_mask_rcnn": Head(
-        task="instance_segmentation", builder="mscsa.detection.rcnn:cascade_mask_rcnn", options=_TWO_STAGE
+        task="instance_segmentation",
+        builder="mscsa.detection.rcnn:cascade_mask_rcnn",
+        options=_TWO_STAGE,
+        wider=_WIDER_FPN,
     ),
     "retinanet": Head(
         task="detection",
         builder="mscsa.detection.retinanet:retinanet",
         options=_DETECTOR,
         strides=(8, 16, 32),
+        wider=_WIDER_FPN,
     ),
     "deformable_detr": Head(
         task="detection",

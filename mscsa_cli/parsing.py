@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 from docstring_parser import parse_from_object
-from jsonargparse import ArgumentParser
+from jsonargparse import ActionYesNo, ArgumentParser
 from jsonargparse import DefaultHelpFormatter as JsonargparseFormatter
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -132,6 +132,9 @@ def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, text: st
     is_positional = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
     is_required = parameter.default is inspect.Parameter.empty
     flag = parameter.name if is_positional else f"--{parameter.name.replace('_', '-')}"
+    if kind is bool and parameter.default:
+        parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=True, help=text)
+        return
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=text)
         return

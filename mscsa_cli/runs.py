@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from mscsa.recipes.spec import Recipe
 
 
-def compare(recipe: Recipe, *, out: str, seeds: int = 3, jobs: int | None = None) -> None:
+def compare(
+    recipe: Recipe,
+    *,
+    out: str,
+    seeds: int = 6,
+    jobs: int | None = None,
+    control: bool = True,
+    block: int = 1,
+) -> None:
     """Train a recipe with and without MSCSA from the same seeds, and report the difference.
 
     Example:
@@ -23,14 +31,17 @@ def compare(recipe: Recipe, *, out: str, seeds: int = 3, jobs: int | None = None
     Args:
         recipe: Name of a recipe with MSCSA (`mscsa list --recipes`); its baseline is derived.
         out: Folder of the comparison; the same command again goes on where it stopped.
-        seeds: Number of seeds, from run.seed on.
+        seeds: Number of seeds, from run.seed on; fewer than 6 cannot reach a verdict.
         jobs: Runs at a time; one per CPU core, or one on a GPU, if not given.
+        control: Compare with a baseline whose wider head costs what MSCSA costs, too, where the task has one.
+        block: Consecutive test images that are drawn together in the bootstrap over images, for videos.
     """
     from mscsa.compare.compare import compare_recipe
     from mscsa.compare.tables import comparison_tables
     from mscsa.report import show
 
-    show(*comparison_tables(compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs)))
+    result = compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs, with_control=control, block=block)
+    show(*comparison_tables(result))
 
 
 def train(recipe: Recipe, *, out: str | None = None, resume: bool = False) -> int:
@@ -101,6 +112,7 @@ def evaluate(
     """
     from mscsa.assembly import read_info
     from mscsa.evaluation import evaluate as measure
+    from mscsa.evaluation.scores import score_values
     from mscsa.report import show, write_json
     from mscsa_cli.evaluation_options import evaluation_options
     from mscsa_cli.result_tables import class_table, scores_table
@@ -112,7 +124,7 @@ def evaluate(
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     result = measure(checkpoint, overrides, accelerator=device, **options)
     if json:
-        write_json(json, {"checkpoint": checkpoint, **asdict(result.scores)})
+        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores)})
     show(scores_table(checkpoint, result), *class_table(result))
 
 

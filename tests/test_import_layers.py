@@ -35,9 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "mscsa.names",
     },
     "mscsa.dense": {"mscsa.errors", "mscsa.heads", "mscsa.models"},
-    "mscsa.detection": {"mscsa.attention", "mscsa.dense", "mscsa.errors", "mscsa.models"},
+    "mscsa.detection": {"mscsa.attention", "mscsa.dense", "mscsa.errors", "mscsa.heads", "mscsa.models"},
     "mscsa.segmentation": {
-        *("mscsa.attention", "mscsa.backbones", "mscsa.dense", "mscsa.errors", "mscsa.models")
+        *("mscsa.attention", "mscsa.backbones", "mscsa.dense", "mscsa.errors", "mscsa.heads"),
+        "mscsa.models",
     },
     "mscsa.official": {"mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.segmentation"},
     "mscsa": {

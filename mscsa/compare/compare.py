@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from mscsa.assembly.weights_file import load_trained
 from mscsa.compare.folder import open_folder
+from mscsa.compare.image_bootstrap import image_intervals
 from mscsa.compare.picture import draw_comparison
 from mscsa.compare.processes import Run, train_all
-from mscsa.compare.results import ArmResult, CompareResult
+from mscsa.compare.results import PAIRS, ArmResult, CompareResult, Contrast
+from mscsa.compare.statistics import MIN_SEEDS, paired_statistics
 from mscsa.compare.tables import compare_json
+from mscsa.cost.matched_control import MatchedControl, matched_control
 from mscsa.cost.model_info import count_model
+from mscsa.data.datasets import class_names_of
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
+from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.scores import SCORES, main_label, score_names
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
-from mscsa.recipes import baseline_of
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe, Task
 from mscsa.report import write_json
-from mscsa.speed.interleaved import compare_speed
+from mscsa.speed.interleaved import Comparison, compare_speed
 from mscsa.speed.machine import describe_machine, num_cores
 from mscsa.speed.steps import StepOptions
 
 logger = logging.getLogger(__name__)
-
-ARMS = ("baseline", "mscsa")
 
 _LATENCY_BATCHES: dict[Task, tuple[int, int]] = {
     "classification": (1, 64),
@@ -39,34 +43,48 @@ _LATENCY_BATCHES: dict[Task, tuple[int, int]] = {
 
 
 def compare_recipe(
-    recipe: Recipe, out: Path, *, num_seeds: int = 3, jobs: int | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    num_seeds: int = MIN_SEEDS,
+    jobs: int | None = None,
+    with_control: bool = True,
+    block: int = 1,
 ) -> CompareResult:
-    """Train both arms with each seed, measure them, and write OUT/compare.json and OUT/compare.png.
+    """Train all arms with each seed, measure them, and write OUT/compare.json and OUT/compare.png.
 
     Called again, it goes on where it stopped.
 
     Args:
         recipe: A recipe with MSCSA; the baseline is the same without.
         out: Folder of the comparison.
-        num_seeds: Seeds from `recipe.run.seed` on.
+        num_seeds: Seeds from `recipe.run.seed` on; with fewer than six there is no verdict.
         jobs: Runs at a time; one per CPU core, or one on a GPU, if None.
+        with_control: Train a baseline with a wider head that costs what MSCSA costs, too, where there is one.
+        block: Consecutive test images that are drawn together to say what holds on other images.
     Raises:
-        UserError: If the recipe has no MSCSA, the folder is of another comparison, a number is too small, or
-            a run fails.
+        UserError: If the recipe has no MSCSA, the folder is of another comparison, a number is too small or
+            too large, or a run fails.
     """
-    if num_seeds < 1:
-        raise UserError(f"seeds={num_seeds} given: give 1 or more; a spread needs 2")
-    if jobs is not None and jobs < 1:
-        raise UserError(f"jobs={jobs} given: give 1 or more")
+    for name, number in (("seeds", num_seeds), ("jobs", jobs), ("block", block)):
+        if number is not None and number < 1:
+            raise UserError(f"{name}={number} given: give 1 or more")
     device = choose_device(recipe.run.accelerator).type
-    arms = {"baseline": baseline_of(recipe), "mscsa": recipe}
-    open_folder(out, arms)
+    control = MatchedControl(None, "No control of the same cost: it was left out (--no-control).")
+    baseline = baseline_of(recipe)
+    if with_control:
+        control = matched_control(recipe, len(class_names_of(recipe.data)))
+        logger.info(control.note)
+    arms = {"baseline": baseline, "control": control.recipe, "mscsa": recipe}
+    arms_trained = {arm: each for arm, each in arms.items() if each is not None}
+    open_folder(out, arms_trained)
     seeds = tuple(range(recipe.run.seed, recipe.run.seed + num_seeds))
-    runs = [_run(out, arm, arms[arm], seed) for seed in seeds for arm in ARMS]
+    runs = {arm: [_run(out, arm, each, seed) for seed in seeds] for arm, each in arms_trained.items()}
+    in_turn = [run for of_seed in zip(*runs.values(), strict=True) for run in of_seed]
     jobs = jobs or (1 if device == "cuda" else num_cores())
-    logger.info("%d runs, %d at a time; folder %s", len(runs), min(jobs, len(runs)), out)
-    train_all(runs, jobs=jobs, on_gpu=device == "cuda")
-    result = _measure(out, arms, seeds, runs, device)
+    logger.info("%d runs, %d at a time; folder %s", len(in_turn), min(jobs, len(in_turn)), out)
+    train_all(in_turn, jobs=jobs, on_gpu=device == "cuda")
+    result = _measure(out, arms_trained, runs, control.note, block, device)
     write_json(out / "compare.json", compare_json(result))
     draw_comparison(result, out / "compare.png")
     return result
@@ -88,50 +106,98 @@ def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
 
 
 def _measure(
-    out: Path, arms: dict[str, Recipe], seeds: tuple[int, ...], runs: list[Run], device: str
+    out: Path,
+    recipes: Mapping[str, Recipe],
+    runs: Mapping[str, Sequence[Run]],
+    control_note: str,
+    block: int,
+    device: str,
 ) -> CompareResult:
-    """Gather the runs' results and measure the cost of both models."""
-    recipe = arms["mscsa"]
-    size, task = recipe.data.input_size, recipe.model.task
-    models: dict[str, torch.nn.Module] = {}
-    results: dict[str, ArmResult] = {}
-    for arm in ARMS:
-        own = [run for run in runs if run.arm == arm]
-        models[arm], _ = load_trained(own[0].folder / "last.safetensors")
-        finished = [run.result or {} for run in own]
-        name = parse_model_name(arms[arm].model.name)
-        results[arm] = ArmResult(
-            model=name.with_mscsa if arm == "mscsa" else name.without_mscsa,
-            recipe=arms[arm].name,
-            scores=tuple(result["scores"][result["metric"]] for result in finished),
-            curves=tuple(run.curve() for run in own),
-            seconds=tuple(result["seconds"] for result in finished),
-            parameters=count_parameters(models[arm]),
-            macs=count_model(models[arm], size),
-            other_scores={
-                name: tuple(result["scores"][name] for result in finished)
-                for name in score_names(SCORES[task])
-                if name != SCORES[task].MAIN
-            },
-        )
+    """Gather the runs' results and measure the cost of all models."""
+    recipe = recipes["mscsa"]
+    task, size = recipe.model.task, recipe.data.input_size
+    models = {arm: load_trained(each[0].folder / "last.safetensors")[0] for arm, each in runs.items()}
+    arms = {arm: _arm_result(arm, recipes[arm], runs[arm], models[arm]) for arm in recipes}
+    counts = {arm: [run.images(SCORES[task].IMAGES) for run in each] for arm, each in runs.items()}
+    _check_same_images(runs, counts)
     options = StepOptions(device=device, channels_last=recipe.run.channels_last)
     machine = describe_machine(options)
-    latency = compare_speed(
-        models["baseline"],
-        models["mscsa"],
+    return CompareResult(
+        out=out,
+        seeds=tuple(run.seed for run in runs["mscsa"]),
+        metric=SCORES[task].MAIN,
+        labels=SCORES[task].LABELS,
+        input_size=size,
+        num_images=len(counts["mscsa"][0].index),
+        block=block,
+        arms=arms,
+        contrasts=_contrasts(arms, counts, block),
+        control_note=control_note,
+        latency=tuple(_latency(list(models.values()), task, size, options)),
+        machine=machine,
+    )
+
+
+def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], model: torch.nn.Module) -> ArmResult:
+    kind = SCORES[recipe.model.task]
+    finished = [run.result or {} for run in runs]
+    name = parse_model_name(recipe.model.name)
+    shown = {"baseline": name.without_mscsa, "control": f"{name.without_mscsa}, wider head"}
+    return ArmResult(
+        model=shown.get(arm, name.with_mscsa),
+        recipe=recipe.name,
+        scores=tuple(result["scores"][result["metric"]] for result in finished),
+        curves=tuple(run.curve() for run in runs),
+        seconds=tuple(result["seconds"] for result in finished),
+        parameters=count_parameters(model),
+        macs=count_model(model, recipe.data.input_size),
+        other_scores={
+            name: tuple(result["scores"][name] for result in finished)
+            for name in score_names(kind)
+            if name != kind.MAIN
+        },
+    )
+
+
+def _check_same_images(
+    runs: Mapping[str, Sequence[Run]], counts: Mapping[str, Sequence[ImageCounts]]
+) -> None:
+    """Refuse runs that were not evaluated on the same images: their differences would not be paired."""
+    first = runs["baseline"][0]
+    expected = counts["baseline"][0].index.tolist()
+    for arm, each in counts.items():
+        for run, images in zip(runs[arm], each, strict=True):
+            if images.index.tolist() != expected:
+                raise UserError(
+                    f"the runs {first.label} and {run.label} were evaluated on different images: the data "
+                    f"set has changed between them; remove {run.folder} or {first.folder} and compare again"
+                )
+
+
+def _contrasts(
+    arms: Mapping[str, ArmResult], counts: Mapping[str, Sequence[ImageCounts]], block: int
+) -> tuple[Contrast, ...]:
+    pairs = [pair for pair in PAIRS if set(pair) <= arms.keys()]
+    intervals = image_intervals(counts, pairs, block=block)
+    return tuple(
+        Contrast(
+            first=a,
+            second=b,
+            seeds=paired_statistics([x - y for x, y in zip(arms[a].scores, arms[b].scores, strict=True)]),
+            image_interval=interval,
+        )
+        for (a, b), interval in zip(pairs, intervals, strict=True)
+    )
+
+
+def _latency(
+    models: Sequence[torch.nn.Module], task: Task, size: tuple[int, int], options: StepOptions
+) -> list[Comparison]:
+    return compare_speed(
+        models,
         size,
         batch_sizes=_LATENCY_BATCHES[task],
         modes=("inference",),
         options=options,
         rounds=15,
-    )
-    return CompareResult(
-        out=out,
-        seeds=seeds,
-        metric=SCORES[task].MAIN,
-        labels=SCORES[task].LABELS,
-        input_size=size,
-        latency=tuple(latency),
-        machine=machine,
-        **results,
     )

@@ -1,4 +1,4 @@
-"""The folder of a comparison: it holds the recipes of both arms, and only runs of these."""
+"""The folder of a comparison: it holds the recipes of its arms, and only runs of these."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from mscsa.recipes.spec import Recipe
 
 
 def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
-    """Write the recipes of both arms, or find the same ones there.
+    """Write the recipes of the arms, or find the same ones there; an arm may join a comparison later.
 
     Raises:
         UserError: If the folder holds something else, or cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        is_new = not any(out.iterdir())
-        for arm, recipe in arms.items():
-            path, text = out / f"{arm}.yaml", recipe_yaml(recipe)
-            if is_new:
+        files = {out / f"{arm}.yaml": recipe_yaml(recipe) for arm, recipe in arms.items()}
+        if any(out.iterdir()) and not any(path.exists() for path in files):
+            raise UserError(f"{out} holds something else than a comparison: give another --out")
+        for path, text in files.items():
+            if not path.exists():
                 write_text(path, text)
-            elif not path.exists():
-                raise UserError(f"{out} holds something else than a comparison: give another --out")
             elif path.read_text() != text:
                 key, before, now = _first_difference(yaml.safe_load(path.read_text()), yaml.safe_load(text))
                 raise UserError(

@@ -1,16 +1,21 @@
-"""The picture of a comparison: learning curves of both arms, and where they ended."""
+"""The picture of a comparison: learning curves of all arms, and where their seeds ended."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import fill
 from typing import Any
 
-from mscsa.compare.results import ArmResult, CompareResult
+from mscsa.compare.results import ArmResult, CompareResult, verdict
 from mscsa.pictures.figure import new_figure, save_figure
 
-COLORS = ("#555555", "#0072b2")
-"""Of baseline and MSCSA; they differ in brightness too."""
+COLORS = {"baseline": "#555555", "control": "#d98200", "mscsa": "#0072b2"}
+"""Of the arms; they differ in brightness too."""
+
+_LABELS = {"baseline": "baseline", "control": "wider head", "mscsa": "+MSCSA"}
+_LINE = 125
+# Characters of the verdict in a line, at its size of type.
 
 
 def draw_comparison(result: CompareResult, path: Path) -> None:
@@ -19,29 +24,30 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     Raises:
         UserError: If matplotlib is missing or the file cannot be written.
     """
-    figure = new_figure((10, 4.8))
-    curves, bars = figure.subplots(1, 2, width_ratios=(2, 1))
-    arms = (result.baseline, result.mscsa)
-    for arm, color in zip(arms, COLORS, strict=True):
-        _draw_curves(curves, arm, color)
+    figure = new_figure((11, 5.4))
+    curves, ends = figure.subplots(1, 2, width_ratios=(3, 2))
+    for name, arm in result.arms.items():
+        _draw_curves(curves, arm, COLORS[name])
     is_single = len(result.seeds) == 1
     what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
     curves.set_title(f"Learning curves ({what})", fontsize=10)
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.set(xlabel="epochs", ylabel=f"{result.metric_label} on the validation images (%)")
-    curves.legend(loc="best", framealpha=0.7)
-    _draw_bars(bars, arms, result.metric_label)
-    for axes in (curves, bars):
+    curves.legend(loc="best", framealpha=0.7, fontsize=9)
+    _draw_ends(ends, result)
+    for axes in (curves, ends):
         axes.grid(axis="y", color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    (height, width), count = result.input_size, len(result.seeds)
-    seeds = "1 seed" if is_single else f"{count} seeds"
+    (height, width), baseline = result.input_size, result.arms["baseline"]
+    with_mscsa = result.arms["mscsa"]
     figure.suptitle(
-        f"{arms[1].recipe}: with and without MSCSA ({seeds}, {height}x{width} px, "
-        f"{100 * (arms[1].macs / arms[0].macs - 1):+.1f} % MACs)",
+        f"{with_mscsa.recipe}: with and without MSCSA ({height}x{width} px, "
+        f"{100 * (with_mscsa.macs / baseline.macs - 1):+.1f} % MACs)",
         fontweight="bold",
     )
+    # Below the axes, where the layout keeps room for it.
+    figure.supxlabel(fill(verdict(result, result.contrasts[0]), _LINE), fontsize=9)
     save_figure(figure, path, dpi=120)
 
 
@@ -61,23 +67,25 @@ def _draw_curves(axes: Any, arm: ArmResult, color: str) -> None:
         axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _draw_bars(axes: Any, arms: tuple[ArmResult, ArmResult], metric_label: str) -> None:
-    """Draw the final means with their spread, and every seed as a dot, joined in pairs."""
-    for place, (arm, color) in enumerate(zip(arms, COLORS, strict=True)):
-        axes.bar(place, arm.mean, width=0.6, color=color, alpha=0.45, yerr=arm.std, capsize=6)
-    for pair in zip(arms[0].scores, arms[1].scores, strict=True):
-        axes.plot((0, 1), pair, color="black", linewidth=0.7, marker="o", markersize=4)
-    lowest = min(min(arm.scores) - (arm.std or 0.0) for arm in arms)
-    highest = max(max(arm.scores) + (arm.std or 0.0) for arm in arms)
-    axes.set_xticks((0, 1), [f"{arm.model}\n{_label(arm)}" for arm in arms])
-    # Differences of some points are not seen on bars from 0; the axis says where it starts.
-    bottom = max(0.0, lowest - 2 * max(highest - lowest, 1.0))
-    axes.set_ylim(bottom, min(100.0, highest + 0.5 * max(highest - lowest, 1.0)))
-    start = f"; axis starts at {bottom:.0f} %" if bottom else ""
-    marks = "dot: the one seed" if arms[0].std is None else "bar: mean, whisker: ± 1 std, dots: seeds"
-    axes.set_title(f"After the last epoch\n({marks})", fontsize=10)
-    axes.set_ylabel(f"{metric_label} (%){start}")
+def _draw_ends(axes: Any, result: CompareResult) -> None:
+    """Draw the last score of every seed as a dot, joined over the arms, and each arm's mean and spread."""
+    arms = result.arms
+    places = range(len(arms))
+    for scores in zip(*(arm.scores for arm in arms.values()), strict=True):
+        axes.plot(places, scores, color="#999999", linewidth=0.8, zorder=1)
+    for place, (name, arm) in enumerate(arms.items()):
+        axes.scatter([place] * len(arm.scores), arm.scores, s=22, color=COLORS[name], zorder=3)
+        if arm.std is not None:  # beside the dots, so that neither hides the other
+            axes.errorbar(
+                place + 0.18, arm.mean, yerr=arm.std, fmt="_", color=COLORS[name], markersize=16, capsize=5
+            )
+    axes.set_xlim(-0.4, len(arms) - 0.5)
+    axes.margins(y=0.15)
+    axes.set_xticks(places, [f"{_LABELS[name]}\n{_shown(arm)}" for name, arm in arms.items()], fontsize=9)
+    marks = "dot: the one seed" if len(result.seeds) == 1 else "lines: seeds, bars: mean ± 1 std"
+    axes.set_title(f"Last epoch ({marks})", fontsize=10)
+    axes.set_ylabel(f"{result.metric_label} (%)")
 
 
-def _label(arm: ArmResult) -> str:
+def _shown(arm: ArmResult) -> str:
     return f"{arm.mean:.2f} %" if arm.std is None else f"{arm.mean:.2f} ± {arm.std:.2f} %"

@@ -7,10 +7,21 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from mscsa.compare.statistics import (
+    ALPHA,
+    MIN_SEEDS,
+    Interval,
+    PairedStatistics,
+    includes_zero,
+    smallest_p,
+)
 from mscsa.speed.interleaved import Comparison
 
-T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Two-sided 95 % quantiles of Student's t for 2 to 10 seeds; more seeds take the last, which is wider."""
+ARM_NAMES = {"baseline": "its baseline", "control": "the control of the same cost", "mscsa": "MSCSA"}
+"""Arms in their order, and what sentences call them."""
+
+PAIRS = (("mscsa", "baseline"), ("mscsa", "control"), ("control", "baseline"))
+"""Arms that are compared: the first minus the second. The first pair gives the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +29,7 @@ class ArmResult:
     """One arm over all seeds."""
 
     model: str
+    """What tables and pictures call it."""
     recipe: str
     scores: tuple[float, ...]
     """Main score of the last evaluation of each seed, in %."""
@@ -43,8 +55,21 @@ class ArmResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """One arm against another."""
+
+    first: str
+    second: str
+    """Names of arms: scores of the first minus those of the second."""
+    seeds: PairedStatistics
+    """Over the seeds."""
+    image_interval: Interval
+    """95 % bootstrap interval over the test images of the mean over the seeds, in points."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareResult:
-    """Both arms, what they cost, and what they were measured on."""
+    """All arms, what they cost, how they differ, and what they were measured on."""
 
     out: Path
     seeds: tuple[int, ...]
@@ -54,9 +79,18 @@ class CompareResult:
     """The task's scores by name: what people call each, and its unit."""
     input_size: tuple[int, int]
     """(H, W) in pixels at which costs are counted and latency is measured."""
-    baseline: ArmResult
-    mscsa: ArmResult
+    num_images: int
+    """Test images."""
+    block: int
+    """Consecutive images that the bootstrap over images draws together."""
+    arms: dict[str, ArmResult]
+    """By name, in the order of `ARM_NAMES`; there may be no control."""
+    contrasts: tuple[Contrast, ...]
+    """In the order of `PAIRS`."""
+    control_note: str
+    """What the control is, or why there is none."""
     latency: tuple[Comparison, ...]
+    """Of all arms in their order, at each batch size."""
     machine: dict[str, Any]
 
     @property
@@ -64,30 +98,47 @@ class CompareResult:
         """What people call the main score."""
         return self.labels[self.metric][0]
 
-    @property
-    def differences(self) -> tuple[float, ...]:
-        """Score with MSCSA minus without, of each seed, in points."""
-        return tuple(b - a for a, b in zip(self.baseline.scores, self.mscsa.scores, strict=True))
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % confidence interval of the mean difference over seeds, in points; None for one seed."""
-        count = len(self.seeds)
-        if count < 2:
-            return None
-        half = T_95[min(count - 2, len(T_95) - 1)] * stdev(self.differences) / count**0.5
-        return mean(self.differences) - half, mean(self.differences) + half
+def verdict(result: CompareResult, contrast: Contrast) -> str:
+    """Say in one sentence what the numbers allow on two arms."""
+    first, second = ARM_NAMES[contrast.first], ARM_NAMES[contrast.second]
+    first = first[0].upper() + first[1:]
+    numbers = _numbers(result, contrast)
+    count, direction = len(result.seeds), contrast.seeds.direction
+    if count < MIN_SEEDS:
+        seeds = "one seed" if count == 1 else f"{count} seeds"
+        return (
+            f"No verdict on {first} against {second}: {seeds} cannot reach 5 % (a sign-flip test has p "
+            f"{smallest_p(count):.2g} at least), give --seeds {MIN_SEEDS} or more: {numbers}."
+        )
+    if not direction:
+        return f"No clear difference between {first} and {second}, {_doubt(contrast.seeds)}: {numbers}."
+    finding = f"{first} is {'better' if direction > 0 else 'worse'} than {second}"
+    if includes_zero(contrast.image_interval):
+        return f"{finding} on these test images; on others it may not hold: {numbers}."
+    return f"{finding} here: {numbers}."
 
 
-def verdict(result: CompareResult) -> str:
-    """Say in one sentence what the numbers allow."""
-    difference, interval = mean(result.differences), result.interval
-    if interval is None:
-        return f"One seed, {difference:+.2f} points: without a spread this says nothing; give more --seeds."
-    low, high = interval
-    numbers = (
-        f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} over {len(result.seeds)} seeds"
-    )
-    if low <= 0 <= high:
-        return f"No clear difference: it is within the spread of the seeds ({numbers})."
-    return f"MSCSA is {'better' if difference > 0 else 'worse'} than its baseline here ({numbers})."
+def _doubt(seeds: PairedStatistics) -> str:
+    """Say which of the interval and the test does not see a difference."""
+    if seeds.interval is None:
+        return "all seeds differ by the same, which leaves no spread to judge by"
+    if not includes_zero(seeds.interval):
+        return "the interval over seeds excludes 0, but the sign-flip test does not reach 5 %"
+    if seeds.p <= ALPHA:
+        return "the sign-flip test reaches 5 %, but the interval over seeds includes 0"
+    return "it is within the spread of the seeds"
+
+
+def _numbers(result: CompareResult, contrast: Contrast) -> str:
+    seeds, count = contrast.seeds, len(result.seeds)
+    over_seeds = f"p = {seeds.p:.2g} over {count} seeds" if count > 1 else "one seed"
+    if seeds.interval is not None:
+        over_seeds = f"95 % interval {show_interval(seeds.interval)} and {over_seeds}"
+    over_images = f"{show_interval(contrast.image_interval)} over {result.num_images} test images"
+    return f"{seeds.mean:+.2f} points, {over_seeds}, 95 % interval {over_images}"
+
+
+def show_interval(interval: Interval) -> str:
+    """Write an interval as "+0.10 to +0.90"."""
+    return f"{interval[0]:+.2f} to {interval[1]:+.2f}"

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mscsa.errors import UserError
+from mscsa.evaluation.image_counts import ImageCounts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One arm with one seed."""
 
     arm: str
-    """`baseline` or `mscsa`."""
+    """`baseline`, `control` or `mscsa`."""
     seed: int
     recipe_name: str
     config: Path
@@ -42,6 +45,20 @@ class Run:
         """What it came to; None until it is finished."""
         path = self.folder / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
+
+    def images(self, kind: type[ImageCounts]) -> ImageCounts:
+        """Read what its last evaluation counted of each image, once it is finished.
+
+        Raises:
+            UserError: If that is not there, as in runs of older versions, or not of this kind.
+        """
+        path = self.folder / "last_images.npz"
+        if not path.exists():
+            raise UserError(
+                f"the run {self.label} has not kept its counts by image ({path.name}): it is of an older "
+                f"version; remove {self.folder} and compare again"
+            )
+        return kind.load(path)
 
     def metrics(self) -> list[dict[str, str]]:
         """Rows of its `metrics.csv` so far; a last one that is being written is left out."""

@@ -5,72 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mscsa.compare.results import CompareResult, verdict
+from mscsa.compare.results import ArmResult, CompareResult, Contrast, show_interval, verdict
 from mscsa.evaluation.scores import format_score
 from mscsa.report import Table, percent_more
-from mscsa.speed.interleaved import UNSTABLE_SPREAD
+from mscsa.speed.interleaved import UNSTABLE_SPREAD, Comparison
 from mscsa.speed.machine import machine_line
 
 
 def comparison_tables(result: CompareResult) -> list[Table]:
-    """Lay out the comparison, and its single seeds."""
-    a, b = result.baseline, result.mscsa
-    rows = []
-    for is_model, arm in enumerate((a, b)):
-        timings = [(c.model if is_model else c.baseline) for c in result.latency]
-        rows.append(
-            (
-                arm.model,
-                _spread(arm.mean, arm.std),
-                f"{arm.parameters / 1e6:.2f}",
-                f"{arm.macs / 1e9:.4f}",
-                f"{timings[0].median_ms:.2f}",
-                f"{timings[1].images_per_s:.0f}",
-            )
-        )
-    std = stdev(result.differences) if len(result.seeds) > 1 else None
-    rows.append(
-        (
-            "difference",
-            _spread(mean(result.differences), std, signed=True),
-            percent_more(b.parameters, a.parameters),
-            percent_more(b.macs, a.macs),
-            f"x{result.latency[0].ratio:.2f}",
-            f"x{1 / result.latency[1].ratio:.2f}",
-        )
-    )
-    (height, width), label = result.input_size, result.metric_label
-    whole = Table(
-        title=f"{b.recipe} against {a.recipe}, {len(result.seeds)} seeds, images of {height}x{width} px",
-        columns=(
-            *("model", f"{label} %", "parameters (M)", "GMACs"),
-            f"ms, batch {result.latency[0].batch_size}",
-            f"images/s, batch {result.latency[1].batch_size}",
-        ),
-        rows=rows,
-        notes=(
-            f"{label}: mean ± standard deviation over the seeds, after the last epoch; differences by seed.",
-            verdict(result),
-            *_latency_notes(result),
-            f"Latency is interleaved inference on {machine_line(result.machine)}.",
-            f"Written: {result.out / 'compare.json'}, {result.out / 'compare.png'}.",
-        ),
-    )
-    return [_seeds_table(result), _scores_table(result), whole]
+    """Lay out single seeds, the task's other scores, all arms, and how they differ."""
+    return [_seeds_table(result), _scores_table(result), _arms_table(result), _contrasts_table(result)]
 
 
 def compare_json(result: CompareResult) -> dict[str, Any]:
     """Give a result as plain values."""
-    arms = {
-        name: {**asdict(arm), "mean": arm.mean, "std": arm.std}
-        for name, arm in (("baseline", result.baseline), ("mscsa", result.mscsa))
-    }
-    a, b = result.baseline, result.mscsa
     environment = json.loads(
         (result.out / "baseline" / f"seed{result.seeds[0]}" / "environment.json").read_text()
     )
@@ -79,31 +32,133 @@ def compare_json(result: CompareResult) -> dict[str, Any]:
         "seeds": result.seeds,
         "metric": result.metric,
         "input_size": result.input_size,
-        **arms,
-        "difference": {
-            "points": result.differences,
-            "mean": mean(result.differences),
-            "std": stdev(result.differences) if len(result.seeds) > 1 else None,
-            "interval_95": result.interval,
-            "parameters_percent": 100 * (b.parameters / a.parameters - 1),
-            "macs_percent": 100 * (b.macs / a.macs - 1),
-            "verdict": verdict(result),
+        "test_images": result.num_images,
+        "block": result.block,
+        "verdict": verdict(result, result.contrasts[0]),
+        "control": result.control_note,
+        "arms": {
+            name: {**asdict(arm), "mean": arm.mean, "std": arm.std} for name, arm in result.arms.items()
         },
-        "latency": [{**asdict(c), "is_stable": c.is_stable} for c in result.latency],
+        "comparisons": [_plain_contrast(result, contrast) for contrast in result.contrasts],
+        "latency": [_plain_latency(result, each) for each in result.latency],
         "latency_machine": result.machine,
         "training_environment": environment["sessions"][-1],
-        "recipe": yaml.safe_load((result.out / "mscsa.yaml").read_text()),
+        "recipes": {name: yaml.safe_load((result.out / f"{name}.yaml").read_text()) for name in result.arms},
     }
 
 
-def _seeds_table(result: CompareResult) -> Table:
+def _plain_contrast(result: CompareResult, contrast: Contrast) -> dict[str, Any]:
+    a, b = result.arms[contrast.first], result.arms[contrast.second]
+    return {
+        "of": contrast.first,
+        "against": contrast.second,
+        "points": contrast.seeds.differences,
+        "mean": contrast.seeds.mean,
+        "std": contrast.seeds.std,
+        "interval_95_seeds": contrast.seeds.interval,
+        "p_sign_flip": contrast.seeds.p,
+        "interval_95_images": contrast.image_interval,
+        "parameters_percent": 100 * (a.parameters / b.parameters - 1),
+        "macs_percent": 100 * (a.macs / b.macs - 1),
+        "verdict": verdict(result, contrast),
+    }
+
+
+def _plain_latency(result: CompareResult, latency: Comparison) -> dict[str, Any]:
+    """Give the times of each arm, and their ratios to the first."""
+    ratios = [None, *({**asdict(ratio), "is_stable": ratio.is_stable} for ratio in latency.ratios)]
+    return {
+        "mode": latency.mode,
+        "batch_size": latency.batch_size,
+        "rounds": latency.rounds,
+        "arms": {
+            name: {**asdict(timing), "ratio_to_baseline": ratio}
+            for name, timing, ratio in zip(result.arms, latency.timings, ratios, strict=True)
+        },
+    }
+
+
+def _arms_table(result: CompareResult) -> Table:
+    single, batch = result.latency
     rows = [
-        (str(seed), f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}")
-        for seed, a, b in zip(result.seeds, result.baseline.scores, result.mscsa.scores, strict=True)
+        (
+            arm.model,
+            _spread(arm.mean, arm.std),
+            f"{arm.parameters / 1e6:.2f}",
+            f"{arm.macs / 1e9:.4f}",
+            f"{single.timings[place].median_ms:.2f}",
+            f"{single.timings[place].p95_ms:.2f}",
+            f"{batch.timings[place].images_per_s:.0f}",
+        )
+        for place, arm in enumerate(result.arms.values())
+    ]
+    (height, width), label = result.input_size, result.metric_label
+    baseline, with_mscsa = result.arms["baseline"], result.arms["mscsa"]
+    return Table(
+        title=f"{with_mscsa.recipe} against {baseline.recipe}, {len(result.seeds)} seeds, images of "
+        f"{height}x{width} px",
+        columns=(
+            *("model", f"{label} %", "parameters (M)", "GMACs"),
+            *(f"ms p50, batch {single.batch_size}", "p95"),
+            f"images/s, batch {batch.batch_size}",
+        ),
+        rows=rows,
+        notes=(
+            f"{label}: mean ± standard deviation over the seeds, after the last epoch.",
+            result.control_note,
+            *_latency_notes(result),
+            f"Latency is interleaved inference on {machine_line(result.machine)}.",
+        ),
+    )
+
+
+def _contrasts_table(result: CompareResult) -> Table:
+    single = result.latency[0]
+    ratios = dict(zip(result.arms, (1.0, *(ratio.median for ratio in single.ratios)), strict=True))
+    blocks = f" in blocks of {result.block}" if result.block > 1 else ""
+    rows = []
+    for contrast in result.contrasts:
+        a, b = result.arms[contrast.first], result.arms[contrast.second]
+        seeds = contrast.seeds
+        rows.append(
+            (
+                f"{contrast.first} - {contrast.second}",
+                _spread(seeds.mean, seeds.std, signed=True),
+                "-" if seeds.interval is None else show_interval(seeds.interval),
+                f"{seeds.p:.2g}",
+                show_interval(contrast.image_interval),
+                percent_more(a.parameters, b.parameters),
+                percent_more(a.macs, b.macs),
+                f"x{ratios[contrast.first] / ratios[contrast.second]:.2f}",
+            )
+        )
+    return Table(
+        title=f"Differences in {result.metric_label}, points",
+        columns=(
+            *("arms", "mean ± std", f"95 % over {len(result.seeds)} seeds", "p"),
+            f"95 % over {result.num_images} images",
+            *("parameters", "MACs", f"ms, batch {single.batch_size}"),
+        ),
+        rows=rows,
+        notes=(
+            "Over seeds: BCa bootstrap and sign-flip test of paired differences. Over images: bootstrap of "
+            f"the test images{blocks}, the same in all runs.",
+            *(verdict(result, contrast) for contrast in result.contrasts if contrast.first == "mscsa"),
+            f"Written: {result.out / 'compare.json'}, {result.out / 'compare.png'}.",
+        ),
+    )
+
+
+def _seeds_table(result: CompareResult) -> Table:
+    arms = result.arms
+    main = result.contrasts[0]
+    rows = [
+        (str(seed), *(f"{arm.scores[place]:.2f}" for arm in arms.values()), f"{difference:+.2f}")
+        for place, (seed, difference) in enumerate(zip(result.seeds, main.seeds.differences, strict=True))
     ]
     return Table(
         title=f"{result.metric_label} % after the last epoch, by seed",
-        columns=("seed", result.baseline.model, result.mscsa.model, "difference"),
+        columns=("seed", *_models(arms), f"{main.first} - {main.second}"),
         rows=rows,
     )
 
@@ -115,24 +170,30 @@ def _scores_table(result: CompareResult) -> Table:
         if name == result.metric:
             continue
         cells = []
-        for arm in (result.baseline, result.mscsa):
+        for arm in result.arms.values():
             known = [score for score in arm.other_scores[name] if score is not None]
             cells.append(format_score(mean(known) if known else None, unit))
         rows.append((f"{label} ({unit})", *cells))
     return Table(
         title="Other scores, mean over the seeds",
-        columns=("score", result.baseline.model, result.mscsa.model),
+        columns=("score", *_models(result.arms)),
         rows=rows,
         notes=("Not tested for significance.",),
     )
 
 
+def _models(arms: dict[str, ArmResult]) -> list[str]:
+    return [arm.model for arm in arms.values()]
+
+
 def _latency_notes(result: CompareResult) -> list[str]:
+    names = list(result.arms)[1:]
     return [
-        f"Latency at batch {c.batch_size} is unstable: its ratio varies by {100 * c.spread:.0f} % over "
-        f"{c.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %)."
-        for c in result.latency
-        if not c.is_stable
+        f"Latency of {name} at batch {each.batch_size} is unstable: its ratio to the baseline's varies by "
+        f"{100 * ratio.spread:.0f} % over {each.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %)."
+        for each in result.latency
+        for name, ratio in zip(names, each.ratios, strict=True)
+        if not ratio.is_stable
     ]
 
 

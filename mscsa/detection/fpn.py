@@ -14,14 +14,13 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelP6P7
 
 from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
+from mscsa.heads import NORM_GROUPS
 
 Norm = Literal["none", "bn", "gn"]
 """Norm after the convolutions of FPN or head."""
 
 BODY = "backbone.body"
 """Where the pyramid is in torchvision's detectors on a `PyramidFPN`."""
-
-_GROUPS = 32
 
 
 def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
@@ -41,12 +40,12 @@ def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
 
 
 def _group_norm(channels: int) -> nn.Module:
-    if channels % _GROUPS:
+    if channels % NORM_GROUPS:
         raise UserError(
-            f"a norm gn on {channels} channels: it takes {_GROUPS} groups; give a multiple of {_GROUPS} "
-            "channels, or another norm"
+            f"a norm gn on {channels} channels: it takes {NORM_GROUPS} groups; give a multiple of "
+            f"{NORM_GROUPS} channels, or another norm"
         )
-    return nn.GroupNorm(_GROUPS, channels)
+    return nn.GroupNorm(NORM_GROUPS, channels)
 
 
 class BatchImages(GeneralizedRCNNTransform):

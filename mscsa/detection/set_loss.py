@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou, sigmoid_focal_loss
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from mscsa.data.contract import ObjectDataset
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.image_counts import ImageCounts
+from mscsa.evaluation.matches import Matches, find_matches
 from mscsa.evaluation.running import in_group, pass_over
 from mscsa.files import write_text
 
@@ -44,6 +46,7 @@ class DetectionScores:
         "ap_medium": ("AP medium", "%"),
         "ap_large": ("AP large", "%"),
     }
+    IMAGES: ClassVar[type[ImageCounts]] = Matches
 
     ap: float
     """Mean over IoU 0.50, 0.55, ..., 0.95."""
@@ -61,6 +64,8 @@ class DetectionScores:
     """Images, over all processes."""
     class_ap: tuple[float | None, ...]
     """AP by class; None for classes without an object."""
+    images: Matches | None = field(default=None, repr=False, compare=False)
+    """The matches of boxes by image, in the first process, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ def measure_detection(
     precision: str = "32-true",
     stop: Callable[[], bool] | None = None,
     results: str | Path | None = None,
+    with_images: bool = False,
 ) -> DetectionScores | None:
     """Run a detector over a loader in eval mode and score what it finds in the images' own pixels.
 
@@ -111,19 +117,20 @@ def measure_detection(
         precision: Lightning's name of the arithmetic.
         stop: Asked after each batch; once it answers True in any process, the result is None.
         results: Write the detections to this file in COCO's format of results.
+        with_images: Keep the matches of each image; all processes must say the same.
     Raises:
         UserError: If faster-coco-eval is not installed, or `results` cannot be written.
         ValueError: If no process has a sample, an image comes twice, or no image has an object.
     """
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []  # id and place in the data set
     found: list[Result] = []
 
     def find(batch: tuple[Sequence[Tensor], Sequence[Mapping[str, Any]], Tensor]) -> None:
-        images, targets, _ = batch
+        images, targets, indices = batch
         sizes = [tuple(target["size"]) for target in targets]
         detections = find_objects(model, images, sizes, device=device, precision=precision)
-        for target, each in zip(targets, detections, strict=True):
-            seen.append(int(target["image_id"]))
+        for target, each, index in zip(targets, detections, indices.tolist(), strict=True):
+            seen.append((int(target["image_id"]), int(index)))
             found.extend(coco_results(int(target["image_id"]), each, dataset.category_ids))
 
     is_stopped = pass_over(model, loader, find, stop)
@@ -132,14 +139,17 @@ def measure_detection(
         return None
     if not all_seen:
         raise ValueError("no samples to evaluate: the validation set is empty")
-    if len(set(all_seen)) < len(all_seen):
+    places = dict(all_seen)
+    if len(places) < len(all_seen):
         raise ValueError("an image was evaluated twice: give each process samples of its own (EvalSampler)")
     limit: int = model.detections_per_img  # type: ignore[assignment]
 
     def score() -> DetectionScores:
         if results is not None:
             write_text(results, json.dumps(all_found))
-        return score_results(dataset.ground_truth(), all_found, dataset, all_seen, limit, with_masks)
+        truth = dataset.ground_truth()
+        wanted = places if with_images else None
+        return score_results(truth, all_found, dataset, list(places), limit, with_masks, wanted)
 
     return _on_first_process(score, device)
 
@@ -167,6 +177,7 @@ def score_results(
     image_ids: Sequence[int],
     limit: int,
     with_masks: bool,
+    places: Mapping[int, int] | None = None,
 ) -> DetectionScores:
     """Score detections as pycocotools does.
 
@@ -177,29 +188,32 @@ def score_results(
         image_ids: Images that were looked at; each counts, with detections or without.
         limit: Most detections of an image that count.
         with_masks: Whether masks are scored too.
+        places: Image id -> place in the data set, to keep the matches of each image; None keeps none.
     Raises:
         UserError: If faster-coco-eval is not installed.
         ValueError: If the images have no objects.
     """
-    values = _average_precision(truth, results, dataset.category_ids, image_ids, limit, "bbox")
+    boxes = _evaluate(truth, results, image_ids, limit, "bbox")
+    values = _average_precision(boxes, dataset.category_ids)
     if values["ap"] is None:
         raise ValueError("no image of the validation set has an object: there is nothing to score")
+    if places is not None:
+        values["images"] = find_matches(boxes, places, dataset.category_ids)
     if not with_masks:
         return DetectionScores(num_samples=len(image_ids), **values)
-    masks = _average_precision(truth, results, dataset.category_ids, image_ids, limit, "segm")
+    masks = _average_precision(_evaluate(truth, results, image_ids, limit, "segm"), dataset.category_ids)
     by_mask = {"class_mask_ap" if name == "class_ap" else f"mask_{name}": v for name, v in masks.items()}
     return InstanceScores(num_samples=len(image_ids), **values, **by_mask)
 
 
-def _average_precision(
+def _evaluate(
     truth: Mapping[str, Any],
     results: Sequence[Result],
-    category_ids: Sequence[int],
     image_ids: Sequence[int],
     limit: int,
     kind: str,
-) -> dict[str, Any]:
-    """Give AP by IoU, by area and by class, in %; None where there is no object."""
+) -> Any:
+    """Match the boxes (`bbox`) or masks (`segm`) of detections to objects, by `COCOeval_faster`."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
@@ -219,6 +233,11 @@ def _average_precision(
         evaluation.params.maxDets = [*_FIRST_LIMITS, max(limit, _FIRST_LIMITS[-1] + 1)]
         evaluation.evaluate()
         evaluation.accumulate()
+    return evaluation
+
+
+def _average_precision(evaluation: Any, category_ids: Sequence[int]) -> dict[str, Any]:
+    """Give AP by IoU, by area and by class, in %; None where there is no object."""
     # IoU thresholds x recalls x categories x areas x limits; -1 where there is no object.
     precision = np.asarray(evaluation.eval["precision"])[..., -1]
     thresholds = evaluation.params.iouThrs
@@ -235,20 +254,22 @@ def _mean(precision: Any) -> float | None:
     return 100 * float(known.mean()) if known.size else None
 
 
-def _gather(seen: list[int], found: list[Result], is_stopped: bool) -> tuple[list[int], list[Result], bool]:
+def _gather(
+    seen: list[tuple[int, int]], found: list[Result], is_stopped: bool
+) -> tuple[list[tuple[int, int]], list[Result], bool]:
     """Put together what the processes have; in the order of the images, however many there are."""
     if not in_group():
         return seen, found, is_stopped
     shares: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(shares, (seen, found, is_stopped))
-    all_seen = [image_id for share in shares for image_id in share[0]]
+    all_seen = [each for share in shares for each in share[0]]
     all_found = [result for share in shares for result in share[1]]
     all_found.sort(key=lambda result: result["image_id"])  # stable: within an image as they came
     return all_seen, all_found, any(share[2] for share in shares)
 
 
 def _on_first_process(score: Callable[[], DetectionScores], device: torch.device) -> DetectionScores:
-    """Score in one process, and give all the very same numbers, or the same error.
+    """Score in one process, which keeps the counts by image; give all the same numbers, or the same error.
 
     Raises:
         ValueError: What the scoring raised, in each process: none is left waiting for the others.
@@ -256,12 +277,14 @@ def _on_first_process(score: Callable[[], DetectionScores], device: torch.device
     if not in_group():
         return score()
     answer: list[Any] = [None]
+    own: DetectionScores | None = None
     if dist.get_rank() == 0:
         try:
-            answer = [score()]
+            own = score()
+            answer = [replace(own, images=None)]
         except ValueError as error:
             answer = [error]
     dist.broadcast_object_list(answer, device=device if device.type == "cuda" else None)
     if isinstance(answer[0], ValueError):
         raise answer[0]
-    return answer[0]
+    return answer[0] if own is None else own

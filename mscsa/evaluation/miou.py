@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mscsa.data.contract import IGNORED
+from mscsa.evaluation.image_counts import ImageCounts, Record, gather_records
+from mscsa.evaluation.pixel_counts import PixelCounts, class_ious, nonzero_counts
 from mscsa.evaluation.running import autocast, in_group, pass_over
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 
@@ -26,6 +29,7 @@ class SegmentationScores:
         "pixel_accuracy": ("pixel accuracy", "%"),
         "loss": ("loss", "nats"),
     }
+    IMAGES: ClassVar[type[ImageCounts]] = PixelCounts
 
     miou: float
     """Mean over the classes of intersection / union of predicted and true pixels, in %; classes that are
@@ -42,6 +46,8 @@ class SegmentationScores:
     """Intersection / union by class in %; None where the class is neither in the labels nor predicted."""
     class_accuracy: tuple[float | None, ...]
     """Share of a class's pixels that is predicted right, in %; None where there are none."""
+    images: PixelCounts | None = field(default=None, repr=False, compare=False)
+    """The pixels by image, in the first process, where it was asked for."""
 
 
 def measure_segmentation(
@@ -53,6 +59,7 @@ def measure_segmentation(
     precision: str = "32-true",
     stop: Callable[[], bool] | None = None,
     inference: SegmentationInference | None = None,
+    with_images: bool = False,
 ) -> SegmentationScores | None:
     """Run a segmenter over a loader in eval mode and count pixels at the labels' own size.
 
@@ -66,6 +73,7 @@ def measure_segmentation(
         precision: Lightning's name of the arithmetic.
         stop: Asked after each batch; once it answers True in any process, the result is None.
         inference: How an image is asked about; whole, once, if None.
+        with_images: Keep the counts of each image; all processes must say the same.
     Raises:
         ValueError: If no process has a sample, or no pixel has a class.
     """
@@ -74,16 +82,20 @@ def measure_segmentation(
     # The last column takes pixels whose logits are not finite: right for no class.
     matrix = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
     sums = torch.zeros(3, dtype=torch.float64)  # loss, images, processes stopped
+    records: list[Record] = []
 
     @torch.inference_mode()
     def count(batch: tuple[Sequence[Tensor], Sequence[Tensor], Tensor]) -> None:
-        images, labels, _ = batch
+        images, labels, indices = batch
+        places = iter(indices.tolist())
         for stacked, targets in _equal_sizes(images, labels):
             size = (targets.shape[-2], targets.shape[-1])
             with autocast(precision, device):
                 prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
             counts, loss = count_pixels(prediction, targets.to(device), num_classes)
-            matrix.add_(counts)
+            matrix.add_(counts.sum(dim=0))
+            if with_images:
+                records.extend((next(places), nonzero_counts(each)) for each in counts)
             sums[:2] += torch.tensor([loss, len(targets)], dtype=torch.float64)
 
     sums[2] = pass_over(model, loader, count, stop)
@@ -92,7 +104,11 @@ def measure_segmentation(
         dist.all_reduce(matrix)
         dist.all_reduce(sums)
     loss, num_samples, stopped = sums.tolist()
-    return None if stopped else scores_of(matrix.cpu(), loss, round(num_samples))
+    if stopped:
+        return None
+    scores = scores_of(matrix.cpu(), loss, round(num_samples))
+    gathered = gather_records(records) if with_images else None
+    return scores if gathered is None else replace(scores, images=PixelCounts.of(gathered, num_classes))
 
 
 def count_pixels(log_probabilities: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, float]:
@@ -103,25 +119,27 @@ def count_pixels(log_probabilities: Tensor, labels: Tensor, num_classes: int) ->
         labels: (B, H, W), int64.
         num_classes: K.
     Returns:
-        Pixels by label and prediction, (K, K + 1), whose last column is for predictions that are not
-        finite; and the sum of their cross-entropies in nats.
+        Pixels of each image by label and prediction, (B, K, K + 1), whose last column is for predictions
+        that are not finite; and the sum of their cross-entropies in nats.
     """
     is_usable = log_probabilities.isnan().any(dim=1).logical_not()
     predicted = log_probabilities.argmax(dim=1).where(is_usable, num_classes)
     counted = labels != IGNORED
-    places = labels[counted] * (num_classes + 1) + predicted[counted]
-    matrix = torch.bincount(places, minlength=num_classes * (num_classes + 1))
+    cells = num_classes * (num_classes + 1)
+    image = torch.arange(len(labels), device=labels.device)[:, None, None].expand_as(labels)
+    places = image[counted] * cells + labels[counted] * (num_classes + 1) + predicted[counted]
+    matrices = torch.bincount(places, minlength=len(labels) * cells)
     # Picked before it becomes float64: all classes of a large image in float64 are gigabytes.
     of_label = log_probabilities.gather(1, labels.clamp(max=num_classes - 1)[:, None])[:, 0]
     loss = -of_label[counted].cpu().double().sum().item()
-    return matrix.reshape(num_classes, num_classes + 1).cpu(), loss
+    return matrices.reshape(len(labels), num_classes, num_classes + 1).cpu(), loss
 
 
 def scores_of(matrix: Tensor, loss: float, num_samples: int) -> SegmentationScores:
     """Turn counts into scores.
 
     Args:
-        matrix: Pixels by label and prediction, (K, K + 1), as `count_pixels`.
+        matrix: Pixels by label and prediction, (K, K + 1), as `count_pixels` gives them of an image.
         loss: Sum over the pixels, in nats.
         num_samples: Images.
     Raises:
@@ -134,13 +152,8 @@ def scores_of(matrix: Tensor, loss: float, num_samples: int) -> SegmentationScor
         raise ValueError("no pixel of the validation set has a class: all are ignored")
     hits = matrix.diagonal().tolist()
     labelled = matrix.sum(dim=1).tolist()
-    predicted = matrix.sum(dim=0).tolist()
-    ious: list[float | None] = []
-    accuracies: list[float | None] = []
-    for hit, in_labels, in_predictions in zip(hits, labelled, predicted, strict=False):
-        union = in_labels + in_predictions - hit
-        ious.append(100 * hit / union if union else None)
-        accuracies.append(100 * hit / in_labels if in_labels else None)
+    ious = [None if math.isnan(iou) else iou for iou in class_ious(matrix.numpy()).tolist()]
+    accuracies = [100 * hit / count if count else None for hit, count in zip(hits, labelled, strict=True)]
     return SegmentationScores(
         miou=_mean(ious),
         mean_accuracy=_mean(accuracies),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -13,6 +14,7 @@ from mscsa.data.contract import ObjectDataset, TaskDataset
 from mscsa.data.loading import ImageLoader
 from mscsa.errors import UserError
 from mscsa.evaluation.coco_ap import DetectionScores, InstanceScores, measure_detection
+from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.evaluation.top1 import Accuracy, measure_accuracy
@@ -27,10 +29,16 @@ class Scores(Protocol):
     """Field by which models are compared and the best weights are chosen; more is better."""
     LABELS: ClassVar[dict[str, tuple[str, str]]]
     """The scalar fields, the main one first: what people call each, and its unit."""
+    IMAGES: ClassVar[type[ImageCounts]]
+    """What is counted of each image."""
 
     @property
     def num_samples(self) -> int:
         """Images counted, over all processes."""
+
+    @property
+    def images(self) -> ImageCounts | None:
+        """The counts by image, in the first process, where they were asked for."""
 
 
 SCORES: dict[Task, type[Scores]] = {
@@ -51,6 +59,11 @@ def main_label(task: Task) -> str:
     """Say what the main score of a task is called; its unit is %."""
     kind = SCORES[task]
     return kind.LABELS[kind.MAIN][0]
+
+
+def score_values(scores: Scores) -> dict[str, Any]:
+    """Give the means as plain values, by name: what result files hold; counts by image are apart."""
+    return {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != "images"}
 
 
 def describe_scores(scores: Scores) -> str:
@@ -79,6 +92,7 @@ def measure(
     stop: Callable[[], bool] | None = None,
     inference: SegmentationInference | None = None,
     results: str | Path | None = None,
+    with_images: bool = False,
 ) -> Scores | None:
     """Run a model over a loader in eval mode and judge it as its task asks.
 
@@ -90,6 +104,7 @@ def measure(
         stop: Asked after each batch; once it answers True in any process, the result is None.
         inference: How a segmenter is asked about an image.
         results: Where to write what a detector finds.
+        with_images: Keep what is counted of each image (`Scores.images`); all processes must say the same.
     Raises:
         UserError: If `inference` or `results` is given to another task, or the latter cannot be written.
         ValueError: If no process has a sample.
@@ -99,7 +114,10 @@ def measure(
         raise UserError(f"inference={inference} is for segmentation, the model for {task}: leave it out")
     if results is not None and not is_detection:
         raise UserError(f"results={str(results)!r} is for detection, the model for {task}: leave it out")
-    common: dict[str, Any] = {"device": device, "precision": precision, "stop": stop}
+    common: dict[str, Any] = {
+        **{"device": device, "precision": precision, "stop": stop},
+        "with_images": with_images,
+    }
     if task == "segmentation":
         num_classes = len(cast(TaskDataset, loader.dataset).class_names)
         return measure_segmentation(model, loader, num_classes=num_classes, inference=inference, **common)

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mscsa.evaluation.image_counts import ImageCounts, Record, gather_records
 from mscsa.evaluation.running import autocast, in_group, pass_over
+
+
+@dataclass(frozen=True, eq=False)
+class Hits(ImageCounts):
+    """Which images are classified right."""
+
+    hits: NDArray[np.bool_]
+    """Whether the label has the largest logit, (N,)."""
+
+    @classmethod
+    def of(cls, records: list[Record]) -> Hits:
+        """Make it of (place, hit) of each image."""
+        places, hits = zip(*records, strict=True)
+        return cls(np.array(places, np.int64), np.array(hits, np.bool_))
+
+    def scores(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Take the top-1 accuracy of samples (R, N) of the images, in %, (R,)."""
+        return 100 * (weights @ self.hits.astype(np.float64)) / weights.sum(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +45,7 @@ class Accuracy:
         "top5": ("top-5", "%"),
         "loss": ("loss", "nats"),
     }
+    IMAGES: ClassVar[type[ImageCounts]] = Hits
 
     top1: float
     """Share of samples whose label has the largest logit, in %."""
@@ -33,6 +55,8 @@ class Accuracy:
     """Mean cross-entropy, without label smoothing, in nats."""
     num_samples: int
     """Samples counted, over all processes."""
+    images: Hits | None = field(default=None, repr=False, compare=False)
+    """The same by image, in the first process, where it was asked for."""
 
 
 def measure_accuracy(
@@ -42,6 +66,7 @@ def measure_accuracy(
     device: torch.device,
     precision: str = "32-true",
     stop: Callable[[], bool] | None = None,
+    with_images: bool = False,
 ) -> Accuracy | None:
     """Run a classifier over a loader in eval mode and count.
 
@@ -52,16 +77,21 @@ def measure_accuracy(
         loader: Batches of images (B, 3, H, W), labels (B,) and indices (B,).
         precision: Lightning's name of the arithmetic.
         stop: Asked after each batch; once it answers True in any process, the result is None.
+        with_images: Note which images are right; all processes must say the same.
     Raises:
         ValueError: If no process has a sample.
     """
     # Counted on the CPU: exact in float64, which not every accelerator has.
     counts = torch.zeros(5, dtype=torch.float64)
+    records: list[Record] = []
 
     def count(batch: tuple[Tensor, Tensor, Tensor]) -> None:
-        images, labels, _ = batch
+        images, labels, indices = batch
         with torch.inference_mode(), autocast(precision, device):
-            counts[:4] += _count_batch(model, images.to(device), labels)
+            sums, is_hit = _count_batch(model, images.to(device), labels)
+        counts[:4] += sums
+        if with_images:
+            records.extend(zip(indices.tolist(), is_hit.tolist(), strict=True))
 
     counts[4] = pass_over(model, loader, count, stop)
     if in_group():
@@ -72,16 +102,18 @@ def measure_accuracy(
         return None
     if num_samples == 0:
         raise ValueError("no samples to evaluate: the validation set is empty")
-    return Accuracy(
+    scores = Accuracy(
         top1=100 * top1 / num_samples,
         top5=100 * top5 / num_samples,
         loss=loss / num_samples,
         num_samples=round(num_samples),
     )
+    gathered = gather_records(records) if with_images else None
+    return scores if gathered is None else replace(scores, images=Hits.of(gathered))
 
 
-def _count_batch(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the sums of top-1 hits, top-5 hits, loss and samples of one batch, (4,)."""
+def _count_batch(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of top-1 hits, top-5 hits, loss and samples of one batch, (4,); and the hits, (B,)."""
     dtype = next(model.parameters()).dtype
     logits: Tensor = model(images.to(dtype)).cpu().double()
     # topk ranks NaN first, which could count as a hit.
@@ -90,4 +122,4 @@ def _count_batch(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     hits = (best == labels[:, None]) & usable
     loss = F.cross_entropy(logits, labels, reduction="sum")
     count = torch.tensor(len(labels), dtype=torch.float64)
-    return torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss, count])
+    return torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss, count]), hits[:, 0]

@@ -17,10 +17,9 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
+from mscsa.heads import NORM_GROUPS
 
 Norm = Literal["bn", "gn"]
-
-_GROUPS = 32
 
 
 class SemanticFPNHead(nn.Module):
@@ -52,8 +51,10 @@ class SemanticFPNHead(nn.Module):
             UserError: If the channels do not divide into the norm's groups.
         """
         super().__init__()
-        if norm == "gn" and head_channels % _GROUPS:
-            raise UserError(f"head_channels={head_channels} given: group norm needs a multiple of {_GROUPS}")
+        if norm == "gn" and head_channels % NORM_GROUPS:
+            raise UserError(
+                f"head_channels={head_channels} given: group norm needs a multiple of {NORM_GROUPS}"
+            )
         self.fpn = FeaturePyramidNetwork(list(channels), fpn_channels)
         self.scale_heads = nn.ModuleList(
             _scale_head(fpn_channels, head_channels, round(math.log2(stride / strides[0])), norm)
@@ -104,7 +105,7 @@ def _scale_head(in_channels: int, channels: int, doublings: int, norm: Norm) -> 
     """Build 3x3 convolutions with norm and ReLU, each followed by a doubling of the size, if any."""
     norms: dict[Norm, Callable[[], nn.Module]] = {
         "bn": lambda: nn.BatchNorm2d(channels),
-        "gn": lambda: nn.GroupNorm(_GROUPS, channels),
+        "gn": lambda: nn.GroupNorm(NORM_GROUPS, channels),
     }
     layers: list[nn.Module] = []
     for i in range(max(1, doublings)):

@@ -54,6 +54,11 @@ class TopFormerHead(nn.Module):
         """The convolution that ends in the classes."""
         return self.conv_seg
 
+    @property
+    def channels(self) -> int:
+        """M."""
+        return self.conv_seg.in_channels
+
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map (B, M, H_i, W_i), finest first, to logits (B, K, H_1, W_1)."""
         total, *coarser = maps

@@ -62,8 +62,7 @@ def bench_model(
     pair = build_pair(**arguments)
     size = size or pair.input_size
     comparisons = compare_speed(
-        pair.baseline,
-        pair.model,
+        [pair.baseline, pair.model],
         size,
         batch_sizes=batch_sizes,
         modes=modes,
@@ -114,18 +113,33 @@ def bench_tables(result: BenchResult) -> list[Table]:
 
 def bench_json(result: BenchResult) -> dict[str, Any]:
     """Give a result as plain values."""
-    comparisons = [{**asdict(c), "is_stable": c.is_stable} for c in result.comparisons]
+    comparisons = [_plain(comparison) for comparison in result.comparisons]
     return {**asdict(result), "comparisons": comparisons, "unstable_above": UNSTABLE_SPREAD}
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    (baseline, model), (ratio,) = comparison.timings, comparison.ratios
+    return {
+        "mode": comparison.mode,
+        "batch_size": comparison.batch_size,
+        "baseline": asdict(baseline),
+        "model": asdict(model),
+        "ratio": ratio.median,
+        "ratio_range": ratio.range,
+        "spread": ratio.spread,
+        "rounds": comparison.rounds,
+        "is_stable": ratio.is_stable,
+    }
 
 
 def _rows(
     result: BenchResult, comparison: Comparison, peaks: dict[tuple[bool, Mode, int], float]
 ) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for is_model, name in ((False, result.baseline), (True, result.model)):
-        timing = comparison.model if is_model else comparison.baseline
+    (ratio,), names = comparison.ratios, (result.baseline, result.model)
+    low, high = ratio.range
+    for is_model, name, timing in zip((False, True), names, comparison.timings, strict=True):
         peak = peaks.get((is_model, comparison.mode, comparison.batch_size))
-        low, high = comparison.ratio_range
         rows.append(
             (
                 name,
@@ -133,7 +147,7 @@ def _rows(
                 f"{timing.median_ms:.2f}",
                 f"{timing.p10_ms:.2f} - {timing.p90_ms:.2f}",
                 f"{timing.images_per_s:.1f}",
-                f"x{comparison.ratio:.3f}" if is_model else "",
+                f"x{ratio.median:.3f}" if is_model else "",
                 f"{low:.3f} - {high:.3f}" if is_model else "",
                 "-" if peak is None else f"{peak:.0f}",
             )
@@ -142,13 +156,14 @@ def _rows(
 
 
 def _stability_notes(comparisons: Sequence[Comparison]) -> list[str]:
-    unstable = [c for c in comparisons if not c.is_stable]
-    if not unstable:
-        largest = 100 * max(c.spread for c in comparisons)
+    spreads = [(c, c.ratios[0]) for c in comparisons]
+    if all(ratio.is_stable for _, ratio in spreads):
+        largest = 100 * max(ratio.spread for _, ratio in spreads)
         return [f"stable: the ratio varies by at most {largest:.1f} % over the rounds"]
     return [
-        f"unstable at batch {c.batch_size}: the ratio varies by {100 * c.spread:.1f} % over "
+        f"unstable at batch {c.batch_size}: the ratio varies by {100 * ratio.spread:.1f} % over "
         f"{c.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %); close other programs and "
         "repeat, or give more --rounds"
-        for c in unstable
+        for c, ratio in spreads
+        if not ratio.is_stable
     ]

@@ -1,7 +1,7 @@
-"""Two models timed in turn in one process, with the measurement's spread.
+"""Models timed in turn in one process, with the measurement's spread.
 
-A round times one arm and then the other, in alternating order, so that whatever else the machine does hits
-both; ratios are taken within rounds. Images are random and already on the device.
+A round times each arm once, in alternating order, so that whatever else the machine does hits all of them;
+ratios are taken within rounds. Images are random and already on the device.
 """
 
 from __future__ import annotations
@@ -36,26 +36,21 @@ class Timing:
     median_ms: float
     p10_ms: float
     p90_ms: float
+    p95_ms: float
     images_per_s: float
     """Batch size / median."""
     calls: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Both arms at one batch size in one mode."""
+class Ratio:
+    """Time of an arm / time of the first one, over the rounds."""
 
-    mode: Mode
-    batch_size: int
-    baseline: Timing
-    model: Timing
-    ratio: float
-    """Median over the rounds of (time of the model / time of the backbone)."""
-    ratio_range: tuple[float, float]
+    median: float
+    range: tuple[float, float]
     """Smallest and largest ratio of a round."""
     spread: float
-    """(p90 - p10) / median of the ratio over the rounds."""
-    rounds: int
+    """(p90 - p10) / median."""
 
     @property
     def is_stable(self) -> bool:
@@ -63,9 +58,21 @@ class Comparison:
         return self.spread <= UNSTABLE_SPREAD
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All arms at one batch size in one mode."""
+
+    mode: Mode
+    batch_size: int
+    timings: tuple[Timing, ...]
+    """Of each arm."""
+    ratios: tuple[Ratio, ...]
+    """Of each arm but the first, to the first."""
+    rounds: int
+
+
 def compare_speed(
-    baseline: nn.Module,
-    model: nn.Module,
+    models: Sequence[nn.Module],
     size: tuple[int, int],
     *,
     batch_sizes: Sequence[int] = (1, 16, 64),
@@ -74,13 +81,14 @@ def compare_speed(
     rounds: int = 7,
     threads: int | None = None,
 ) -> list[Comparison]:
-    """Time two models at (H, W) pixels, in all modes and batch sizes.
+    """Time models at (H, W) pixels, in all modes and batch sizes.
 
     Args:
+        models: Two or more; ratios are to the first.
         batch_sizes: Images per call.
         modes: Inference, training steps, or both.
         options: Device, dtype and memory layout.
-        rounds: Rounds of both arms.
+        rounds: Rounds of all arms.
         threads: CPU threads of this process from now on; as they are if None.
     Raises:
         UserError: If a batch does not fit into the device's memory, or a number is too small.
@@ -97,9 +105,9 @@ def compare_speed(
     comparisons = []
     for mode in modes:
         for batch_size in batch_sizes:
-            logger.info("%s, batch %d: %d rounds of both models", mode, batch_size, rounds)
+            logger.info("%s, batch %d: %d rounds of %d models", mode, batch_size, rounds, len(models))
             try:
-                steps = [build_step(arm, mode, batch_size, size, options) for arm in (baseline, model)]
+                steps = [build_step(arm, mode, batch_size, size, options) for arm in models]
                 times = time_interleaved(steps, rounds, _synchronizer(options.device))
             except torch.OutOfMemoryError as error:
                 raise UserError(
@@ -132,32 +140,33 @@ def time_interleaved(
 
 
 def summarize(times: Sequence[Sequence[Sequence[float]]], mode: Mode, batch_size: int) -> Comparison:
-    """Reduce the seconds of (backbone, model), by round and call, to medians and spreads."""
-    timings = []
-    for rounds in times:
-        all_calls = [1000 * seconds for calls in rounds for seconds in calls]
-        low, middle, high = _percentiles(all_calls)
-        timings.append(
-            Timing(
-                median_ms=middle,
-                p10_ms=low,
-                p90_ms=high,
-                images_per_s=1000 * batch_size / middle,
-                calls=len(all_calls),
-            )
-        )
-    ratios = [median(b) / median(a) for a, b in zip(times[0], times[1], strict=True)]
-    low, middle, high = _percentiles(ratios)
+    """Reduce the seconds of each arm, by round and call, to medians, spreads and ratios to the first arm."""
     return Comparison(
         mode=mode,
         batch_size=batch_size,
-        baseline=timings[0],
-        model=timings[1],
-        ratio=middle,
-        ratio_range=(min(ratios), max(ratios)),
-        spread=(high - low) / middle,
-        rounds=len(ratios),
+        timings=tuple(_timing(rounds, batch_size) for rounds in times),
+        ratios=tuple(_ratio(times[0], rounds) for rounds in times[1:]),
+        rounds=len(times[0]),
     )
+
+
+def _timing(rounds: Sequence[Sequence[float]], batch_size: int) -> Timing:
+    calls = [1000 * seconds for calls in rounds for seconds in calls]
+    low, middle, high = _percentiles(calls)
+    return Timing(
+        median_ms=middle,
+        p10_ms=low,
+        p90_ms=high,
+        p95_ms=quantiles(calls, n=20, method="inclusive")[-1],
+        images_per_s=1000 * batch_size / middle,
+        calls=len(calls),
+    )
+
+
+def _ratio(first: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Ratio:
+    ratios = [median(b) / median(a) for a, b in zip(first, other, strict=True)]
+    low, middle, high = _percentiles(ratios)
+    return Ratio(median=middle, range=(min(ratios), max(ratios)), spread=(high - low) / middle)
 
 
 def _calls_per_round(step: Callable[[], None], synchronize: Callable[[], None]) -> int:

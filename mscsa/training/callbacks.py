@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mscsa.assembly.weights_file import ModelInfo
 from mscsa.checkpoints import save_weights
-from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names
+from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names, score_values
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.metrics_log import VAL
 from mscsa.training.module import TrainingModule
+from mscsa.training.run_folder import LAST_IMAGES
 
 logger = logging.getLogger(__name__)
 
@@ -153,14 +154,17 @@ class Evaluate(pl.Callback):
             device=module.device,
             precision=self.recipe.run.precision,
             stop=lambda: module.stop.signum != 0,
+            with_images=step >= self.total_steps,
         )
         if scores is None:
             return False
+        if scores.images is not None:
+            scores.images.save(self.folder / LAST_IMAGES)
         epoch = step / module.steps_per_epoch
         self._log(trainer, scores, epoch, step)
         self._export(trainer, model, scores, epoch, step)
         self.evaluated_step = step
-        self.latest = asdict(scores)
+        self.latest = score_values(scores)
         return True
 
     def _log(self, trainer: pl.Trainer, scores: Scores, epoch: float, step: int) -> None:
@@ -178,7 +182,7 @@ class Evaluate(pl.Callback):
             self.best = {"epoch": epoch, "step": step, "score": score}
         if not trainer.is_global_zero:
             return
-        result = {"epoch": epoch, "step": step, **asdict(scores)}
+        result = {"epoch": epoch, "step": step, **score_values(scores)}
         info = replace(self.info, provenance={**self.info.provenance, "result": result})
         for name in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
             save_weights(model, self.folder / name, info.to_metadata())

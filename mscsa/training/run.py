@@ -77,8 +77,8 @@ def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False) -> RunRe
     """Train, evaluate and export as a recipe says.
 
     The folder gets `config.yaml`, `environment.json`, `metrics.csv`, `tensorboard/`, `last.ckpt`,
-    `best.safetensors`, `last.safetensors` and `result.json`. With several processes each runs this
-    function; the first one writes.
+    `best.safetensors`, `last.safetensors`, `last_images.npz` (what the last evaluation counted of each image)
+    and `result.json`. With several processes each runs this function; the first one writes.
 
     Args:
         out_dir: Folder of the run; a new one, or with `resume` that of a run to go on with.

@@ -24,6 +24,8 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
+LAST_IMAGES = "last_images.npz"
+"""What the last evaluation counted of each image (`mscsa.evaluation.image_counts`)."""
 
 _PACKAGES = ("mscsa", "torch", "torchvision", "timm", "lightning", "safetensors", "numpy", "pillow")
 _OPTIONAL_PACKAGES = ("transformers", "faster-coco-eval")  # for detection

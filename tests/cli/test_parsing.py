@@ -56,6 +56,24 @@ def test_a_command_without_a_form_keeps_what_was_parsed() -> None:
     assert gather_arguments(plain, {"name": "it", "head": "a"}) == {"name": "it", "head": "a"}
 
 
+def test_what_is_on_by_default_can_be_turned_off() -> None:
+    def watch(name: str, *, control: bool = True) -> None:
+        """Watch something.
+
+        Example:
+            mscsa watch it
+
+        Args:
+            name: What.
+            control: Whether to control it.
+        """
+
+    parser = build_parser("watch", watch)
+    found = [parser.parse_args(["it", *flags]).control for flags in ([], ["--control"], ["--no-control"])]
+    assert found == [True, True, False]
+    assert "--control" in parser.format_help() and "--no-control" in parser.format_help()
+
+
 def test_help_has_every_text_once() -> None:
     text = " ".join(build_parser("do", command).format_help().split())
     for part in ("Do something.", "What to do it to.", "How fast.", "Take the pyramid form, for detection"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml  # type: ignore[import-untyped]
 from PIL import Image
 
 import mscsa_cli
@@ -16,9 +19,11 @@ from mscsa.compare import processes
 from mscsa.compare.compare import compare_recipe
 from mscsa.compare.tables import compare_json
 from mscsa.errors import UserError
+from mscsa.evaluation.pixel_counts import PixelCounts
+from mscsa.evaluation.top1 import Hits
 from mscsa.recipes import get_recipe
 from mscsa.speed import interleaved
-from tests.compare.made import tiny_recipe
+from tests.compare.made import tiny_recipe, tiny_segmenter
 
 REAL_POPEN = subprocess.Popen
 
@@ -29,7 +34,10 @@ def test_recipe_without_mscsa_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("number", "message"), [({"num_seeds": 0}, "seeds=0"), ({"jobs": 0}, "jobs=0")])
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [({"num_seeds": 0}, "seeds=0"), ({"jobs": 0}, "jobs=0"), ({"block": 0}, "block=0")],
+)
 def test_numbers_below_one_are_refused(tmp_path: Path, number: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=f"{message} given: give 1 or more"):
         compare_recipe(tiny_recipe(), tmp_path / "out", **number)
@@ -49,20 +57,28 @@ class InProcess:
 
 
 def popen(command: list[str], **options: Any) -> InProcess | subprocess.Popen[bytes]:
-    """Start the first run, and whatever is no run, as they are started; the others in this process."""
+    """Start the first run of a classifier, and whatever is no run; the others run in this process."""
     is_run = command[1:4] == ["-m", "mscsa_cli", "train"]
-    is_first = (
-        is_run and "baseline.yaml" in " ".join(command) and command[command.index("--run.seed") + 1] == "0"
-    )
+    is_first = is_run and command[4] == "scenes/resnet10t" and command[command.index("--run.seed") + 1] == "0"
     return InProcess(command) if is_run and not is_first else REAL_POPEN(command, **options)
 
 
-def test_whole_comparison_and_more_seeds_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process, and times of no use."""
     monkeypatch.setattr(interleaved, "_ROUND_S", 0.01)
     monkeypatch.setattr(interleaved, "_WARM_UP_S", 0.01)
     monkeypatch.setattr(processes.subprocess, "Popen", popen)
+
+
+def trained(out: Path, arm: str, seeds: tuple[int, ...], metric: str) -> list[float]:
+    paths = [out / arm / f"seed{seed}" / "result.json" for seed in seeds]
+    return [json.loads(path.read_text())["scores"][metric] for path in paths]
+
+
+def test_whole_comparison_and_more_seeds_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
+) -> None:
     out = tmp_path / "out"
     caplog.set_level(logging.INFO)
     compare_recipe(tiny_recipe(), out, num_seeds=1, jobs=2)
@@ -72,19 +88,60 @@ def test_whole_comparison_and_more_seeds_later(
     compared = compare_recipe(tiny_recipe(), out, num_seeds=2, jobs=2)
     assert first.stat().st_mtime_ns == written
     assert "baseline, seed 0: finished before" in caplog.text
-    assert compared.seeds == (0, 1)
-    assert compared.baseline.model == "test_resnet" and compared.mscsa.model == "mscsa_test_resnet"
-    assert 1.4 < compared.mscsa.macs / compared.baseline.macs <= 1.5
-    assert [len(curve) for curve in compared.mscsa.curves] == [2, 2]
+    assert compared.seeds == (0, 1) and list(compared.arms) == ["baseline", "mscsa"]
+    assert "a classifier has no head to make wider" in compared.control_note
+    baseline, with_mscsa = compared.arms.values()
+    assert baseline.model == "test_resnet" and with_mscsa.model == "mscsa_test_resnet"
+    assert 1.4 < with_mscsa.macs / baseline.macs <= 1.5
+    assert [len(curve) for curve in with_mscsa.curves] == [2, 2]
 
     content = json.loads((out / "compare.json").read_text())
     assert content == json.loads(json.dumps(compare_json(compared)))
-    trained = [
-        json.loads((out / f"mscsa/seed{seed}/result.json").read_text())["scores"]["top1"] for seed in (0, 1)
-    ]
-    assert content["mscsa"]["scores"] == trained
-    assert content["difference"]["points"] == [
-        b - a for a, b in zip(content["baseline"]["scores"], trained, strict=True)
-    ]
+    scores = {arm: trained(out, arm, (0, 1), "top1") for arm in compared.arms}
+    assert {arm: each["scores"] for arm, each in content["arms"].items()} == scores
+    (contrast,) = content["comparisons"]
+    assert contrast["points"] == [b - a for a, b in zip(*scores.values(), strict=True)]
+    assert "2 seeds cannot reach 5 %" in content["verdict"] and content["test_images"] == 16
     with Image.open(out / "compare.png") as image:
         assert image.width >= 1000
+
+    # What is refused after the training keeps the runs.
+    with pytest.raises(UserError, match="give --block 8 or less"):
+        compare_recipe(tiny_recipe(), out, num_seeds=2, block=9)
+    path = out / "mscsa" / "seed1" / "last_images.npz"
+    images = Hits.load(path)
+    replace(images, index=images.index + 1).save(path)
+    with pytest.raises(
+        UserError, match="baseline, seed 0 and mscsa, seed 1 were evaluated on different images"
+    ):
+        compare_recipe(tiny_recipe(), out, num_seeds=2)
+    assert first.stat().st_mtime_ns == written
+
+
+def test_three_arms_of_a_segmenter_and_the_control_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
+) -> None:
+    out, recipe = tmp_path / "out", tiny_segmenter()
+    caplog.set_level(logging.INFO)
+    bare = compare_recipe(recipe, out, num_seeds=2, with_control=False)
+    assert list(bare.arms) == ["baseline", "mscsa"] and "--no-control" in bare.control_note
+    assert not (out / "control").exists()
+
+    compared = compare_recipe(recipe, out, num_seeds=2)
+    assert list(compared.arms) == ["baseline", "control", "mscsa"]
+    assert caplog.text.count("finished before") == 4 and "control, seed 1: started" in caplog.text
+    baseline, control, with_mscsa = compared.arms.values()
+    assert baseline.macs < with_mscsa.macs <= control.macs
+    assert control.model == "test_resnet, wider head"
+    settings = yaml.safe_load((out / "control/seed0/config.yaml").read_text())["model"]
+    assert settings["head_kwargs"]["fpn_channels"] == settings["head_kwargs"]["head_channels"] > 8
+    assert settings["mscsa"] is None and settings["budget"] is None
+    for timings in (each.timings for each in compared.latency):
+        assert len(timings) == 3
+
+    # The scores of all images once are those that the runs reported: the bootstrap draws from the same.
+    for arm, result in compared.arms.items():
+        for seed, score in zip((0, 1), result.scores, strict=True):
+            images = PixelCounts.load(out / arm / f"seed{seed}" / "last_images.npz")
+            assert images.scores(np.ones((1, 8), np.int64))[0] == pytest.approx(score)
+    assert [each.image_interval[0] <= each.image_interval[1] for each in compared.contrasts] == [True] * 3

@@ -9,7 +9,7 @@ import pytest
 
 from mscsa.compare.folder import open_folder
 from mscsa.errors import UserError
-from mscsa.recipes import baseline_of
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
 from tests.compare.made import tiny_recipe
 
@@ -29,6 +29,15 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to"):
         open_folder(tmp_path / "file" / "out", arms(tiny_recipe()))
+
+
+def test_an_arm_may_join_later(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    open_folder(tmp_path, arms(recipe))
+    open_folder(tmp_path, {**arms(recipe), "control": baseline_of(recipe)})
+    assert (tmp_path / "control.yaml").read_text() == (tmp_path / "baseline.yaml").read_text()
+    open_folder(tmp_path, arms(recipe))
+    assert (tmp_path / "control.yaml").exists()
 
 
 def test_the_same_recipes_are_found_again_and_others_refused(tmp_path: Path) -> None:

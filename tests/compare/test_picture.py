@@ -5,17 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
-from mscsa.compare.picture import draw_comparison
+from mscsa.compare.picture import COLORS, draw_comparison
 from tests.compare.made import result
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_picture_of_one_and_more_seeds(tmp_path: Path, seeds: int) -> None:
+@pytest.mark.parametrize(("seeds", "with_control"), [(1, False), (3, True)])
+def test_picture_of_one_and_more_seeds(tmp_path: Path, seeds: int, with_control: bool) -> None:
     path = tmp_path / "compare.png"
-    draw_comparison(result((70.0, 72.0, 74.0)[:seeds], (71.0, 74.0, 77.0)[:seeds]), path)
+    control = (70.5, 73.0, 75.0)[:seeds] if with_control else None
+    draw_comparison(result((70.0, 72.0, 74.0)[:seeds], (71.0, 74.0, 77.0)[:seeds], control), path)
     with Image.open(path) as image:
         assert image.width >= 1000 and image.height >= 500
         colors = image.convert("RGB").getcolors(2**24)
-        assert colors is not None and len(colors) > 50
+    assert colors is not None
+    drawn = {color for _, color in colors}
+    for arm, color in COLORS.items():
+        assert (ImageColor.getrgb(color) in drawn) == (arm != "control" or with_control), arm
+
+
+def test_no_text_is_cut_off(tmp_path: Path) -> None:
+    """The margins of the picture are white, with the longest titles that there are."""
+    path = tmp_path / "compare.png"
+    scores = tuple(100.0 - i / 100 for i in range(6))
+    draw_comparison(result(scores, scores, scores), path)
+    with Image.open(path) as image:
+        grey = image.convert("L")
+    edges = [grey.crop((0, 0, 2, grey.height)), grey.crop((grey.width - 2, 0, grey.width, grey.height))]
+    assert [edge.getextrema() for edge in edges] == [(255, 255), (255, 255)]

@@ -6,6 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from mscsa.errors import UserError
+from mscsa.evaluation.top1 import Hits
 from tests.compare.made import run_in
 
 
@@ -31,3 +36,11 @@ def test_a_run_is_finished_when_it_has_its_result(tmp_path: Path) -> None:
     (run.folder / "result.json").write_text(json.dumps({"metric": "top1"}))
     assert run.result == {"metric": "top1"}
     assert run.label == "mscsa, seed 1"
+
+
+def test_counts_by_image_are_read_or_missed_in_one_line(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    with pytest.raises(UserError, match="mscsa, seed 1 has not kept its counts by image .* compare again"):
+        run.images(Hits)
+    Hits(np.arange(2), np.array([True, False])).save(run.folder / "last_images.npz")
+    assert run.images(Hits).scores(np.array([[1, 1]])).tolist() == [50.0]

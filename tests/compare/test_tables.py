@@ -9,29 +9,67 @@ from pathlib import Path
 
 import pytest
 
+from mscsa.compare.results import verdict
 from mscsa.compare.tables import compare_json, comparison_tables
 from mscsa.report import plain_text
 from tests.compare.made import result
 
 
-def test_table_shows_means_spreads_and_differences() -> None:
-    text = "".join(plain_text(table) for table in comparison_tables(result((70.0, 72.0), (71.0, 74.0))))
+def test_tables_show_means_spreads_and_differences() -> None:
+    compared = result((70.0, 72.0), (71.0, 74.0))
+    text = "".join(plain_text(table) for table in comparison_tables(compared))
     assert "71.00 ± 1.41" in text
     assert re.search(r"top-5 \(%\) +91.00 +92.50\n", text)
-    assert "+1.50 ± 0.71" in text
-    assert "+24.0 %" in text
-    assert "x1.50" in text and "x0.67" in text
-    assert "Latency at batch 64 is unstable" in text and "Latency at batch 1 is" not in text
+    assert re.search(r"mscsa - baseline +\+1.50 ± 0.71 +\+1.00 to \+2.00 +0.5 +\+0.10 to \+3.00", text)
+    assert re.search(r"\+0.0 % +\+24.0 % +x1.50\n", text)
+    assert re.search(r"mscsa_net .* 3.00 +4.25 +400\n", text)
+    assert "Latency of mscsa at batch 64 is unstable" in text and "at batch 1 is" not in text
+    assert "No control of the same cost: none." in text
+    assert verdict(compared, compared.contrasts[0]) in text
+
+
+def test_three_arms_and_three_comparisons() -> None:
+    compared = replace(result((70.0, 72.0), (71.0, 74.0), (70.5, 72.5)), block=7)
+    seeds, scores, arms, contrasts = comparison_tables(compared)
+    assert seeds.columns == ("seed", "net", "net, wider head", "mscsa_net", "mscsa - baseline")
+    assert seeds.rows[1] == ("1", "72.00", "72.50", "74.00", "+2.00")
+    assert len(scores.columns) == 4 and [row[0] for row in arms.rows] == [
+        "net",
+        "net, wider head",
+        "mscsa_net",
+    ]
+    assert [row[0] for row in contrasts.rows] == ["mscsa - baseline", "mscsa - control", "control - baseline"]
+    assert [row[-1] for row in contrasts.rows] == ["x1.50", "x1.00", "x1.50"]
+    assert "Control: a wider head." in arms.notes
+    assert "in blocks of 7" in contrasts.notes[0]
+
+
+def test_one_seed_has_no_spread() -> None:
+    (_, _, _, contrasts) = comparison_tables(result((70.0,), (71.0,)))
+    assert contrasts.rows[0][1:4] == ("+1.00", "-", "1")
 
 
 def test_json_has_each_seed_and_what_it_was_trained_on(tmp_path: Path) -> None:
     folder = tmp_path / "baseline" / "seed0"
     folder.mkdir(parents=True)
     (folder / "environment.json").write_text(json.dumps({"sessions": [{"torch": "1"}, {"torch": "2"}]}))
-    (tmp_path / "mscsa.yaml").write_text("name: scenes/net\n")
-    content = compare_json(replace(result((70.0, 72.0), (71.0, 74.0)), out=tmp_path))
-    assert json.loads(json.dumps(content))["difference"]["points"] == [1.0, 2.0]
-    assert content["difference"]["macs_percent"] == pytest.approx(24)
+    for arm in ("baseline", "mscsa", "control"):
+        (tmp_path / f"{arm}.yaml").write_text(f"name: scenes/{arm}\n")
+    compared = replace(result((70.0, 72.0), (71.0, 74.0), (70.5, 72.5)), out=tmp_path)
+    content = json.loads(json.dumps(compare_json(compared)))
+    assert list(content["arms"]) == ["baseline", "control", "mscsa"]
+    assert content["arms"]["mscsa"]["scores"] == [71.0, 74.0] and content["arms"]["control"]["mean"] == 71.5
+    first = content["comparisons"][0]
+    assert (first["of"], first["against"], first["points"]) == ("mscsa", "baseline", [1.0, 2.0])
+    assert first["macs_percent"] == pytest.approx(24) and first["p_sign_flip"] == 0.5
+    assert first["interval_95_images"] == [0.1, 3.0] and first["interval_95_seeds"] == [1.0, 2.0]
+    assert first["verdict"] == content["verdict"]
     assert content["training_environment"] == {"torch": "2"}
-    assert content["recipe"] == {"name": "scenes/net"}
-    assert [each["is_stable"] for each in content["latency"]] == [True, False]
+    assert content["recipes"]["control"] == {"name": "scenes/control"}
+    assert (content["test_images"], content["block"]) == (2000, 1)
+    times = content["latency"][1]["arms"]
+    assert times["baseline"]["ratio_to_baseline"] is None and times["control"]["p95_ms"] == 4.25
+    assert [each["arms"]["mscsa"]["ratio_to_baseline"]["is_stable"] for each in content["latency"]] == [
+        True,
+        False,
+    ]

@@ -28,6 +28,7 @@ from mscsa.evaluation.coco_ap import (
     score_results,
 )
 from mscsa.evaluation.detections import Detections
+from mscsa.evaluation.matches import Matches
 from tests.evaluation.process_groups import run_group
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -225,13 +226,14 @@ def recalled(truth: dict[str, Any], results: list[Any]) -> dict[int, Detections]
 
 def batches(truth: dict[str, Any], factor: int, rank: int = 0, world_size: int = 1) -> list[Any]:
     images = truth["images"]
-    chosen = [images[i] for i in EvalSampler(len(images), rank, world_size)]
+    places = list(EvalSampler(len(images), rank, world_size))
+    chosen = [images[i] for i in places]
     size = (factor * SIZE[0], factor * SIZE[1])
     return [
         (
             [torch.full((3, *size), float(each["id"])) for each in chosen[first : first + 2]],
             [{"image_id": each["id"], "size": SIZE} for each in chosen[first : first + 2]],
-            torch.zeros(2),
+            torch.tensor(places[first : first + 2]),
         )
         for first in range(0, len(chosen), 2)
     ]
@@ -310,8 +312,12 @@ def _measure_share(rank: int, size: int, folder: Path) -> None:
         device=torch.device("cpu"),
         with_masks=True,
         results=folder / f"results{size}.json",
+        with_images=True,
     )
     assert scores is not None
+    assert (scores.images is not None) == (rank == 0)
+    if scores.images is not None:
+        scores.images.save(folder / f"images{size}.npz")
     (folder / f"scores{size}_{rank}.txt").write_text(repr(scores))
 
 
@@ -321,6 +327,10 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     texts = {path.name: path.read_text() for path in tmp_path.glob("scores*")}
     assert texts["scores1_0.txt"] == texts["scores2_0.txt"] == texts["scores2_1.txt"]
     assert "num_samples=11" in texts["scores1_0.txt"]
+    images = [Matches.load(tmp_path / f"images{n}.npz") for n in (1, 2)]
+    for name in ("index", "image", "label", "score", "is_match", "is_ignored", "objects"):
+        assert np.array_equal(*(getattr(each, name) for each in images)), name
+    assert images[0].index.tolist() == list(range(11))
     one, two = (json.loads((tmp_path / f"results{n}.json").read_text()) for n in (1, 2))
     key = lambda each: (each["image_id"], each["score"], each["bbox"])  # noqa: E731
     assert sorted(one, key=key) == sorted(two, key=key)

@@ -91,18 +91,41 @@ def test_logits_are_compared_at_the_labels_size() -> None:
 
 def _count_share(rank: int, size: int, folder: Path) -> None:
     share = list(EvalSampler(11, rank, size))
-    found = measure_segmentation(Painter(), batches(share, 2), num_classes=NUM_CLASSES, device=CPU)
+    found = measure_segmentation(
+        Painter(), batches(share, 2), num_classes=NUM_CLASSES, device=CPU, with_images=True
+    )
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(found))
 
 
 def test_two_processes_count_each_pixel_once(tmp_path: Path) -> None:
     run_group(_count_share, 2, tmp_path)
     shares = [pickle.loads((tmp_path / f"{rank}.pickle").read_bytes()) for rank in range(2)]
-    whole = measure_segmentation(Painter(), batches(list(range(11))), num_classes=NUM_CLASSES, device=CPU)
+    whole = measure_segmentation(
+        Painter(), batches(list(range(11))), num_classes=NUM_CLASSES, device=CPU, with_images=True
+    )
     assert whole is not None
+    assert shares[1].images is None
+    for name in ("index", "ends", "cells", "pixels"):
+        assert np.array_equal(getattr(shares[0].images, name), getattr(whole.images, name)), name
     assert shares[0] == shares[1]
     assert shares[0].class_iou == whole.class_iou and shares[0].num_samples == 11
     assert shares[0].miou == whole.miou
+
+
+def test_each_image_has_its_own_pixels() -> None:
+    """Two of one size, which are counted at once, and others: all as if measured alone."""
+    found = measure_segmentation(
+        Painter(), batches([6, 0, 3, 1]), num_classes=NUM_CLASSES, device=CPU, with_images=True
+    )
+    assert found is not None and found.images is not None
+    assert found.images.index.tolist() == [0, 1, 3, 6]
+    weights = np.vstack([np.eye(4, dtype=np.int64), np.ones((1, 4), np.int64)])
+    alone = [
+        measure_segmentation(Painter(), batches([each]), num_classes=NUM_CLASSES, device=CPU)
+        for each in (0, 1, 3, 6)
+    ]
+    expected = [each.miou for each in (*alone, found) if each is not None]
+    assert found.images.scores(weights) == pytest.approx(expected, rel=1e-12)
 
 
 def test_what_is_not_finite_is_no_hit_and_modes_are_given_back() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mscsa.evaluation.top1 import Accuracy, measure_accuracy
+from mscsa.data.sampler import EvalSampler
+from mscsa.evaluation.top1 import Accuracy, Hits, measure_accuracy
+from tests.evaluation.process_groups import run_group
 
 CPU = torch.device("cpu")
 
@@ -49,6 +54,41 @@ def test_top1_top5_and_loss_against_plain_counting(size: int) -> None:
     assert found.top1 == pytest.approx(100 * sum(rank < 1 for rank in ranks) / 23)
     assert found.top5 == pytest.approx(100 * sum(rank < 5 for rank in ranks) / 23)
     assert found.loss == pytest.approx(sum(losses) / 23, rel=1e-6)
+
+
+def test_hits_by_image_and_the_accuracy_of_samples_of_them() -> None:
+    logits, labels = torch.eye(4), torch.tensor([0, 1, 3, 3])
+    found = measure_accuracy(Lookup(logits), batches(labels, 3), device=CPU, with_images=True)
+    assert found is not None and found.images is not None
+    assert found.images.index.tolist() == [0, 1, 2, 3]
+    assert found.images.hits.tolist() == [True, True, False, True]
+    weights = np.array([[1, 1, 1, 1], [0, 0, 4, 0], [2, 0, 1, 1]])
+    assert found.images.scores(weights).tolist() == [found.top1, 0.0, 75.0]
+    bare = measure_accuracy(Lookup(logits), batches(labels, 3), device=CPU)
+    assert bare is not None and bare.images is None
+
+
+def _hit_share(rank: int, size: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(11, 3), torch.randint(3, (11,))
+    whole = batches(labels, 1)
+    share = [whole[i] for i in EvalSampler(11, rank, size)]
+    found = measure_accuracy(Lookup(logits), share, device=CPU, with_images=True)
+    (folder / f"{size}-{rank}.pickle").write_bytes(pickle.dumps(found))
+
+
+def test_two_processes_bring_their_images_to_the_first(tmp_path: Path) -> None:
+    for size in (1, 2):
+        run_group(_hit_share, size, tmp_path)
+    one, first, second = (
+        pickle.loads((tmp_path / f"{name}.pickle").read_bytes()) for name in ("1-0", "2-0", "2-1")
+    )
+    assert (one.top1, one.num_samples) == (first.top1, first.num_samples) == (second.top1, 11)
+    assert second.images is None
+    assert isinstance(first.images, Hits)
+    assert first.images.index.tolist() == list(range(11))
+    assert first.images.hits.tolist() == one.images.hits.tolist()
+    assert 0 < sum(one.images.hits) < 11
 
 
 def test_fewer_than_five_classes() -> None:

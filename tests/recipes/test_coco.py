@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mscsa.recipes import RECIPES, baseline_of
+from mscsa.recipes import RECIPES
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.coco import COCO
 from mscsa.recipes.spec import DetectionAugment, DetectionData, Recipe
 from tests.paper_tables import lines_of

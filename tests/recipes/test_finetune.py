@@ -7,7 +7,8 @@ import torch
 
 from mscsa.assembly import build_model
 from mscsa.models.model import MSCSAModel
-from mscsa.recipes import RECIPES, baseline_of, get_recipe
+from mscsa.recipes import RECIPES, get_recipe
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.finetune import FINETUNE, FROZEN, finetune_recipe
 from mscsa.recipes.spec import Recipe
 

@@ -44,12 +44,14 @@ def test_every_mode_and_batch_size_is_measured(result: BenchResult) -> None:
     ]
     for comparison in result.comparisons:
         assert comparison.rounds == 5
-        for timing in (comparison.baseline, comparison.model):
-            assert 0 < timing.p10_ms <= timing.median_ms <= timing.p90_ms
+        assert len(comparison.timings) == 2 and len(comparison.ratios) == 1
+        for timing in comparison.timings:
+            assert 0 < timing.p10_ms <= timing.median_ms <= timing.p90_ms <= timing.p95_ms
             assert timing.images_per_s == pytest.approx(1000 * comparison.batch_size / timing.median_ms)
             assert timing.calls >= 5
-        low, high = comparison.ratio_range
-        assert low <= comparison.ratio <= high
+        (ratio,) = comparison.ratios
+        low, high = ratio.range
+        assert low <= ratio.median <= high
 
 
 def test_json_says_what_was_measured_on(result: BenchResult) -> None:
@@ -57,7 +59,11 @@ def test_json_says_what_was_measured_on(result: BenchResult) -> None:
     assert content["machine"]["threads"] == 1
     assert content["machine"]["device"] == "cpu"
     assert {"torch", "timm", "mscsa"} <= set(content["machine"]["versions"])
-    assert content["comparisons"][0]["is_stable"] in (True, False)
+    first = content["comparisons"][0]
+    assert first["is_stable"] in (True, False)
+    assert first["ratio_range"][0] <= first["ratio"] <= first["ratio_range"][1] and first["spread"] >= 0
+    assert first["model"]["median_ms"] > 0 and first["baseline"]["calls"] >= 5
+    assert (first["mode"], first["batch_size"], first["rounds"]) == ("inference", 2, 5)
     assert (content["baseline"], content["model"]) == ("test_resnet", "mscsa_test_resnet")
 
 
@@ -88,7 +94,8 @@ def test_a_detector_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     result = bench_detector("retinanet", monkeypatch, modes=("inference", "training"), with_memory=False)
     assert [(c.mode, c.batch_size) for c in result.comparisons] == [("inference", 1), ("training", 1)]
     assert "64x64 px under retinanet" in plain_text(bench_tables(result)[0])
-    assert result.comparisons[1].model.median_ms > result.comparisons[0].model.median_ms
+    inference, training = result.comparisons
+    assert training.timings[1].median_ms > inference.timings[1].median_ms
 
 
 @pytest.mark.slow

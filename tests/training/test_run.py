@@ -21,7 +21,8 @@ from mscsa.assembly.weights_file import load_trained
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
-from mscsa.evaluation.top1 import Accuracy
+from mscsa.evaluation.scores import score_values
+from mscsa.evaluation.top1 import Accuracy, Hits
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
@@ -48,6 +49,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, RunResult]) -> None
         "last.ckpt",
         "best.safetensors",
         "last.safetensors",
+        "last_images.npz",
         "result.json",
     }
     assert json.loads((folder / "result.json").read_text()) == asdict(result)
@@ -72,11 +74,19 @@ def test_metrics_and_result_agree(finished: tuple[Path, RunResult]) -> None:
     assert (float(best["val_top1"]), float(best["epoch"])) == (result.best_score, result.best_epoch)
 
 
+def test_the_last_evaluation_is_kept_by_image(finished: tuple[Path, RunResult]) -> None:
+    folder, result = finished
+    images = Hits.load(folder / "last_images.npz")
+    assert images.index.tolist() == list(range(11))
+    assert 100 * images.hits.mean() == pytest.approx(result.scores["top1"])
+    assert "images" not in result.scores
+
+
 def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Path, RunResult]) -> None:
     folder, result = finished
     last = evaluate(folder / "last.safetensors").scores
     assert isinstance(last, Accuracy)
-    assert asdict(last) == {**result.scores, "loss": pytest.approx(result.scores["loss"], rel=1e-5)}
+    assert score_values(last) == {**result.scores, "loss": pytest.approx(result.scores["loss"], rel=1e-5)}
     assert evaluate(folder / "best.safetensors").scores.top1 == result.best_score
     model, info = load_trained(folder / "best.safetensors")
     assert info.class_names == tuple("0123456789")

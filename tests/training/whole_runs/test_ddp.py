@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mscsa.checkpoints import read_state_dict
+from mscsa.evaluation.top1 import Hits
 from mscsa.recipes.spec import OptimSpec, Recipe
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.module import NonFiniteError
@@ -105,6 +106,9 @@ def test_each_sample_is_evaluated_once_by_some_process(runs: tuple[Path, Path]) 
     results = [json.loads((folder / "result.json").read_text()) for folder in runs]
     first, second = (result["scores"] for result in results)
     assert first == {**second, "loss": pytest.approx(second["loss"], abs=1e-9)}
+    images = [Hits.load(folder / "last_images.npz") for folder in runs]
+    assert images[0].index.tolist() == images[1].index.tolist() == list(range(11))
+    assert images[0].hits.tolist() == images[1].hits.tolist()
 
 
 def test_the_processes_share_each_global_batch(runs: tuple[Path, Path]) -> None:

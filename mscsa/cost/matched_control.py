@@ -1,0 +1,122 @@
+"""A control of the cost of MSCSA: the baseline with a wider head that takes as many MACs."""
+
+from __future__ import annotations
+
+import inspect
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+
+import torch
+from torch import nn
+
+from mscsa.assembly.build import build_model
+from mscsa.cost.model_info import count_model
+from mscsa.heads import NORM_GROUPS, find_head
+from mscsa.recipes.arms import baseline_of, control_of
+from mscsa.recipes.spec import ModelSpec, Recipe
+from mscsa.segmentation.topformer_head import TopFormerHead
+
+MAX_FACTOR = 8
+"""A head that is wider still is another model."""
+
+
+@dataclass(frozen=True)
+class MatchedControl:
+    """The control of a recipe, or why it has none."""
+
+    recipe: Recipe | None
+    note: str
+    """What was made wider, or why nothing was: a sentence for below a table."""
+
+
+def matched_control(recipe: Recipe, num_classes: int) -> MatchedControl:
+    """Spend the MACs of MSCSA on a wider head instead.
+
+    All options that widen the head (`Head.wider`) are multiplied by one factor and rounded up to widths that
+    the head takes: the smallest factor at which the control costs at least as much as the model with MSCSA.
+
+    Args:
+        recipe: A recipe with MSCSA; MACs are counted at its input size, on the meta device.
+        num_classes: Classes of the data set.
+    Raises:
+        UserError: If the recipe has no MSCSA, or its model cannot be built.
+    """
+    baseline = baseline_of(recipe)
+    if recipe.model.head is None:
+        return _none("a classifier has no head to make wider")
+    if not find_head(recipe.model.head).wider:
+        return _none(f"{recipe.model.head} has no width that is an option")
+    size = recipe.data.input_size
+    target = count_model(_build(recipe, num_classes), size)
+    bare = _build(baseline, num_classes)
+    if count_model(bare, size) >= target:
+        return _none("MSCSA makes the model no dearer than its baseline")
+    base = head_widths(baseline.model, bare)
+    steps = width_steps(baseline.model)
+
+    def cost(factor: Fraction) -> int:
+        widened = control_of(recipe, _scaled(base, steps, factor))
+        return count_model(_build(widened, num_classes), size)
+
+    factors = _factors(base, steps)
+    place = bisect_left(factors, target, key=cost)
+    if place == len(factors):
+        return _none(f"the head would have to be over {MAX_FACTOR} times as wide")
+    widths = _scaled(base, steps, factors[place])
+    control = control_of(recipe, widths)
+    macs = count_model(_build(control, num_classes), size)
+    shown = ", ".join(f"{name} {base[name]} -> {width}" for name, width in widths.items())
+    dearer = f"{100 * (macs / target - 1):+.2f} % MACs against MSCSA"
+    return MatchedControl(control, f"Control: the baseline with a wider head ({shown}), {dearer}.")
+
+
+def head_widths(spec: ModelSpec, model: nn.Module) -> dict[str, int]:
+    """Give the widths of a model's head, by the options that set them.
+
+    Args:
+        spec: What it was built from.
+        model: The model itself, which knows the widths that the head chooses.
+    """
+    head = find_head(str(spec.head))
+    parameters = inspect.signature(head.load()).parameters
+    given = {name: spec.head_kwargs.get(name, parameters[name].default) for name in head.wider}
+    chosen = [each.channels for each in model.modules() if isinstance(each, TopFormerHead)]
+    return {name: chosen[0] if width is None else width for name, width in given.items()}
+
+
+def width_steps(spec: ModelSpec) -> dict[str, int]:
+    """Give what the width of each such option must be a multiple of."""
+    head = find_head(str(spec.head))
+    return {
+        name: NORM_GROUPS if "gn" in [spec.head_kwargs.get(norm) for norm in norms] else 1
+        for name, norms in head.wider.items()
+    }
+
+
+def _build(recipe: Recipe, num_classes: int) -> nn.Module:
+    """Build a recipe's model on the meta device, without any file of weights."""
+    spec = replace(recipe.model, pretrained=False, checkpoint=None)
+    with torch.device("meta"):
+        model = build_model(spec, num_classes, input_size=recipe.data.input_size)
+    return model.to("meta").requires_grad_(False)
+
+
+def _scaled(base: Mapping[str, int], steps: Mapping[str, int], factor: Fraction) -> dict[str, int]:
+    return {name: steps[name] * ceil(width * factor / steps[name]) for name, width in base.items()}
+
+
+def _factors(base: Mapping[str, int], steps: Mapping[str, int]) -> list[Fraction]:
+    """List the factors above 1 at which a width changes: where it becomes a multiple of its step."""
+    places = {
+        Fraction(width, base[name])
+        for name in base
+        for width in range(base[name] + steps[name], MAX_FACTOR * base[name] + 1, steps[name])
+    }
+    return sorted(places)
+
+
+def _none(reason: str) -> MatchedControl:
+    return MatchedControl(None, f"No control of the same cost: {reason}.")

@@ -1,0 +1,88 @@
+"""The arms of a comparison: what a recipe with MSCSA is set beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mscsa.errors import UserError
+from mscsa.names import parse_model_name
+from mscsa.recipes import RECIPES
+from mscsa.recipes.spec import ModelSpec, Recipe
+
+_BASELINES = {"ablation": "imagenet"}
+"""Family of recipes -> where the baselines of its models are, if elsewhere."""
+
+
+def baseline_of(recipe: Recipe) -> Recipe:
+    """Take MSCSA out of a recipe and leave everything else, overrides included, as it is.
+
+    Raises:
+        UserError: If the model has no MSCSA, or starts from a checkpoint, which holds MSCSA too.
+    """
+    model, (family, _, form) = recipe.model, recipe.name.partition("/")
+    name, form_name = parse_model_name(model.name), parse_model_name(form)
+    if not name.has_mscsa and model.mscsa is None and model.budget is None:
+        raise UserError(
+            f"recipe {recipe.name} has no MSCSA to take out: give the one with it, "
+            f"such as {family}/{form_name.with_mscsa}"
+        )
+    if model.checkpoint is not None and model.baseline_checkpoint is None:
+        raise UserError(
+            f"recipe {recipe.name} starts from {model.checkpoint}, which a model without MSCSA "
+            "cannot: give model.baseline_checkpoint too, or compare from the backbone's weights "
+            "(model.pretrained) or from scratch"
+        )
+    # A variant (BACKBONE.VARIANT) changes MSCSA alone, so that its baseline is that of the whole model; what
+    # stands after the dot of a model's name says which weights the backbone starts from.
+    is_variant = form_name.tag != name.tag
+    bare = f"{_BASELINES.get(family, family)}/{form_name.baseline if is_variant else form_name.without_mscsa}"
+    known = RECIPES.get(bare)
+    return replace(
+        recipe,
+        name=bare,
+        paper=known.paper if known else recipe.paper,
+        expected=known.expected if known else "not measured here",
+        cost=known.cost if known else "MACs of the backbone",
+        starts_from=known.starts_from if known else None,
+        model=replace(
+            model,
+            name=name.without_mscsa,
+            mscsa=None,
+            budget=None,
+            checkpoint=model.baseline_checkpoint,
+            baseline_checkpoint=None,
+            freeze=_without_mscsa(model),
+        ),
+    )
+
+
+def control_of(recipe: Recipe, widths: Mapping[str, int]) -> Recipe:
+    """Take MSCSA out of a recipe and make the head wider instead.
+
+    The name is the baseline's: `mscsa train` takes it with the control's own file of options.
+
+    Args:
+        recipe: A recipe with MSCSA.
+        widths: Options of the head that stand in place of the recipe's.
+    Raises:
+        UserError: If it has no MSCSA, or no head.
+    """
+    if recipe.model.head is None:
+        raise UserError(f"recipe {recipe.name} has no head to make wider: give one with a head")
+    baseline = baseline_of(recipe)
+    shown = ", ".join(f"{name} {width}" for name, width in widths.items())
+    return replace(
+        baseline,
+        paper=f"not in the paper: {baseline.name} with a wider head ({shown})",
+        expected="not measured here",
+        cost="at least the MACs of the model with MSCSA",
+        model=replace(baseline.model, head_kwargs={**baseline.model.head_kwargs, **widths}),
+    )
+
+
+def _without_mscsa(model: ModelSpec) -> tuple[str, ...]:
+    """Name what stays fixed in the model without MSCSA: parts of the backbone, or of a dense task's head."""
+    if model.head is not None:  # the backbone is `backbone.backbone` with MSCSA and without
+        return tuple(part for part in model.freeze if ".mscsa" not in part and ".fusion" not in part)
+    return tuple(part.removeprefix("backbone.") for part in model.freeze if part.startswith("backbone."))
