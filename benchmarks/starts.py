@@ -5,10 +5,12 @@ the repository's root; what is done already is kept, so that more seeds or arms 
 
     python benchmarks/starts.py camvid --root PATH --out benchmarks/results/starts_camvid.json
     python benchmarks/starts.py nuclei --root PATH --out benchmarks/results/starts_nuclei.json
+    python benchmarks/starts.py collages --out benchmarks/results/starts_collages.json
     python benchmarks/starts.py scenes --out benchmarks/results/starts_scenes.json
 
-`camvid` and `nuclei` (a folder of images with label maps each) train a Semantic FPN on frozen maps of
-EfficientNet-Lite0; `scenes` trains a ResNet-10t classifier from scratch.
+`camvid` (images with label maps), `nuclei` (COCO's format, as foreground and background) and `collages`
+(embedded) train a Semantic FPN on frozen maps of EfficientNet-Lite0; `scenes` (embedded) trains a ResNet-10t
+classifier from scratch.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.data.seeding import derive_seed
 from mscsa.evaluation.scores import SCORES, measure
 from mscsa.frozen import freeze_backbone, frozen_prefix, prepare
-from mscsa.recipes import baseline_of, get_recipe
+from mscsa.recipes import get_recipe
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
 from mscsa.report import write_json
 from mscsa.speed.machine import describe_machine
@@ -117,7 +120,8 @@ def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
     """Give the recipe with MSCSA and the arms of a setting."""
     if name == "scenes":
         return get_recipe("scenes/mscsa_resnet10t"), {BASELINE: Arm(fields=None), **WEIGHTS}
-    recipe = get_recipe("frozen_semantic_fpn/mscsa_tf_efficientnet_lite0")
+    family = "frozen_collages" if name == "collages" else "frozen_semantic_fpn"
+    recipe = get_recipe(f"{family}/mscsa_tf_efficientnet_lite0")
     recipe = replace(recipe, data=replace(recipe.data, root=root))
     if name == "nuclei":
         recipe = replace(recipe, data=replace(recipe.data, short_side=256))
@@ -213,7 +217,7 @@ def _train(
 def main() -> None:
     """Run what is missing, and write the scores and their paired differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("setting", choices=("camvid", "nuclei", "scenes"))
+    parser.add_argument("setting", choices=("camvid", "nuclei", "collages", "scenes"))
     parser.add_argument("--root")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--steps", type=int, help="of each run; the recipe's if not given")

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.pictures": BUILT
     | {"mscsa.backbones", "mscsa.data", "mscsa.evaluation", "mscsa.report", "mscsa.recipes"},
     "mscsa.compare": {
-        *("mscsa.assembly", "mscsa.cost", "mscsa.data", "mscsa.errors", "mscsa.files"),
+        *("mscsa.assembly", "mscsa.frozen", "mscsa.cost", "mscsa.data", "mscsa.errors", "mscsa.files"),
         *("mscsa.evaluation", "mscsa.macs", "mscsa.recipes", "mscsa.recipes.options", "mscsa.report"),
         *("mscsa.names", "mscsa.pictures", "mscsa.speed", "mscsa.training"),
     },

@@ -66,7 +66,7 @@ class ModelInfo:
         if size is not None and isinstance(self.data, (DetectionData, SegmentationData)):
             # The limit grows along, so that it does not hold back what was asked for.
             given["long_side"] = max(size, round(self.data.long_side * size / self.data.short_side))
-        if root is not None and self.data.kind == "scenes":
+        if root is not None and self.data.is_rendered:
             given["kind"] = _KIND_OF_FOLDER[task]
         return given
 

@@ -23,6 +23,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.scores import SCORES, main_label, score_names
+from mscsa.frozen import prepare
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
 from mscsa.recipes.arms import baseline_of
@@ -78,6 +79,8 @@ def compare_recipe(
     arms = {"baseline": baseline, "control": control.recipe, "mscsa": recipe}
     arms_trained = {arm: each for arm, each in arms.items() if each is not None}
     open_folder(out, arms_trained)
+    if recipe.model.frozen:
+        prepare(recipe)  # once, by all cores, before the runs ask for it
     seeds = tuple(range(recipe.run.seed, recipe.run.seed + num_seeds))
     runs = {arm: [_run(out, arm, each, seed) for seed in seeds] for arm, each in arms_trained.items()}
     in_turn = [run for of_seed in zip(*runs.values(), strict=True) for run in of_seed]

@@ -1,4 +1,4 @@
-"""The training runs of a comparison: each a `mscsa train` process, some at a time, resumable.
+"""The training runs of a comparison: each `mscsa train` in a process of its own, some at a time, resumable.
 
 A run that has its result is not repeated; one that was stopped goes on from its last checkpoint.
 """
@@ -6,14 +6,11 @@ A run that has its result is not repeated; one that was stopped goes on from its
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
-from mscsa.compare.parent import follow_parent
+from mscsa.compare.child import Child
 from mscsa.compare.progress import BarDisplay, LineDisplay, open_display
 from mscsa.compare.run import Run
 from mscsa.errors import UserError
@@ -32,7 +29,7 @@ def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
         UserError: If a run fails; names its log.
     """
     waiting = [run for run in runs if run.result is None]
-    running: dict[Run, subprocess.Popen[bytes]] = {}
+    running: dict[Run, Child] = {}
     with open_display() as display:
         for run in runs:
             if run not in waiting:
@@ -46,16 +43,14 @@ def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
             _stop(running)
 
 
-def _start_next(
-    waiting: list[Run], running: dict[Run, subprocess.Popen[bytes]], jobs: int, *, on_gpu: bool
-) -> None:
+def _start_next(waiting: list[Run], running: dict[Run, Child], jobs: int, *, on_gpu: bool) -> None:
     """Start runs until `jobs` are running."""
     for run in waiting[: jobs - len(running)]:
         waiting.remove(run)
         running[run] = _start(run, on_gpu=on_gpu)
 
 
-def _look_after(running: dict[Run, subprocess.Popen[bytes]], display: BarDisplay | LineDisplay) -> None:
+def _look_after(running: dict[Run, Child], display: BarDisplay | LineDisplay) -> None:
     """Show how far the runs are, and take out those that have ended.
 
     Raises:
@@ -71,30 +66,19 @@ def _look_after(running: dict[Run, subprocess.Popen[bytes]], display: BarDisplay
         display.update(run, "done")
 
 
-def _start(run: Run, *, on_gpu: bool) -> subprocess.Popen[bytes]:
+def _start(run: Run, *, on_gpu: bool) -> Child:
     can_resume = (run.folder / "last.ckpt").exists()
     if run.folder.exists() and not can_resume:
         shutil.rmtree(run.folder)  # stopped before its first checkpoint: there is nothing to go on from
-    command = [sys.executable, "-m", "mscsa_cli", "train", run.recipe_name, "--config", str(run.config)]
+    command = ["train", run.recipe_name, "--config", str(run.config)]
     command += ["--run.seed", str(run.seed), "--out", str(run.folder)]
     command += [] if on_gpu else ["--run.threads", "1"]
     command += ["--resume"] if can_resume else []
-    environment = os.environ if on_gpu else {**os.environ, "OMP_NUM_THREADS": "1"}
     run.log.parent.mkdir(parents=True, exist_ok=True)
-    with run.log.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # Of its own, so that Ctrl-C reaches it once, from `_stop`: a second signal ends it at once.
-            start_new_session=True,
-            preexec_fn=follow_parent if sys.platform == "linux" else None,
-        )
+    return Child(command, run.log)
 
 
-def _stop(running: dict[Run, subprocess.Popen[bytes]]) -> None:
+def _stop(running: dict[Run, Child]) -> None:
     """Let the runs save and end."""
     if not running:
         return

@@ -12,10 +12,11 @@ from mscsa.data.contract import Split, TaskDataset, Transform
 from mscsa.data.label_maps.dataset import SegmentationFolder
 from mscsa.data.label_maps.layouts import segmentation_classes
 from mscsa.data.scenes.classification import SceneClassification
-from mscsa.data.scenes.collection import SceneCollection
+from mscsa.data.scenes.collage import COLLAGE_CLASSES, CollageCollection
+from mscsa.data.scenes.collection import SEGMENTATION_CLASSES, SceneCollection
 from mscsa.data.scenes.detection import SceneDetection
 from mscsa.data.scenes.scene import CLASS_NAMES
-from mscsa.data.scenes.segmentation import SEGMENTATION_CLASSES, SceneSegmentation
+from mscsa.data.scenes.segmentation import SceneSegmentation
 from mscsa.data.transforms.classification import build_classification_transforms
 from mscsa.data.transforms.detection import ObjectTransform, build_detection_transforms
 from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms
@@ -39,8 +40,8 @@ def class_names_of(data: DataSpec) -> list[str]:
         UserError: If the data set is not there, or does not name its classes.
     """
     if isinstance(data, SegmentationData):
-        if data.kind == "scenes":
-            return list(SEGMENTATION_CLASSES)
+        if data.is_rendered:
+            return list(COLLAGE_CLASSES if data.kind == "collages" else SEGMENTATION_CLASSES)
         return segmentation_classes(_root(data), data.kind)
     if data.kind == "scenes":
         return list(CLASS_NAMES)
@@ -106,13 +107,13 @@ def build_dataset(
         raise TypeError(f"{type(data).__name__} and {type(augment).__name__} are of different tasks")
     if class_names is not None and list(class_names) != dataset.class_names:
         raise UserError(
-            f"the scenes have the classes {', '.join(dataset.class_names)}, the checkpoint "
+            f"the {data.kind} have the classes {', '.join(dataset.class_names)}, the checkpoint "
             f"{len(class_names)} others; give the data that the checkpoint was trained for"
         )
     found = len(dataset.class_names)
     if data.num_classes is not None and data.num_classes != found:
         raise UserError(
-            f"{data.root or 'the scenes'}: {found} classes, but data.num_classes is "
+            f"{data.root or f'the {data.kind}'}: {found} classes, but data.num_classes is "
             f"{data.num_classes}; correct one of them, or leave data.num_classes out"
         )
     return dataset
@@ -140,6 +141,9 @@ def _segmentation_dataset(
     if data.kind == "scenes":
         scenes = _scenes(split, data, data.short_side, data.max_digits)
         return SceneSegmentation(scenes, transform, seed=seed)
+    if data.kind == "collages":
+        collages = CollageCollection(split=split, num_scenes=_count(split, data), size=data.short_side)
+        return SceneSegmentation(collages, transform, seed=seed)
     return SegmentationFolder(_root(data), split, transform, seed, layout=data.kind, class_names=class_names)
 
 
@@ -175,7 +179,12 @@ def _root(data: DataSpec) -> str:
 
 
 def _scenes(split: Split, data: DataSpec, size: int, max_digits: int = 1) -> SceneCollection:
+    return SceneCollection(split=split, num_scenes=_count(split, data), size=size, max_digits=max_digits)
+
+
+def _count(split: Split, data: DataSpec) -> int:
+    """Give the number of rendered images of a split."""
     count = data.num_train if split == "train" else data.num_val
     if count < 1:
-        raise UserError(f"data.num_{split} {count} gives no scenes; give 1 or more")
-    return SceneCollection(split=split, num_scenes=count, size=size, max_digits=max_digits)
+        raise UserError(f"data.num_{split} {count} gives no {data.kind}; give 1 or more")
+    return count

@@ -6,6 +6,8 @@ is the neck and the head; a result is about frozen features.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mscsa.names import both_arms, parse_model_name
 from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
 
@@ -33,11 +35,11 @@ def _masks(model: str) -> Recipe:
         name=f"frozen_semantic_fpn/{model}",
         paper="not in the paper: some hundred images with label maps, such as CamVid, on frozen features",
         expected="benchmarks/results has CamVid",
-        cost="images of 288 px, crops of 192 px, 300 steps",
+        cost="images of 288 px, crops of 128 px, 300 steps",
         model=_model(model),
         data=SegmentationData(
             kind="masks",
-            image_size=192,
+            image_size=128,
             short_side=288,
             long_side=640,
             batch_size=8,
@@ -50,6 +52,28 @@ def _masks(model: str) -> Recipe:
     )
 
 
+def _collages(model: str) -> Recipe:
+    masks = _masks(model)
+    return replace(
+        masks,
+        name=f"frozen_collages/{model}",
+        paper="not in the paper: pieces of bundled photographs, each a class, on frozen features",
+        expected="benchmarks/results has EfficientNet-Lite0",
+        cost="128 px, 200 steps",
+        data=replace(
+            masks.data,
+            kind="collages",
+            image_size=128,
+            short_side=128,
+            long_side=128,
+            num_train=1200,
+            num_val=200,
+        ),
+        augment=replace(masks.augment, hflip=0.0),  # rendered: there are always more of them
+        run=replace(masks.run, steps=200),
+    )
+
+
 FROZEN_RECIPES: tuple[Recipe, ...] = tuple(
-    _masks(model) for backbone in BACKBONES for model in both_arms(backbone)
+    build(model) for build in (_masks, _collages) for backbone in BACKBONES for model in both_arms(backbone)
 )

@@ -64,7 +64,7 @@ class DataSpec:
     kind: str
     """Form of the data set."""
     root: str | None = None
-    """Folder of the data set (all kinds but `scenes`)."""
+    """Folder of the data set (all kinds that are not rendered)."""
     batch_size: int = 16
     """Images per optimiser step over all processes."""
     eval_batch_size: int = 1
@@ -72,11 +72,16 @@ class DataSpec:
     workers: int = 8
     """Loader processes per process; 0 loads in the training process."""
     num_train: int = 0
-    """Number of training scenes per epoch (kind `scenes`)."""
+    """Number of training images per epoch (kinds that are rendered)."""
     num_val: int = 0
-    """Number of validation scenes (kind `scenes`)."""
+    """Number of validation images (kinds that are rendered)."""
     num_classes: int | None = None
     """Number of classes that the data set must have; null takes what is there."""
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether the images are rendered from what packages bundle, and no folder is needed."""
+        return self.kind in ("scenes", "collages")
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -107,8 +112,9 @@ class ClassificationData(DataSpec):
 class SegmentationData(DataSpec):
     """Images with a class for each pixel."""
 
-    kind: Literal["scenes", "masks", "ade20k"]
-    """`scenes`: rendered digits on background. `masks`: ROOT/images/SPLIT/*.jpg, ROOT/labels/SPLIT/*.png
+    kind: Literal["scenes", "collages", "masks", "ade20k"]
+    """`scenes`: rendered digits on background. `collages`: pieces of photographs that scikit-image and
+    scikit-learn bundle, each a class. `masks`: ROOT/images/SPLIT/*.jpg, ROOT/labels/SPLIT/*.png
     (index of the class, 255 ignored), ROOT/classes.txt. `ade20k`: ROOT/images and ROOT/annotations as
     ADE20K's ADEChallengeData2016, whose label 0 is ignored."""
     image_size: int = 512
@@ -332,6 +338,6 @@ class Recipe:
     @property
     def command(self) -> str:
         """The command line that runs it."""
-        root = "" if self.data.kind == "scenes" else " --data.root PATH"
+        root = "" if self.data.is_rendered else " --data.root PATH"
         start = "" if self.starts_from is None else " --model.checkpoint FILE"
         return f"mscsa train {self.name}{root}{start}"

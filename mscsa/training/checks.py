@@ -51,9 +51,9 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
             f"data.short_side {data.short_side} is more than data.long_side {data.long_side}: give a "
             "long_side of at least that"
         )
-    if data.kind == "scenes" and min(data.input_size) < SMALLEST_SCENE:
+    if data.is_rendered and min(data.input_size) < SMALLEST_SCENE:
         raise UserError(
-            f"scenes of {min(data.input_size)} px are too small; give {SMALLEST_SCENE} px or more"
+            f"{data.kind} of {min(data.input_size)} px are too small; give {SMALLEST_SCENE} px or more"
         )
     _check_device(recipe, device)
     _check_batch(recipe)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ class Finished:
     started: list[list[str]] = []
     returncode = 0
 
-    def __init__(self, command: list[str], **_: Any) -> None:
+    def __init__(self, command: list[str], log: Path) -> None:
         self.started.append(command)
         folder = Path(command[command.index("--out") + 1])
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +35,7 @@ class Finished:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands of the processes that would have been started."""
-    monkeypatch.setattr(processes.subprocess, "Popen", Finished)
+    monkeypatch.setattr(processes, "Child", Finished)
     monkeypatch.setattr(processes, "_POLL_S", 0.0)
     monkeypatch.setattr(Finished, "started", [])
     return Finished.started

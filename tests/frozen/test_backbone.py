@@ -15,7 +15,7 @@ from mscsa.data.datasets import build_datasets
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.frozen.backbone import cache_folder, check_frozen, freeze_backbone, frozen_prefix, prepare
-from mscsa.recipes import baseline_of
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
 from mscsa.training.run import train
 from tests.frozen.frozen_recipe import backbone_file, frozen_recipe

@@ -8,7 +8,7 @@ import pytest
 
 from mscsa.backbones.shipped_weights import SHIPPED
 from mscsa.frozen.backbone import check_frozen
-from mscsa.recipes import baseline_of
+from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.frozen import BACKBONES, FROZEN_RECIPES
 from mscsa.recipes.spec import Recipe
 

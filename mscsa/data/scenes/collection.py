@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mscsa.data.contract import Split
-from mscsa.data.scenes.scene import Scene, digit_instances, render_scene
+from mscsa.data.scenes.scene import CLASS_NAMES, Scene, digit_instances, render_scene
+
+SEGMENTATION_CLASSES = ("background", *CLASS_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,8 @@ class SceneCollection:
     seed: int = 0
     """Kept apart from the augmentation's, so that runs with different seeds train and evaluate on the same
     images, as they would on files."""
+    class_names: ClassVar[tuple[str, ...]] = SEGMENTATION_CLASSES
+    """Of the pixels."""
 
     def __post_init__(self) -> None:
         # Loaded here so that a missing package shows at once, and forked workers share the digits.

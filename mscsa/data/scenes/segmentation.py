@@ -4,32 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import MappedSample, collate_maps
-from mscsa.data.contract import Batch, augmented_by, sample_index
+from mscsa.data.contract import Batch, Split, augmented_by, sample_index
 from mscsa.data.sampler import SampleKey
-from mscsa.data.scenes.collection import SceneCollection
-from mscsa.data.scenes.scene import CLASS_NAMES
 from mscsa.data.transforms.segmentation import JointTransform
 
-SEGMENTATION_CLASSES = ("background", *CLASS_NAMES)
+
+class SemanticScenes(Protocol):
+    """Rendered images with a class for each pixel, by number."""
+
+    split: Split
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of each class."""
+
+    def __len__(self) -> int: ...
+
+    def describe(self, index: int) -> str:
+        """Name a scene by what it takes to render it again."""
+
+    def render(self, index: int) -> Any:
+        """Give `image`, RGB uint8 (S, S, 3), and `semantic`, the class of each pixel, uint8 (S, S)."""
 
 
 class SceneSegmentation(Dataset[MappedSample]):
-    """Scenes of some digits each as a `TaskDataset`; class 0 is the background, n + 1 the digit n.
+    """Rendered images as a `TaskDataset`.
 
     Args:
-        scenes: The scenes.
+        scenes: The images: digits on texture (class 0 is the background, n + 1 the digit n) or collages.
         transform: What makes tensors of image and labels.
         seed: Seed of the augmentation.
     """
 
-    def __init__(self, scenes: SceneCollection, transform: JointTransform, *, seed: int) -> None:
-        self.class_names = list(SEGMENTATION_CLASSES)
+    def __init__(self, scenes: SemanticScenes, transform: JointTransform, *, seed: int) -> None:
+        self.class_names = list(scenes.class_names)
         self.scenes = scenes
         self.transform = transform
         self.seed = seed
