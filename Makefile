@@ -11,8 +11,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-quickstart: .venv/.train  ## Train a backbone with and without MSCSA on embedded scenes (10 minutes on 2 cores)
-	$(BIN)/mscsa compare scenes/mscsa_resnet10t --out runs/quickstart
+quickstart: .venv/.train  ## A pretrained backbone with and without MSCSA, on embedded data (10 minutes on 2 cores)
+	$(BIN)/mscsa compare frozen_collages/mscsa_tf_efficientnet_lite0 --out runs/quickstart
 
 test: .venv/.dev  ## Run the tests
 	$(PYTEST)

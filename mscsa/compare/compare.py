@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mscsa.assembly.weights_file import load_trained
+from mscsa.compare.examples import draw_examples
 from mscsa.compare.folder import open_folder
 from mscsa.compare.image_bootstrap import image_intervals
 from mscsa.compare.picture import draw_comparison
@@ -18,7 +20,7 @@ from mscsa.compare.statistics import MIN_SEEDS, paired_statistics
 from mscsa.compare.tables import compare_json
 from mscsa.cost.matched_control import MatchedControl, matched_control
 from mscsa.cost.model_info import count_model
-from mscsa.data.datasets import class_names_of
+from mscsa.data.datasets import build_dataset, class_names_of
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.image_counts import ImageCounts
@@ -123,6 +125,11 @@ def _measure(
     arms = {arm: _arm_result(arm, recipes[arm], runs[arm], models[arm]) for arm in recipes}
     counts = {arm: [run.images(SCORES[task].IMAGES) for run in each] for arm, each in runs.items()}
     _check_same_images(runs, counts)
+    if task == "segmentation":
+        shown = {f"{arms[arm].model}\n(seed {runs[arm][0].seed})": model for arm, model in models.items()}
+        cfg: dict[str, Any] = dict(models["mscsa"].pretrained_cfg)  # type: ignore[arg-type]
+        images = build_dataset("val", recipe.data, recipe.augment, cfg, recipe.run.seed)
+        draw_examples(shown, images, out / "examples.png")
     options = StepOptions(device=device, channels_last=recipe.run.channels_last)
     machine = describe_machine(options)
     return CompareResult(

@@ -144,7 +144,7 @@ def _contrasts_table(result: CompareResult) -> Table:
             "Over seeds: BCa bootstrap and sign-flip test of paired differences. Over images: bootstrap of "
             f"the test images{blocks}, the same in all runs.",
             *(verdict(result, contrast) for contrast in result.contrasts if contrast.first == "mscsa"),
-            f"Written: {result.out / 'compare.json'}, {result.out / 'compare.png'}.",
+            f"Written: {', '.join(_written(result))}.",
         ),
     )
 
@@ -200,3 +200,9 @@ def _latency_notes(result: CompareResult) -> list[str]:
 def _spread(value: float, std: float | None, *, signed: bool = False) -> str:
     shown = f"{value:+.2f}" if signed else f"{value:.2f}"
     return shown if std is None else f"{shown} ± {std:.2f}"
+
+
+def _written(result: CompareResult) -> list[str]:
+    """Name the files that a comparison has written; examples there are of segmentation alone."""
+    files = [result.out / name for name in ("compare.json", "compare.png", "examples.png")]
+    return [str(file) for file in files[:2]] + [str(file) for file in files[2:] if file.exists()]
