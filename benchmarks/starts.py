@@ -101,7 +101,8 @@ def dead_branches(model: nn.Module) -> None:
 
 
 WEIGHTS = {
-    scheme: Arm(fields={"init": scheme}) for scheme in ("average", "fan_in", "fan_out", "trunc_normal")
+    scheme: Arm(fields={"init": scheme})
+    for scheme in ("average", "average_fan_in", "fan_in", "fan_out", "uniform", "trunc_normal")
 }
 FUSIONS = {
     "random fusion": Arm(fields={}, change=random_fusion),
