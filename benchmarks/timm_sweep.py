@@ -117,6 +117,8 @@ def run_small(name: str) -> Record:
     torch.manual_seed(0)
     model = mscsa.create_model(name, features_only=True, config=mscsa.MSCSAConfig(**LIGHT))
     info: Any = model.feature_info
+    for fuse in model.fusion:  # it starts at nothing, which would show nothing
+        torch.nn.init.normal_(fuse.project.weight, std=0.02)
     side = model.pretrained_cfg["input_size"][-1]
     image = torch.randn(2, 3, side, side)
     model.eval()
