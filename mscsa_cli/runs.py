@@ -26,7 +26,7 @@ def compare(
     """Train a recipe with and without MSCSA from the same seeds, and report the difference.
 
     Example:
-        mscsa compare scenes/mscsa_resnet10t --out runs/quickstart
+        mscsa compare frozen_collages/mscsa_tf_efficientnet_lite0 --out runs/quickstart
 
     Args:
         recipe: Name of a recipe with MSCSA (`mscsa list --recipes`); its baseline is derived.

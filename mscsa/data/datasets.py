@@ -40,8 +40,10 @@ def class_names_of(data: DataSpec) -> list[str]:
         UserError: If the data set is not there, or does not name its classes.
     """
     if isinstance(data, SegmentationData):
-        if data.is_rendered:
-            return list(COLLAGE_CLASSES if data.kind == "collages" else SEGMENTATION_CLASSES)
+        if data.kind == "scenes":
+            return list(SEGMENTATION_CLASSES)
+        if data.kind == "collages":
+            return list(COLLAGE_CLASSES)
         return segmentation_classes(_root(data), data.kind)
     if data.kind == "scenes":
         return list(CLASS_NAMES)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -180,8 +181,12 @@ def _compute(folder: Path, pyramid: BackboneModel, records: Records, name: str) 
             whole = Path(beside) / "maps"
             whole.mkdir()
             write_store(whole, _counted(_samples(records), count), partial(_read, pyramid, levels))
-            if not folder.exists():  # another process may have been as fast
+            with suppress(OSError):  # another process may have been as fast
                 whole.rename(folder)
+            if not (folder / INDEX).exists():
+                raise UserError(
+                    f"cannot keep maps in {folder}: delete it, and set MSCSA_CACHE if it comes again"
+                )
     except OSError as error:
         raise UserError(
             f"cannot keep maps in {folder}: {error.strerror or error}; set MSCSA_CACHE to a folder that "

@@ -60,12 +60,14 @@ def _collages(model: str) -> Recipe:
         paper="not in the paper: pieces of bundled photographs, each a class, on frozen features",
         expected="benchmarks/results has EfficientNet-Lite0",
         cost="128 px, 200 steps",
-        data=replace(
-            masks.data,
+        data=SegmentationData(
             kind="collages",
             image_size=128,
             short_side=128,
             long_side=128,
+            batch_size=8,
+            eval_batch_size=4,
+            workers=0,
             num_train=1200,
             num_val=200,
         ),

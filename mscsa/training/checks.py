@@ -6,6 +6,7 @@ import torch
 
 from mscsa.data.scenes.scene import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
+from mscsa.frozen import check_frozen
 from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionAugment, DetectionData, Recipe
 
 _SIZES = ("image_size", "short_side", "long_side", "max_digits")
@@ -55,6 +56,8 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
         raise UserError(
             f"{data.kind} of {min(data.input_size)} px are too small; give {SMALLEST_SCENE} px or more"
         )
+    if recipe.model.frozen:
+        check_frozen(recipe)
     _check_device(recipe, device)
     _check_batch(recipe)
 

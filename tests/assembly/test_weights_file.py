@@ -134,3 +134,20 @@ def test_a_file_that_was_changed_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="is not there"):
         load_trained(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(("init", "scale"), [("default", 1.0), ("identity", 2.0)])
+def test_a_file_of_before_the_gate_had_a_scale_keeps_its_gates(init: str, scale: float) -> None:
+    """Its start means nothing any more; what its gates multiply by does."""
+    spec = replace(SEGMENTER.model, mscsa={"num_heads": 2, "init": init})
+    read = ModelInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model
+    assert read.mscsa == {"num_heads": 2, "gate_scale": scale}
+    built = build_model(read, 3)
+    gates = [module.gate_scale for module in built.modules() if hasattr(module, "gate_scale")]
+    assert gates and set(gates) == {scale}
+
+
+def test_a_file_of_now_keeps_its_configuration() -> None:
+    mscsa = {"num_heads": 2, "init": "fan_in", "gate_scale": 1.5}
+    spec = replace(SEGMENTER.model, mscsa=mscsa)
+    assert ModelInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model.mscsa == mscsa

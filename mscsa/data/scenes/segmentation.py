@@ -19,7 +19,9 @@ from mscsa.data.transforms.segmentation import JointTransform
 class SemanticScenes(Protocol):
     """Rendered images with a class for each pixel, by number."""
 
-    split: Split
+    @property
+    def split(self) -> Split:
+        """Whose images they are."""
 
     @property
     def class_names(self) -> Sequence[str]:
