@@ -108,3 +108,8 @@ def test_mixing_needs_pairs() -> None:
     assert message in refusal(changed(odd, "run", accumulate=2))
     check_recipe(changed(changed(odd, "run", accumulate=2), "augment", mixup=0.0, cutmix=0.0), CPU)
     check_recipe(changed(changed(odd, "run", accumulate=2), "augment", mix_prob=0.0), CPU)
+
+
+def test_a_frozen_backbone_needs_what_kept_maps_have() -> None:
+    check_recipe(RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"], CPU)
+    assert "kept maps are for segmentation" in refusal(changed(plain_recipe(), "model", frozen=True))
