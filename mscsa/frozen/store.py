@@ -88,9 +88,8 @@ def write_store(
                 maps = [_half(x[0]) for x in read(pixels[None])]
                 shapes.append([x.shape for x in maps])
                 starts.append([at + sum(x.size for x in maps[:i]) for i in range(len(maps))])
-                for x in maps:
-                    maps_file.write(x.tobytes())
-                    at += x.size
+                at += sum(x.size for x in maps)
+                maps_file.write(b"".join(x.tobytes() for x in maps))
                 label_starts.append(labels_at)
                 label_shapes.append(labels.shape)
                 labels_at += labels.numel()

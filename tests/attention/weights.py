@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mscsa.attention import MSCSA, CrossScaleAttention, FeedForward, MSCSANeck
+from mscsa.attention.fusion import LevelFusion
 from tests.attention import oracle
 
 
@@ -26,6 +27,13 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
             else:
                 value.copy_(noise / value[0].numel() ** 0.5)
     return module
+
+
+def wake_fusions(module: nn.Module) -> None:
+    """Let the fusions do something: they start at nothing."""
+    for each in module.modules():
+        if isinstance(each, LevelFusion):
+            nn.init.normal_(each.project.weight, std=0.02)
 
 
 def images(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:

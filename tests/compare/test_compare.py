@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from PIL import Image
 
 import mscsa_cli
 from mscsa.compare import processes
+from mscsa.compare.child import Child
 from mscsa.compare.compare import compare_recipe
 from mscsa.compare.tables import compare_json
 from mscsa.errors import UserError
@@ -24,8 +23,6 @@ from mscsa.evaluation.top1 import Hits
 from mscsa.recipes import get_recipe
 from mscsa.speed import interleaved
 from tests.compare.made import tiny_recipe, tiny_segmenter
-
-REAL_POPEN = subprocess.Popen
 
 
 def test_recipe_without_mscsa_is_refused(tmp_path: Path) -> None:
@@ -49,18 +46,17 @@ class InProcess:
 
     returncode = 0
 
-    def __init__(self, command: list[str]) -> None:
-        assert mscsa_cli.main(command[3:]) == 0
+    def __init__(self, arguments: list[str]) -> None:
+        assert mscsa_cli.main(arguments) == 0
 
     def poll(self) -> int:
         return 0
 
 
-def popen(command: list[str], **options: Any) -> InProcess | subprocess.Popen[bytes]:
-    """Start the first run of a classifier, and whatever is no run; the others run in this process."""
-    is_run = command[1:4] == ["-m", "mscsa_cli", "train"]
-    is_first = is_run and command[4] == "scenes/resnet10t" and command[command.index("--run.seed") + 1] == "0"
-    return InProcess(command) if is_run and not is_first else REAL_POPEN(command, **options)
+def child(arguments: list[str], log: Path) -> InProcess | Child:
+    """Start the first run of a classifier; the others run in this process."""
+    is_first = arguments[1] == "scenes/resnet10t" and arguments[arguments.index("--run.seed") + 1] == "0"
+    return Child(arguments, log) if is_first else InProcess(arguments)
 
 
 @pytest.fixture
@@ -68,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process, and times of no use."""
     monkeypatch.setattr(interleaved, "_ROUND_S", 0.01)
     monkeypatch.setattr(interleaved, "_WARM_UP_S", 0.01)
-    monkeypatch.setattr(processes.subprocess, "Popen", popen)
+    monkeypatch.setattr(processes, "Child", child)
 
 
 def trained(out: Path, arm: str, seeds: tuple[int, ...], metric: str) -> list[float]:

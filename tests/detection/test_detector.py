@@ -15,6 +15,7 @@ from torchvision.models.detection import MaskRCNN, RetinaNet
 from mscsa.attention import MSCSA
 from mscsa.detection import Detector, build_detector
 from mscsa.errors import UserError
+from tests.attention.weights import wake_fusions
 from tests.detection.small import (
     BACKBONES,
     DETECTORS,
@@ -322,6 +323,7 @@ def test_the_backbone_is_frozen_and_mscsa_live_by_default(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_step_moves_the_statistics_of_live_norms_alone(name: str) -> None:
     model = small(name, "mscsa_resnet10t", backbone_norm="frozen")
+    wake_fusions(model)
     before = {key: each.running_mean.clone() for key, each in norms_of(model).items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     images, targets = batch((64, 96, 1), (96, 64, 2))

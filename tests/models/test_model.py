@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import mscsa
+from tests.attention.weights import wake_fusions
 from tests.small_models import CASES, CONVNEXT, PVT, RESNET, SWIN, both_forms, every_case
 
 
@@ -41,6 +42,7 @@ def test_classifier_forward(case):
 @both_forms
 def test_every_parameter_gets_a_gradient(case, features_only):
     model = case.build(features_only=features_only)
+    wake_fusions(model)
     sum(x.square().mean() for x in outputs(model(case.image()))).backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]
     ours = {
@@ -109,6 +111,7 @@ def test_out_indices_mean_what_they_mean_in_timm(asked, strides):
 
 def test_the_level_of_stride_2_passes_through_unfused():
     model = RESNET.build(features_only=True, out_indices=(0, 1)).eval()
+    wake_fusions(model)
     image = RESNET.image()
     own = model.backbone.forward_intermediates(image, indices=[0, 1], intermediates_only=True)
     fused = model(image)

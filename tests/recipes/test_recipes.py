@@ -34,4 +34,4 @@ def test_each_recipe_says_what_it_is(recipe: Recipe) -> None:
         assert text and "\n" not in text
     assert "paper" in recipe.expected or "not measured here" in recipe.expected or "%" in recipe.expected
     assert recipe.command.startswith(f"mscsa train {recipe.name}")
-    assert ("--data.root" in recipe.command) == (recipe.data.kind != "scenes")
+    assert ("--data.root" in recipe.command) == (recipe.data.kind not in ("scenes", "collages"))

@@ -10,6 +10,7 @@ from torch import nn
 from mscsa.attention import MSCSA
 from mscsa.errors import UserError
 from mscsa.segmentation import Segmenter
+from tests.attention.weights import wake_fusions
 from tests.segmentation.small import ANY_SIZE, BOTH, SEGMENTERS, small
 
 
@@ -55,6 +56,7 @@ def test_every_parameter_has_a_gradient(head: str, backbone: str) -> None:
 @pytest.mark.parametrize("head", SEGMENTERS)
 def test_mscsa_takes_part(head: str) -> None:
     model = small(head, "mscsa_resnet10t").eval()
+    wake_fusions(model)
     image = torch.randn(1, 3, 64, 96)
     mscsa = next(module for module in model.modules() if isinstance(module, MSCSA))
     with torch.inference_mode():
