@@ -13,7 +13,7 @@ from mscsa.assembly.weights_file import load_trained
 from mscsa.compare.examples import draw_examples
 from mscsa.compare.folder import open_folder
 from mscsa.compare.image_bootstrap import image_intervals
-from mscsa.compare.picture import draw_comparison
+from mscsa.compare.picture import LABELS, draw_comparison
 from mscsa.compare.processes import Run, train_all
 from mscsa.compare.results import PAIRS, ArmResult, CompareResult, Contrast
 from mscsa.compare.statistics import MIN_SEEDS, paired_statistics
@@ -126,7 +126,7 @@ def _measure(
     counts = {arm: [run.images(SCORES[task].IMAGES) for run in each] for arm, each in runs.items()}
     _check_same_images(runs, counts)
     if task == "segmentation":
-        shown = {f"{arms[arm].model}\n(seed {runs[arm][0].seed})": model for arm, model in models.items()}
+        shown = {f"{LABELS[arm]}, seed {runs[arm][0].seed}": model for arm, model in models.items()}
         cfg: dict[str, Any] = dict(models["mscsa"].pretrained_cfg)  # type: ignore[arg-type]
         images = build_dataset("val", recipe.data, recipe.augment, cfg, recipe.run.seed)
         draw_examples(shown, images, out / "examples.png")

@@ -13,7 +13,8 @@ from mscsa.pictures.figure import new_figure, save_figure
 COLORS = {"baseline": "#555555", "control": "#d98200", "mscsa": "#0072b2"}
 """Of the arms; they differ in brightness too."""
 
-_LABELS = {"baseline": "baseline", "control": "wider head", "mscsa": "+MSCSA"}
+LABELS = {"baseline": "baseline", "control": "wider head", "mscsa": "+MSCSA"}
+"""What pictures call the arms."""
 _LINE = 125
 # Characters of the verdict in a line, at its size of type.
 
@@ -26,17 +27,14 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     """
     figure = new_figure((11, 5.4))
     curves, ends = figure.subplots(1, 2, width_ratios=(3, 2))
-    for name, arm in result.arms.items():
-        _draw_curves(curves, arm, COLORS[name])
-    is_single = len(result.seeds) == 1
-    what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
-    curves.set_title(f"Learning curves ({what})", fontsize=10)
-    curves.xaxis.get_major_locator().set_params(integer=True)
-    curves.set(xlabel="epochs", ylabel=f"{result.metric_label} on the validation images (%)")
-    curves.legend(loc="best", framealpha=0.7, fontsize=9)
+    has_curves = all(len(curve) > 1 for arm in result.arms.values() for curve in arm.curves)
+    if has_curves:
+        _draw_all_curves(curves, result)
+    else:  # evaluated once, at the end
+        _draw_contrasts(curves, result)
     _draw_ends(ends, result)
     for axes in (curves, ends):
-        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+        axes.grid(axis="y" if has_curves or axes is ends else "x", color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     (height, width), baseline = result.input_size, result.arms["baseline"]
@@ -49,6 +47,34 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     # Below the axes, where the layout keeps room for it.
     figure.supxlabel(fill(verdict(result, result.contrasts[0]), _LINE), fontsize=9)
     save_figure(figure, path, dpi=120)
+
+
+def _draw_all_curves(axes: Any, result: CompareResult) -> None:
+    for name, arm in result.arms.items():
+        _draw_curves(axes, arm, COLORS[name])
+    is_single = len(result.seeds) == 1
+    what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
+    axes.set_title(f"Learning curves ({what})", fontsize=10)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="epochs", ylabel=f"{result.metric_label} on the validation images (%)")
+    axes.legend(loc="best", framealpha=0.7, fontsize=9)
+
+
+def _draw_contrasts(axes: Any, result: CompareResult) -> None:
+    """Draw the differences of the arms with their intervals, the first on top."""
+    names = [f"{LABELS[each.first]}\n- {LABELS[each.second]}" for each in result.contrasts]
+    places = range(len(names) - 1, -1, -1)
+    axes.axvline(0, color="black", linewidth=0.8)
+    for place, contrast in zip(places, result.contrasts, strict=True):
+        color = COLORS[contrast.first]
+        if contrast.seeds.interval is not None:
+            axes.hlines(place + 0.08, *contrast.seeds.interval, color=color, linewidth=4)
+        axes.hlines(place - 0.08, *contrast.image_interval, color=color, linewidth=1.5)
+        axes.plot(contrast.seeds.mean, place + 0.08, marker="o", color="black", markersize=6)
+    axes.set_yticks(places, names, fontsize=9)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel(f"difference in {result.metric_label} (points)")
+    axes.set_title("Differences (95 % intervals; thick: over seeds, thin: over images)", fontsize=10)
 
 
 def _draw_curves(axes: Any, arm: ArmResult, color: str) -> None:
@@ -81,7 +107,7 @@ def _draw_ends(axes: Any, result: CompareResult) -> None:
             )
     axes.set_xlim(-0.4, len(arms) - 0.5)
     axes.margins(y=0.15)
-    axes.set_xticks(places, [f"{_LABELS[name]}\n{_shown(arm)}" for name, arm in arms.items()], fontsize=9)
+    axes.set_xticks(places, [f"{LABELS[name]}\n{_shown(arm)}" for name, arm in arms.items()], fontsize=9)
     marks = "dot: the one seed" if len(result.seeds) == 1 else "lines: seeds, bars: mean ± 1 std"
     axes.set_title(f"Last epoch ({marks})", fontsize=10)
     axes.set_ylabel(f"{result.metric_label} (%)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,18 @@ def test_no_text_is_cut_off(tmp_path: Path) -> None:
         grey = image.convert("L")
     edges = [grey.crop((0, 0, 2, grey.height)), grey.crop((grey.width - 2, 0, grey.width, grey.height))]
     assert [edge.getextrema() for edge in edges] == [(255, 255), (255, 255)]
+
+
+def test_runs_that_were_evaluated_once_show_differences_in_place_of_curves(tmp_path: Path) -> None:
+    made = result((70.0, 71.0, 72.0), (75.0, 76.0, 78.0), (71.0, 72.0, 72.5))
+    once = {
+        name: replace(arm, curves=tuple(curve[-1:] for curve in arm.curves))
+        for name, arm in made.arms.items()
+    }
+    paths = tmp_path / "curves.png", tmp_path / "differences.png"
+    draw_comparison(made, paths[0])
+    draw_comparison(replace(made, arms=once), paths[1])
+    with Image.open(paths[0]) as curves, Image.open(paths[1]) as differences:
+        assert curves.size == differences.size
+        left = (0, 0, curves.width // 2, curves.height)
+        assert curves.crop(left).tobytes() != differences.crop(left).tobytes()
