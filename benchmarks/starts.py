@@ -123,7 +123,12 @@ def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
         return get_recipe("scenes/mscsa_resnet10t"), {BASELINE: Arm(fields=None), **WEIGHTS}
     family = "frozen_collages" if name == "collages" else "frozen_semantic_fpn"
     recipe = get_recipe(f"{family}/mscsa_tf_efficientnet_lite0")
-    recipe = replace(recipe, data=replace(recipe.data, root=root))
+    # A narrow head, so that runs are short.
+    narrow = replace(recipe.model, head_kwargs={"fpn_channels": 32, "head_channels": 32})
+    recipe = replace(recipe, model=narrow, data=replace(recipe.data, root=root))
+    if name == "collages":
+        sides = {"image_size": 128, "short_side": 128, "long_side": 128}
+        recipe = replace(recipe, data=replace(recipe.data, **sides))
     if name == "nuclei":
         recipe = replace(recipe, data=replace(recipe.data, short_side=256))
     arms = {BASELINE: Arm(fields=None), CONTROL: Arm(fields=None, head_channels=36), **WEIGHTS, **FUSIONS}

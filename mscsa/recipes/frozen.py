@@ -20,7 +20,7 @@ def _model(model: str) -> ModelSpec:
     shared = ModelSpec(
         name=name.without_mscsa,
         head="semantic_fpn",
-        head_kwargs={"fpn_channels": 32, "head_channels": 32},
+        head_kwargs={"fpn_channels": 64, "head_channels": 64},
         pretrained=True,
         frozen=True,
     )
@@ -66,12 +66,12 @@ def _collages(model: str) -> Recipe:
         name=f"frozen_collages/{model}",
         paper="not in the paper: pieces of bundled photographs, each a class, on frozen features",
         expected=_EXPECTED.get(model, "not measured here"),
-        cost="128 px, 200 steps",
+        cost="96 px, 200 steps",
         data=SegmentationData(
             kind="collages",
-            image_size=128,
-            short_side=128,
-            long_side=128,
+            image_size=96,
+            short_side=96,
+            long_side=96,
             batch_size=8,
             eval_batch_size=4,
             workers=0,
