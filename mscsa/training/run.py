@@ -224,7 +224,9 @@ def _build_trainer(
 
 def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Module:
     spec = recipe.model
-    if is_resumed:  # the checkpoint holds all weights
+    if (
+        is_resumed and not spec.frozen
+    ):  # the checkpoint holds all weights; kept maps are found by the first ones
         spec = replace(spec, pretrained=False, checkpoint=None)
     elif recipe.starts_from and spec.checkpoint is None and not spec.pretrained:
         logger.warning(

@@ -104,6 +104,15 @@ def test_a_run_trains_neck_and_head_and_leaves_the_backbone(tmp_path: Path) -> N
     assert scores.miou == pytest.approx(result.scores["miou"], abs=0.5)
 
 
+def test_a_resumed_run_reads_the_maps_of_its_backbone(tmp_path: Path, cache: Path) -> None:
+    recipe = frozen_recipe(backbone_file(tmp_path))
+    straight = train(recipe, tmp_path / "straight")
+    train(replace(recipe, run=replace(recipe.run, max_steps=1)), tmp_path / "stopped")
+    resumed = train(recipe, tmp_path / "stopped", resume=True)
+    assert resumed.scores == straight.scores
+    assert len(list((cache / "frozen").iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
