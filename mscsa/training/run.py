@@ -224,9 +224,8 @@ def _build_trainer(
 
 def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Module:
     spec = recipe.model
-    if (
-        is_resumed and not spec.frozen
-    ):  # the checkpoint holds all weights; kept maps are found by the first ones
+    # The checkpoint holds all weights; but kept maps are found by those that the backbone starts from.
+    if is_resumed and not spec.frozen:
         spec = replace(spec, pretrained=False, checkpoint=None)
     elif recipe.starts_from and spec.checkpoint is None and not spec.pretrained:
         logger.warning(
