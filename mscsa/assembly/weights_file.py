@@ -119,7 +119,7 @@ class ModelInfo:
 
 def _complete(mscsa: dict[str, Any] | None) -> None:
     """Say in a configuration of before `gate_scale` what its gates were; its start means nothing any more."""
-    if mscsa is not None and "gate_scale" not in mscsa and "init" in mscsa:
+    if mscsa is not None and mscsa.get("init") in ("default", "identity"):  # the names of that time
         mscsa["gate_scale"] = 2.0 if mscsa.pop("init") == "identity" else 1.0
 
 
