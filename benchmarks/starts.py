@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from mscsa.assembly.build import build_model
 from mscsa.attention.fusion import LevelFusion
@@ -42,6 +42,7 @@ from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.data.seeding import derive_seed
 from mscsa.evaluation.scores import SCORES, measure
 from mscsa.frozen import freeze_backbone, frozen_prefix, prepare
+from mscsa.models import MSCSAModel
 from mscsa.recipes import get_recipe
 from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
@@ -60,12 +61,14 @@ class Arm:
 
     fields: dict[str, Any] | None
     """Of MSCSAConfig; None for the baseline without MSCSA."""
-    change: Callable[[nn.Module], None] | None = None
+    change: Callable[[Any], nn.Module | None] | None = None
     """What is done to the built model: a start that the library does not offer, because it lost."""
     head_channels: int | None = None
     """Width of the head, for the baseline that spends MSCSA's MACs there."""
     norm_lr: float = 1.0
     """Factor on the learning rate of the fusion's norms."""
+    mscsa_lr: float = 1.0
+    """Factor on the learning rate of MSCSA and of the classifier behind it."""
 
 
 def _fusions(model: nn.Module) -> list[LevelFusion]:
@@ -114,13 +117,62 @@ FUSIONS = {
     "norm at 0, branches at 0": Arm(fields={}, change=dead_branches),
     "as before": Arm(fields={"init": "trunc_normal", "gate_scale": 1.0}, change=random_fusion),
 }
+
+
+class _WithOwnPool(nn.Module):
+    """MSCSA's classifier, and the backbone's own pooled features classified beside it: two sums of logits."""
+
+    def __init__(self, model: MSCSAModel, token_std: float) -> None:
+        super().__init__()
+        self.model = model
+        self.own_head = nn.Linear(model.levels[-1].channels, model.num_classes)
+        for head, std in ((self.own_head, 0.02), (model.head, token_std)):
+            nn.init.trunc_normal_(head.weight, std=std) if std else nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.model.read(image, self.model._attended)
+        tokens = self.model._normed(self.model.mscsa(maps))
+        return self.model.forward_head(tokens) + self.own_head(maps[-1].mean((2, 3)))
+
+
+def own_pool(model: nn.Module) -> nn.Module:
+    """Classify the backbone's own pooled features beside the tokens."""
+    return _WithOwnPool(model, 0.02)
+
+
+def own_pool_alone_first(model: nn.Module) -> nn.Module:
+    """As `own_pool`, the tokens' part of the classifier at 0: the backbone's own classifier at step 0."""
+    return _WithOwnPool(model, 0.0)
+
+
+def no_blocks(model: nn.Module) -> None:
+    """Pool, squeeze and concatenate the stages without attention: what the classifier reads alone."""
+    model.mscsa.blocks = nn.ModuleList()
+
+
+def no_norm(model: nn.Module) -> None:
+    """Leave out the norm before the classifier."""
+    model.norm = nn.Identity()
+
+
+CLASSIFIERS = {
+    "own pooled features beside": Arm(fields={}, change=own_pool),
+    "own pooled features beside, tokens at 0": Arm(fields={}, change=own_pool_alone_first),
+    "pooled to 4x4 tokens": Arm(fields={"pool_stride": 16}),
+    "pooled to 2x2 tokens": Arm(fields={"pool_stride": 32}),
+    "no blocks": Arm(fields={}, change=no_blocks),
+    "no final norm": Arm(fields={}, change=no_norm),
+    "half the rate": Arm(fields={}, mscsa_lr=0.5),
+    "twice the rate": Arm(fields={}, mscsa_lr=2.0),
+}
 BASELINE, CONTROL = "baseline", "wider head"
 
 
 def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
     """Give the recipe with MSCSA and the arms of a setting."""
     if name == "scenes":
-        return get_recipe("scenes/mscsa_resnet10t"), {BASELINE: Arm(fields=None), **WEIGHTS}
+        return get_recipe("scenes/mscsa_resnet10t"), {BASELINE: Arm(fields=None), **WEIGHTS, **CLASSIFIERS}
     family = "frozen_collages" if name == "collages" else "frozen_semantic_fpn"
     recipe = get_recipe(f"{family}/mscsa_tf_efficientnet_lite0")
     # A narrow head, so that runs are short.
@@ -173,7 +225,7 @@ def run_arm(recipe: Recipe, arm: Arm, seed: int) -> dict[str, float]:
     num_classes = len(class_names_of(recipe.data))
     model = build_model(spec, num_classes, input_size=recipe.data.input_size)
     if arm.change is not None:
-        arm.change(model)
+        model = arm.change(model) or model
     sets: Any = build_datasets(recipe.data, recipe.augment, dict(model.pretrained_cfg), seed)
     held: list[str] = []
     if spec.frozen:
@@ -192,12 +244,10 @@ def _train(
 ) -> float:
     """Train as the recipe says; give the mean loss of the last fifth."""
     optimizer = build_optimizer(model, recipe.optim)
-    norms = {id(p) for fuse in _fusions(model) for p in fuse.norm.parameters()}
-    for group in list(optimizer.param_groups) if arm.norm_lr != 1 else []:
-        own = [p for p in group["params"] if id(p) in norms]
-        if own:
-            group["params"] = [p for p in group["params"] if id(p) not in norms]
-            optimizer.add_param_group({**group, "params": own, "lr_scale": arm.norm_lr})
+    norms = [p for fuse in _fusions(model) for p in fuse.norm.parameters()]
+    added = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
+    _set_rate(optimizer, norms, arm.norm_lr)
+    _set_rate(optimizer, added, arm.mscsa_lr)
     steps_per_epoch = len(dataset) // recipe.data.batch_size
     scheduler = build_scheduler(optimizer, recipe.optim, recipe.run, steps_per_epoch)
     sampler = ResumableBatchSampler(len(dataset), recipe.data.batch_size, seed=recipe.run.seed)
@@ -220,6 +270,16 @@ def _train(
     return mean(losses[-steps // 5 :])
 
 
+def _set_rate(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], factor: float) -> None:
+    """Give parameters groups of their own, with a factor on the learning rate."""
+    apart = {id(p) for p in parameters}
+    for group in list(optimizer.param_groups) if factor != 1 else []:
+        own = [p for p in group["params"] if id(p) in apart]
+        if own:
+            group["params"] = [p for p in group["params"] if id(p) not in apart]
+            optimizer.add_param_group({**group, "params": own, "lr_scale": factor})
+
+
 def main() -> None:
     """Run what is missing, and write the scores and their paired differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -227,6 +287,7 @@ def main() -> None:
     parser.add_argument("--root")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--steps", type=int, help="of each run; the recipe's if not given")
+    parser.add_argument("--epochs", type=int, help="of each run, for `scenes`; the recipe's if not given")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--arms", nargs="*", help="all if not given")
     parser.add_argument("--out", type=Path, required=True)
@@ -235,6 +296,8 @@ def main() -> None:
     recipe, arms = settings(options.setting, root)
     if options.steps:
         recipe = replace(recipe, run=replace(recipe.run, steps=options.steps))
+    if options.epochs:
+        recipe = replace(recipe, run=replace(recipe.run, epochs=options.epochs))
     if recipe.model.frozen:
         prepare(recipe)
     done: dict[str, dict[str, Any]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch._subclasses import FakeTensor
 from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
 from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
-from mscsa.errors import UnknownKeyword, UserError
+from mscsa.errors import UnknownKeyword, UserError, unknown_name
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -49,9 +48,9 @@ def check_model_name(name: str) -> None:
             hint = f"it has {', '.join(known)}" if known else "it has none"
             raise UserError(f"{bare} has no pretrained weights called {tag!r}: {hint}")
         return
-    near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`mscsa list` shows all names"
-    raise UserError(f"no model is called {name!r}: {hint}")
+    raise unknown_name(
+        "no model is called", name, timm.list_models(), all_names="`mscsa list` shows all names"
+    )
 
 
 def build_timm_model(

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mscsa.checkpoints.loading import fit, unwrapped
-from mscsa.checkpoints.parts import BACKBONE, MSCSA, ModelParts, parts_of
+from mscsa.checkpoints.loading import fit
+from mscsa.checkpoints.parts import BACKBONE, MSCSA, ModelParts, parts_of, unwrapped
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.checkpoints.report import LoadReport

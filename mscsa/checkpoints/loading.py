@@ -20,6 +20,7 @@ from mscsa.checkpoints.parts import (
     locate,
     longest,
     parts_of,
+    unwrapped,
 )
 from mscsa.checkpoints.policies import Policy, PolicyName, find_policy
 from mscsa.checkpoints.reading import read_state_dict, weights_in
@@ -211,17 +212,6 @@ def read_source(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Tenso
     if "left" in metadata:
         name += f" (its {metadata['taken']}; {metadata['left']} not used)"
     return state, name
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Take a model out of what training wraps it in."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
-        else:
-            return model
 
 
 def _difference(given: Tensor, own: Tensor) -> str:

@@ -179,3 +179,14 @@ def _classifier_keys(model: nn.Module) -> set[str]:
         if id(module) in layers
         for key in module.state_dict()
     }
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Take a model out of what training wraps it in."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from mscsa.checkpoints.parts import unwrapped
 from mscsa.errors import UserError
 from mscsa.files import write_whole
 
@@ -19,13 +20,13 @@ def save_weights(
     """Write weights as safetensors; the file appears whole or not at all.
 
     Args:
-        model: A model, or a state dict.
+        model: A model, compiled or wrapped for several processes or not; or a state dict.
         path: Where to.
         metadata: What the file is to say of itself.
     Raises:
         UserError: If the folder cannot be written to, the disk is full, or a value has no data.
     """
-    state = model.state_dict() if isinstance(model, nn.Module) else model
+    state = unwrapped(model).state_dict() if isinstance(model, nn.Module) else model
     without = [key for key, value in state.items() if value.is_meta]
     if without:
         raise UserError(f"{without[0]} is on the meta device and has no values: build the model on the CPU")

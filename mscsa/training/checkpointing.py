@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import nn
 
 from mscsa.errors import UserError
-from mscsa.files import replace_durably
+from mscsa.files import write_whole
 from mscsa.recipes.spec import OptimSpec
 from mscsa.training.interrupt import Interrupted
 from mscsa.training.module import TrainingModule
@@ -41,18 +40,15 @@ class AtomicCheckpointIO(CheckpointIO):
             UserError: If the folder cannot be written to or the disk is full; the previous
                 checkpoint is then as it was.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        folder = Path(path).parent
+        if not folder.is_dir():  # deleted during the run: what else it held does not come back with it
+            raise UserError(f"cannot write {path}: the folder {folder} is gone; start the run anew")
         try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-            replace_durably(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-            temporary.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            write_whole(path, lambda file: torch.save(checkpoint, file))
+        except RuntimeError as error:  # torch's writer, on a full disk
             raise UserError(
-                f"cannot write {path}: {reason}; the previous checkpoint, if any, is unchanged: "
-                "free some space or make the folder writable, then resume"
+                f"cannot write {path}: {str(error).splitlines()[0]}; the previous checkpoint, if any, is "
+                "unchanged: free some space, then resume"
             ) from error
 
     def load_checkpoint(

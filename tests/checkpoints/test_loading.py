@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import mscsa
 from mscsa.backbones.presets import REGISTERED
 from mscsa.checkpoints import load_weights, save_weights
-from mscsa.checkpoints.loading import fit, unwrapped
+from mscsa.checkpoints.loading import fit
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.heads import HEADS
 from mscsa.models.build import build_pyramid
@@ -346,10 +346,8 @@ def test_prefixes_of_training_code(prefix: str, policy: Any) -> None:
     assert load_weights(model, plain).filled == {"backbone": 84}
 
 
-def test_models_within_what_training_wraps_them_in() -> None:
+def test_a_model_within_what_training_wraps_it_in_is_filled() -> None:
     model = RESNET.build()
-    assert unwrapped(torch.compile(nn.DataParallel(model))) is model
-    assert unwrapped(nn.DataParallel(torch.compile(model))) is model  # type: ignore[arg-type]
     state = random_state(model)
     load_weights(nn.DataParallel(model), state, policy="exact")
     assert torch.equal(model.head.weight, state["head.weight"])

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mscsa.checkpoints.parts import HasParts, flattened, foreign_keys, locate, longest, parts_of
+from mscsa.checkpoints.parts import HasParts, flattened, foreign_keys, locate, longest, parts_of, unwrapped
 from mscsa.heads import HEADS
 from mscsa.models.build import build_pyramid
 from mscsa.segmentation import build_segmenter
@@ -118,3 +118,9 @@ def test_flattened_names_are_those_of_timm() -> None:
     names = {flattened(key) for key in model.state_dict()}
     pyramid = timm.create_model("test_convnext", features_only=True).state_dict()
     assert any(key.startswith("stages_0.") for key in pyramid) and pyramid.keys() <= names
+
+
+def test_models_within_what_training_wraps_them_in() -> None:
+    model = RESNET.build()
+    assert unwrapped(torch.compile(nn.DataParallel(model))) is model
+    assert unwrapped(nn.DataParallel(torch.compile(model))) is model  # type: ignore[arg-type]

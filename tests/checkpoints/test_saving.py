@@ -37,6 +37,12 @@ def test_a_model_and_its_metadata_are_written(tmp_path: Path) -> None:
         assert not file.metadata()
 
 
+def test_a_wrapped_model_is_written_under_its_own_names(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    save_weights(torch.compile(torch.nn.DataParallel(model)), tmp_path / "w.safetensors")  # type: ignore[arg-type]
+    assert load_file(tmp_path / "w.safetensors").keys() == {"weight", "bias"}
+
+
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_weights({"a": torch.zeros(2)}, path)

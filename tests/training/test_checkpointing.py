@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
         raise failure
 
     monkeypatch.setattr(checkpointing.torch, "save", write_some)
-    with pytest.raises(UserError, match=f"cannot write {path}: .*previous checkpoint") as caught:
+    with pytest.raises(UserError, match=f"cannot write {path}: .*previous (file|checkpoint)") as caught:
         AtomicCheckpointIO().save_checkpoint(checkpoint(2), path)
     assert "\n" not in str(caught.value)
     assert [entry.name for entry in tmp_path.iterdir()] == [LAST]
@@ -100,7 +100,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
 
 def test_a_vanished_folder_is_an_error_at_the_save(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No such file or directory"):
+    with pytest.raises(UserError, match="the folder .* is gone"):
         AtomicCheckpointIO().save_checkpoint(checkpoint(1), tmp_path / "gone" / LAST)
 
 
