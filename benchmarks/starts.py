@@ -125,6 +125,7 @@ class _WithOwnPool(nn.Module):
     def __init__(self, model: MSCSAModel, token_std: float) -> None:
         super().__init__()
         self.model = model
+        self.pretrained_cfg = model.pretrained_cfg
         self.own_head = nn.Linear(model.levels[-1].channels, model.num_classes)
         for head, std in ((self.own_head, 0.02), (model.head, token_std)):
             nn.init.trunc_normal_(head.weight, std=std) if std else nn.init.zeros_(head.weight)
@@ -314,6 +315,8 @@ def main() -> None:
         futures = {pool.submit(run_arm, recipe, arms[name], seed): (name, seed) for name, seed in todo}
         for future in as_completed(futures):
             name, seed = futures[future]
+            if future.exception():
+                pool.shutdown(cancel_futures=True)
             done.setdefault(name, {})[str(seed)] = future.result()
             print(name, seed, done[name][str(seed)], flush=True)
             _write(options.out, options.setting, recipe, done)

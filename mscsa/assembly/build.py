@@ -67,10 +67,13 @@ def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int,
             spec.name,
             budget=spec.budget,
             budget_size=budget_size,
+            keep_classifier=spec.keep_classifier,
             backbone_kwargs=spec.backbone_kwargs,
             **shared,
             **(spec.mscsa or {}),
         )
+    if spec.keep_classifier:
+        raise UserError(f"model.keep_classifier with {spec.name}, which is nothing else: leave it out")
     return build_backbone(spec.name, **shared, **spec.backbone_kwargs)
 
 
@@ -80,6 +83,8 @@ def _build_dense(
     """Build a head on the backbone's pyramid."""
     if spec.drop_rate:
         raise UserError("model.drop_rate is the classifier's: give model.head_kwargs '{dropout: ...}'")
+    if spec.keep_classifier:
+        raise UserError(f"model.keep_classifier with the head {head}: it has no classifier; leave one out")
     build = build_segmenter if spec.task == "segmentation" else build_detector
     options: dict[str, Any] = {
         "pretrained": spec.pretrained,

@@ -192,10 +192,23 @@ def read_pyramid(backbone: Any, image: Tensor, indices: list[int]) -> list[Tenso
     Raises:
         UserError: If the backbone refuses images of this size or form.
     """
+    options = {"stop_early": True, "intermediates_only": True}
+    return _forward_intermediates(backbone, image, indices=indices, **options)
+
+
+def read_features(backbone: Any, image: Tensor, indices: list[int]) -> tuple[Any, list[Tensor]]:
+    """Run the whole backbone: what its own classifier (`forward_head`) reads, and maps as `read_pyramid`.
+
+    Raises:
+        UserError: If the backbone refuses images of this size or form.
+    """
+    return _forward_intermediates(backbone, image, indices=indices)
+
+
+def _forward_intermediates(backbone: Any, image: Tensor, **options: Any) -> Any:
+    """Call timm's method, and say which of its many errors are the image's."""
     try:
-        return backbone.forward_intermediates(
-            image, indices=indices, stop_early=True, output_fmt="NCHW", intermediates_only=True
-        )
+        return backbone.forward_intermediates(image, output_fmt="NCHW", **options)
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:

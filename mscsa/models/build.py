@@ -13,6 +13,7 @@ from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
 from mscsa.checkpoints.loading import load_weights
 from mscsa.errors import UnknownKeyword, UserError
+from mscsa.models.beside import MSCSABesideClassifier
 from mscsa.models.configure import ConfigRequest, choose_config
 from mscsa.models.keywords import sort_keywords
 from mscsa.models.model import MSCSAModel
@@ -27,6 +28,7 @@ def create_model(
     pretrained: bool = False,
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
+    keep_classifier: bool = False,
     num_classes: int | None = None,
     in_chans: int | None = None,
     drop_rate: float | None = None,
@@ -46,6 +48,9 @@ def create_model(
             `pretrained_cfg` or `pretrained_cfg_overlay` names, of the whole model or the plain backbone.
         features_only: Build the pyramid form: a list of fused maps, with timm's `feature_info`.
         out_indices: Levels of the pyramid form, with timm's meaning; all if None.
+        keep_classifier: Keep the backbone's own classifier and add MSCSA's logits to its: with pretrained
+            weights the model says at step 0 what it said without MSCSA (`MSCSABesideClassifier`). By default
+            the classifier reads MSCSA's token map alone, as in the paper.
         num_classes: Of the classifier; 0 gives pooled features; those of the weights, or 1000, if None.
         in_chans: Channels of the image; those of the weights, or 3, if None.
         drop_rate: Dropout before the classifier; the backbone's default if None.
@@ -70,7 +75,12 @@ def create_model(
         drop_path_rate=drop_path_rate,
         fields=sorted_keywords.mscsa,
     )
-    form = {"features_only": features_only, "out_indices": out_indices, "drop_rate": drop_rate}
+    form = {
+        "features_only": features_only,
+        "out_indices": out_indices,
+        "keep_classifier": keep_classifier,
+        "drop_rate": drop_rate,
+    }
     backbone_options = {
         "pretrained": pretrained and not whole.has_weights,
         "in_chans": whole.in_chans if in_chans is None else in_chans,
@@ -78,6 +88,9 @@ def create_model(
         **sorted_keywords.backbone,
     }
     num_classes = whole.num_classes if num_classes is None else num_classes
+    if keep_classifier:
+        kept = {"num_classes": num_classes, "drop_rate": drop_rate}
+        backbone_options |= {key: value for key, value in kept.items() if value is not None}
     return _build(whole, request, backbone_options, pretrained, num_classes=num_classes, **form)
 
 
@@ -107,6 +120,7 @@ def add_to(
     *,
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
+    keep_classifier: bool = False,
     num_classes: int | None = None,
     drop_rate: float | None = None,
     drop_path_rate: float | None = None,
@@ -130,7 +144,8 @@ def add_to(
             tells its levels.
         features_only: Build the pyramid form.
         out_indices: Levels of the pyramid form, as in timm; all if None.
-        num_classes: Classes of the new classifier; as many as the model has if None.
+        keep_classifier: Keep the model's own classifier and add MSCSA's logits to its, 0 at the start.
+        num_classes: Classes of the classifier; as many as the model has if None.
         drop_rate: Dropout before the classifier; the backbone's default if None.
         drop_path_rate: Stochastic depth of MSCSA; that of the model if None.
         budget: Share of the model's MACs that MSCSA may cost.
@@ -148,7 +163,12 @@ def add_to(
         drop_path_rate=drop_path_rate,
         fields=_fields_alone(fields, "the backbone is built already; build it with them"),
     )
-    form = {"features_only": features_only, "out_indices": out_indices, "drop_rate": drop_rate}
+    form = {
+        "features_only": features_only,
+        "out_indices": out_indices,
+        "keep_classifier": keep_classifier,
+        "drop_rate": drop_rate,
+    }
     return _add(backbone, request, num_classes=num_classes, **form)
 
 
@@ -229,15 +249,19 @@ def _compose(
     *,
     features_only: bool,
     out_indices: int | Sequence[int] | None,
+    keep_classifier: bool = False,
     drop_rate: float | None = None,
     **of_classifier: Any,
 ) -> MSCSAModel:
     """Choose the configuration for a built backbone and put the two together."""
+    if keep_classifier and features_only:
+        raise UserError("keep_classifier=True given for a pyramid: it has no classifier; give one of the two")
     if drop_rate is None:
         drop_rate = float(getattr(backbone, "drop_rate", None) or 0.0)
     asked = resolve_out_indices(pyramid_levels(backbone), out_indices) if features_only else None
     preset = PRESETS.get(name.backbone)
-    return MSCSAModel(
+    form: type[MSCSAModel] = MSCSABesideClassifier if keep_classifier else MSCSAModel
+    return form(
         backbone,
         choose_config(backbone, name.backbone, request, asked),
         features_only=features_only,

@@ -23,7 +23,16 @@ FEATURE_CLASSES = ("getter", "list")
 """timm's forms of `features_only` that the pyramid form is: a list of NCHW maps."""
 
 _SET_BY_CREATE_MODEL = (
-    *("pretrained", "features_only", "out_indices", "num_classes", "in_chans", "drop_rate", "drop_path_rate"),
+    *(
+        "pretrained",
+        "features_only",
+        "out_indices",
+        "keep_classifier",
+        "num_classes",
+        "in_chans",
+        "drop_rate",
+        "drop_path_rate",
+    ),
 )
 
 

@@ -79,7 +79,7 @@ class MSCSAModel(BackboneModel):
             )
         super().__init__(backbone, resolve_out_indices(levels, out_indices) if features_only else ())
         self._attended = [level.index for level in attended]
-        backbone.prune_intermediate_layers(indices=[level.index for level in levels], prune_norm=True)
+        self._prune_backbone()
         self.mscsa: MSCSA | None = MSCSA(
             [level.channels for level in attended], [level.stride for level in attended], config
         )
@@ -98,7 +98,11 @@ class MSCSAModel(BackboneModel):
             self.global_pool = "avg"
             self.norm = (nn.BatchNorm1d if pool_first else nn.BatchNorm2d)(self.num_features)
             self.head_drop = nn.Dropout(drop_rate)
-            self.reset_classifier(num_classes, global_pool)
+            self._set_classifier(num_classes, global_pool)
+
+    def _prune_backbone(self) -> None:
+        """Remove what comes after the backbone's maps."""
+        self.backbone.prune_intermediate_layers(indices=[lv.index for lv in self.levels], prune_norm=True)
 
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
@@ -121,7 +125,7 @@ class MSCSAModel(BackboneModel):
         """Give the token map, (B, num_features, h, w), normed where the classifier norms before pooling."""
         if self.mscsa is None:  # pruned to a level that MSCSA is not needed for
             return self.read(x, [self.levels[-1].index])[0]
-        return self._normed(self.mscsa(self.read(x, self._attended)))
+        return self._tokens(self.read(x, self._attended))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool the token map and classify: (B, num_features, h, w) to (B, num_classes).
@@ -163,12 +167,7 @@ class MSCSAModel(BackboneModel):
             UserError: If `indices` names a level that the model does not have, or another format is
                 asked for.
         """
-        if output_fmt != "NCHW":
-            raise UserError(f"output_fmt={output_fmt!r} given: only 'NCHW' is possible")
-        available = self.out_indices or tuple(level.index for level in self.levels)
-        chosen = list(available) if indices is None else resolve_out_indices(self.levels, indices)
-        if not set(chosen) <= set(available):
-            raise UserError(f"levels {chosen} asked for: this model was built for {list(available)}")
+        chosen = self._levels_asked(indices, output_fmt)
         if self.mscsa is None or (intermediates_only and not self.is_pyramid):
             maps = self.read(x, chosen)
             return maps if intermediates_only else (self.forward_features(x), maps)
@@ -183,6 +182,16 @@ class MSCSAModel(BackboneModel):
             )
         intermediates = [by_level[i] for i in chosen]
         return intermediates if intermediates_only else (self._normed(tokens), intermediates)
+
+    def _levels_asked(self, indices: int | Sequence[int] | None, output_fmt: str) -> list[int]:
+        """Check what `forward_intermediates` is asked for, and give the levels."""
+        if output_fmt != "NCHW":
+            raise UserError(f"output_fmt={output_fmt!r} given: only 'NCHW' is possible")
+        available = self.out_indices or tuple(level.index for level in self.levels)
+        chosen = list(available) if indices is None else resolve_out_indices(self.levels, indices)
+        if not set(chosen) <= set(available):
+            raise UserError(f"levels {chosen} asked for: this model was built for {list(available)}")
+        return chosen
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -218,8 +227,18 @@ class MSCSAModel(BackboneModel):
             self.mscsa, self._attended = None, []
         return chosen
 
+    def _tokens(self, maps: Sequence[Tensor]) -> Tensor:
+        """Give the token map of the attended levels, normed where the classifier norms before pooling."""
+        assert self.mscsa is not None
+        return self._normed(self.mscsa(maps))
+
     def _normed(self, tokens: Tensor) -> Tensor:
         return tokens if self.is_pyramid or self.pool_first else self.norm(tokens)
+
+    @property
+    def classifier_names(self) -> str | tuple[str, ...]:
+        """What timm calls `classifier` in a `pretrained_cfg`: where the layers of the classes are."""
+        return "head"
 
     def get_classifier(self) -> nn.Module:
         """Give the classifier; nothing in the pyramid form."""
@@ -239,6 +258,9 @@ class MSCSAModel(BackboneModel):
             raise UserError(
                 "a pyramid (features_only=True) has no classifier to reset: build the classifier form"
             )
+        self._set_classifier(num_classes, global_pool)
+
+    def _set_classifier(self, num_classes: int, global_pool: str | None) -> None:
         if not isinstance(num_classes, Integral) or num_classes < 0:
             raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for the features")
         if global_pool is None:
@@ -249,14 +271,17 @@ class MSCSAModel(BackboneModel):
                 "'avg'; '' with num_classes=0 gives the token map"
             )
         self.num_classes, self.global_pool = num_classes, global_pool
+        self.head = self._new_head(num_classes).train(self.training)
+
+    def _new_head(self, num_classes: int) -> nn.Module:
+        """Make a classifier of pooled tokens where the model's parameters are."""
         if num_classes == 0:
-            self.head = nn.Identity().train(self.training)
-            return
+            return nn.Identity()
         reference = next(self.parameters())
         head = nn.Linear(self.num_features, num_classes, device=reference.device, dtype=reference.dtype)
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
-        self.head = head.train(self.training)
+        return head
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the activations of backbone and MSCSA in the backward pass.
@@ -296,13 +321,15 @@ class MSCSAModel(BackboneModel):
         }
         if self.pretrained_cfg.get("architecture") == ANY_BACKBONE:
             arguments["backbone"] = of_backbone["architecture"]
-        if self.is_pyramid:
-            arguments |= {"features_only": True, "out_indices": list(self.out_indices)}
-        return arguments
+        return arguments | self._form_args()
 
     @_model_args.setter
     def _model_args(self, arguments: dict[str, Any]) -> None:
         """Leave what timm notes about the call that built the model: `_model_args` reads the model."""
+
+    def _form_args(self) -> dict[str, Any]:
+        """Give the arguments that choose the form of the model."""
+        return {"features_only": True, "out_indices": list(self.out_indices)} if self.is_pyramid else {}
 
 
 def token_map_at(config: MSCSAConfig, input_size: Sequence[int]) -> tuple[int, int]:

@@ -68,6 +68,7 @@ class WholeModel:
         cfg = whole_model_cfg(of_backbone, _registered_name(self.name) or ANY_BACKBONE)
         if self.name.tag:
             cfg["tag"] = self.name.tag
+        cfg["classifier"] = model.classifier_names
         if model.mscsa is not None:
             cfg["pool_size"] = token_map_at(model.mscsa.config, cfg["input_size"])
         cfg |= {k: v for k, v in self.given.items() if v is not None and k not in ("architecture", "tag")}

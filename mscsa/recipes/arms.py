@@ -50,6 +50,7 @@ def baseline_of(recipe: Recipe) -> Recipe:
             name=name.without_mscsa,
             mscsa=None,
             budget=None,
+            keep_classifier=False,
             checkpoint=model.baseline_checkpoint,
             baseline_checkpoint=None,
             freeze=_without_mscsa(model),

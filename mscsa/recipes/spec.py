@@ -27,6 +27,8 @@ class ModelSpec:
     """`MSCSAConfig` fields; adds MSCSA to the backbone `name`. {} leaves the choice to `create_model`."""
     budget: float | None = None
     """Add MSCSA to `name` and let it cost at most this share of the backbone's MACs (0.10 = +10 %)."""
+    keep_classifier: bool = False
+    """With MSCSA as a classifier: keep the backbone's own, and add MSCSA's logits to its, 0 at the start."""
     pretrained: bool = False
     """Start the backbone from timm's published weights (needs network or a local cache)."""
     checkpoint: str | None = None

@@ -18,6 +18,7 @@ from mscsa.assembly.build import check_input_size, resolved_spec
 from mscsa.backbones.timm_pyramid import build_backbone, pyramid_levels
 from mscsa.checkpoints import save_weights
 from mscsa.errors import UserError
+from mscsa.models.beside import MSCSABesideClassifier
 from mscsa.models.model import MSCSAModel
 from mscsa.recipes.spec import ModelSpec
 
@@ -248,3 +249,13 @@ def test_an_image_size_is_tried_before_the_run() -> None:
     vit = build_model(vit_spec, 5)
     with pytest.raises(UserError, match="test_vit does not take images of 33x33: "):
         check_input_size(vit, vit_spec, (33, 33))
+
+
+def test_a_kept_classifier() -> None:
+    spec = ModelSpec(name="test_resnet", mscsa={"depth": 1}, keep_classifier=True)
+    model = build_model(spec, 7)
+    assert isinstance(model, MSCSABesideClassifier) and model.backbone.num_classes == 7
+    assert resolved_spec(spec, model).keep_classifier
+    for wrong in (replace(spec, mscsa=None), replace(spec, head="semantic_fpn")):
+        with pytest.raises(UserError, match="keep_classifier with"):
+            build_model(wrong, 7)

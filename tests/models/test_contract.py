@@ -36,11 +36,19 @@ def added(features_only: bool = False, **kwargs) -> mscsa.MSCSAModel:
     return mscsa.add_to(backbone, features_only=features_only, **LIGHT)
 
 
+def beside(**kwargs) -> mscsa.MSCSAModel:
+    model = mscsa.create_model("test_convnext", keep_classifier=True, **LIGHT, **kwargs)
+    if not model.head.weight.is_meta:  # its start, 0, would hide the tokens
+        nn.init.trunc_normal_(model.head.weight, std=0.02)
+    return model
+
+
 BUILDERS = (registered, by_budget, by_keyword, added)
+MODELS = [*product(BUILDERS, (False, True)), (beside, False)]
 every_model = pytest.mark.parametrize(
     ("build", "features_only"),
-    list(product(BUILDERS, (False, True))),
-    ids=[f"{build.__name__}-{form}" for build in BUILDERS for form in ("classifier", "pyramid")],
+    MODELS,
+    ids=[f"{build.__name__}-{'pyramid' if form else 'classifier'}" for build, form in MODELS],
 )
 COMPILED_BY_DEFAULT = ((by_keyword, False), (added, True))
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -80,7 +88,7 @@ def test_copies_are_equal(build, features_only):
     ("build", "features_only"),
     [
         pytest.param(build, form, marks=() if (build, form) in COMPILED_BY_DEFAULT else pytest.mark.slow)
-        for build, form in product(BUILDERS, (False, True))
+        for build, form in MODELS
     ],
 )
 def test_compiles_with_gradient_checkpointing(build, features_only):
@@ -166,7 +174,8 @@ def test_device_and_type(build, features_only):
         model = mscsa.add_to(timm.create_model("test_resnet").double(), features_only=features_only, **LIGHT)
         assert {p.dtype for p in model.parameters()} == {torch.float64}
         return
-    model = build(features_only=features_only, device="meta", dtype=torch.float64)
+    form = {"features_only": True} if features_only else {}
+    model = build(**form, device="meta", dtype=torch.float64)
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert {p.dtype for p in model.parameters()} == {torch.float64}
 
