@@ -13,7 +13,6 @@ from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
 from mscsa.checkpoints.loading import load_weights
 from mscsa.errors import UnknownKeyword, UserError
-from mscsa.models.beside import MSCSABesideClassifier
 from mscsa.models.configure import ConfigRequest, choose_config
 from mscsa.models.keywords import sort_keywords
 from mscsa.models.model import MSCSAModel
@@ -49,7 +48,7 @@ def create_model(
         features_only: Build the pyramid form: a list of fused maps, with timm's `feature_info`.
         out_indices: Levels of the pyramid form, with timm's meaning; all if None.
         keep_classifier: Keep the backbone's own classifier and add MSCSA's logits to its: with pretrained
-            weights the model says at step 0 what it said without MSCSA (`MSCSABesideClassifier`). By default
+            weights the model says at step 0 what it said without MSCSA. By default
             the classifier reads MSCSA's token map alone, as in the paper.
         num_classes: Of the classifier; 0 gives pooled features; those of the weights, or 1000, if None.
         in_chans: Channels of the image; those of the weights, or 3, if None.
@@ -249,19 +248,15 @@ def _compose(
     *,
     features_only: bool,
     out_indices: int | Sequence[int] | None,
-    keep_classifier: bool = False,
     drop_rate: float | None = None,
     **of_classifier: Any,
 ) -> MSCSAModel:
     """Choose the configuration for a built backbone and put the two together."""
-    if keep_classifier and features_only:
-        raise UserError("keep_classifier=True given for a pyramid: it has no classifier; give one of the two")
     if drop_rate is None:
         drop_rate = float(getattr(backbone, "drop_rate", None) or 0.0)
     asked = resolve_out_indices(pyramid_levels(backbone), out_indices) if features_only else None
     preset = PRESETS.get(name.backbone)
-    form: type[MSCSAModel] = MSCSABesideClassifier if keep_classifier else MSCSAModel
-    return form(
+    return MSCSAModel(
         backbone,
         choose_config(backbone, name.backbone, request, asked),
         features_only=features_only,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from numbers import Integral
 from typing import Any
 
+import torch
 from timm.models import register_notrace_module
 from timm.models._input import get_model_args
 from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, MSCSAConfig, PyramidFusion
 from mscsa.backbones.timm_contract import check_batch_values
-from mscsa.backbones.timm_pyramid import FINEST_STRIDE, attended_levels, pyramid_levels
+from mscsa.backbones.timm_pyramid import FINEST_STRIDE, attended_levels, pyramid_levels, read_features
 from mscsa.errors import UserError
 from mscsa.models.pyramid import BackboneModel, resolve_out_indices
+
+Features = Tensor | tuple[Tensor, Tensor]
+"""A token map (B, D, h, w); or what a backbone's own classifier reads, and the token map."""
 
 ANY_BACKBONE = "mscsa"
 """Registered name of MSCSA on the backbone that its argument `backbone` names."""
@@ -27,6 +31,9 @@ register_notrace_module(PyramidFusion)
 
 class MSCSAModel(BackboneModel):
     """Backbone + MSCSA. A classifier pools the token map; a pyramid gives back fused maps.
+
+    The paper classifies by the token map alone, which a pretrained classifier has no use for. With
+    `keep_classifier` the backbone's own stays, and logits of the tokens, 0 at the start, are added to its.
 
     Both forms share the keys `backbone.*` and `mscsa.*`, so that a classifier's checkpoint starts a
     pyramid (and back). The classifier adds `norm` and `head`, the pyramid `fusion`.
@@ -49,6 +56,7 @@ class MSCSAModel(BackboneModel):
         drop_rate: float = 0.0,
         out_indices: int | Sequence[int] | None = None,
         features_only: bool = False,
+        keep_classifier: bool = False,
         pool_first: bool = False,
         name: str | None = None,
     ) -> None:
@@ -58,16 +66,19 @@ class MSCSAModel(BackboneModel):
             backbone: A timm model with `feature_info` and `forward_intermediates`; its classifier is
                 pruned.
             config: Configuration of MSCSA.
-            num_classes: Classes of the classifier; 0 gives the pooled features.
-            global_pool: "avg"; or "" with 0 classes for the token map itself.
+            num_classes: Classes of the classifier; 0 gives the pooled features. A kept classifier of others
+                is replaced.
+            global_pool: "avg"; or "" with 0 classes for the token map itself. A kept one pools as it does.
             drop_rate: Dropout before the classifier.
             out_indices: Levels of the pyramid form, as in timm: indices among all levels of the
                 backbone, or the number of last ones. None gives all.
             features_only: Build the pyramid form.
+            keep_classifier: Keep the backbone's own classifier and add the logits of MSCSA's tokens to its.
             pool_first: Classify as TopFormer does: pool, batch norm, linear; else norm before pooling.
             name: What error messages call the backbone.
         Raises:
-            UserError: If the backbone has no pyramid or `out_indices` names a level it does not have.
+            UserError: If the backbone has no pyramid, `out_indices` names a level it does not have, or there
+                is no classifier to keep.
             ValueError: If the configuration does not fit.
         """
         levels = pyramid_levels(backbone)
@@ -78,8 +89,12 @@ class MSCSAModel(BackboneModel):
                 "pyramid form with features_only=True"
             )
         super().__init__(backbone, resolve_out_indices(levels, out_indices) if features_only else ())
+        self.keeps_classifier = keep_classifier
         self._attended = [level.index for level in attended]
-        self._prune_backbone()
+        if keep_classifier:
+            self._check_kept(num_classes, global_pool)
+        else:
+            backbone.prune_intermediate_layers(indices=[level.index for level in levels], prune_norm=True)
         self.mscsa: MSCSA | None = MSCSA(
             [level.channels for level in attended], [level.stride for level in attended], config
         )
@@ -100,9 +115,18 @@ class MSCSAModel(BackboneModel):
             self.head_drop = nn.Dropout(drop_rate)
             self._set_classifier(num_classes, global_pool)
 
-    def _prune_backbone(self) -> None:
-        """Remove what comes after the backbone's maps."""
-        self.backbone.prune_intermediate_layers(indices=[lv.index for lv in self.levels], prune_norm=True)
+    def _check_kept(self, num_classes: int, global_pool: str) -> None:
+        """Give a kept classifier its classes; refuse to keep one that is not there."""
+        backbone = self.backbone
+        reason = "a pyramid has no classifier" if self.is_pyramid else None
+        if not hasattr(backbone, "forward_head") or not hasattr(backbone, "reset_classifier"):
+            reason = f"{type(backbone).__name__} has no classifier"
+        elif global_pool != "avg":
+            reason = f"with global_pool={global_pool!r}, but a kept classifier pools as it does"
+        if reason is not None:
+            raise UserError(f"keep_classifier=True given: {reason}; leave one out")
+        if backbone.num_classes != num_classes:
+            backbone.reset_classifier(num_classes)
 
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
@@ -121,25 +145,51 @@ class MSCSAModel(BackboneModel):
             return self.forward_intermediates(x, intermediates_only=True)
         return self.forward_head(self.forward_features(x))
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Give the token map, (B, num_features, h, w), normed where the classifier norms before pooling."""
+    def forward_features(self, x: Tensor) -> Features:
+        """Give the token map, (B, num_features, h, w), normed where the classifier norms before pooling.
+
+        With a kept classifier a pair: what that reads, and the token map.
+        """
         if self.mscsa is None:  # pruned to a level that MSCSA is not needed for
             return self.read(x, [self.levels[-1].index])[0]
-        return self._tokens(self.read(x, self._attended))
+        own, by_level = self._read_levels(x, self._attended)
+        return self._features(own, self.mscsa([by_level[i] for i in self._attended]))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+    def _read_levels(self, x: Tensor, indices: Iterable[int]) -> tuple[Tensor | None, dict[int, Tensor]]:
+        """Give what a kept classifier reads, or None, and the maps of levels."""
+        read = sorted(set(indices))
+        own, maps = (
+            read_features(self.backbone, x, read) if self.keeps_classifier else (None, self.read(x, read))
+        )
+        return own, dict(zip(read, maps, strict=True))
+
+    def _features(self, own: Tensor | None, tokens: Tensor) -> Features:
+        """Give what `forward_head` takes."""
+        if not self.is_pyramid and not self.pool_first:
+            tokens = self.norm(tokens)
+        return tokens if own is None else (own, tokens)
+
+    def forward_head(self, x: Features, pre_logits: bool = False) -> Tensor:
         """Pool the token map and classify: (B, num_features, h, w) to (B, num_classes).
+
+        With a kept classifier, of a pair as `forward_features` gives it: the sum of both logits; before
+        them, the features of both one after the other.
 
         Raises:
             UserError: If one image leaves a norm behind the pooling nothing to average over in training.
         """
+        own, tokens = x if isinstance(x, tuple) else (None, x)
         if self.global_pool:
-            x = x.mean(dim=(2, 3))
+            tokens = tokens.mean(dim=(2, 3))
             if self.pool_first:
-                check_batch_values(x, 1, self.norm.training)
-                x = self.norm(x)
-        x = self.head_drop(x)
-        return x if pre_logits else self.head(x)
+                check_batch_values(tokens, 1, self.norm.training)
+                tokens = self.norm(tokens)
+        tokens = self.head_drop(tokens)
+        if own is None:
+            return tokens if pre_logits else self.head(tokens)
+        if pre_logits or self.num_classes == 0:
+            return torch.cat([self.backbone.forward_head(own, pre_logits=True), tokens], dim=1)
+        return self.backbone.forward_head(own) + self.head(tokens)
 
     def forward_intermediates(
         self,
@@ -162,17 +212,21 @@ class MSCSAModel(BackboneModel):
             output_fmt: Only "NCHW".
             intermediates_only: Give the list of maps alone.
         Returns:
-            Token map (B, num_features, h, w) and a list of maps (B, C_i, H_i, W_i); or the list alone.
+            What `forward_features` gives and a list of maps (B, C_i, H_i, W_i); or the list alone.
         Raises:
             UserError: If `indices` names a level that the model does not have, or another format is
                 asked for.
         """
-        chosen = self._levels_asked(indices, output_fmt)
+        if output_fmt != "NCHW":
+            raise UserError(f"output_fmt={output_fmt!r} given: only 'NCHW' is possible")
+        available = self.out_indices or tuple(level.index for level in self.levels)
+        chosen = list(available) if indices is None else resolve_out_indices(self.levels, indices)
+        if not set(chosen) <= set(available):
+            raise UserError(f"levels {chosen} asked for: this model was built for {list(available)}")
         if self.mscsa is None or (intermediates_only and not self.is_pyramid):
             maps = self.read(x, chosen)
             return maps if intermediates_only else (self.forward_features(x), maps)
-        read = sorted({*self._attended, *chosen})
-        by_level = dict(zip(read, self.read(x, read), strict=True))
+        own, by_level = self._read_levels(x, {*self._attended, *chosen})
         attended = [by_level[i] for i in self._attended]
         tokens = self.mscsa(attended)
         if self.is_pyramid:
@@ -181,17 +235,7 @@ class MSCSAModel(BackboneModel):
                 {self._attended[level]: x for level, x in zip(self.fusion.levels, fused, strict=True)}
             )
         intermediates = [by_level[i] for i in chosen]
-        return intermediates if intermediates_only else (self._normed(tokens), intermediates)
-
-    def _levels_asked(self, indices: int | Sequence[int] | None, output_fmt: str) -> list[int]:
-        """Check what `forward_intermediates` is asked for, and give the levels."""
-        if output_fmt != "NCHW":
-            raise UserError(f"output_fmt={output_fmt!r} given: only 'NCHW' is possible")
-        available = self.out_indices or tuple(level.index for level in self.levels)
-        chosen = list(available) if indices is None else resolve_out_indices(self.levels, indices)
-        if not set(chosen) <= set(available):
-            raise UserError(f"levels {chosen} asked for: this model was built for {list(available)}")
-        return chosen
+        return intermediates if intermediates_only else (self._features(own, tokens), intermediates)
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -207,11 +251,13 @@ class MSCSAModel(BackboneModel):
         Returns:
             The levels as ascending indices.
         Raises:
-            UserError: In the pyramid form, whose levels are chosen where it is built; or if a level is not
-                there.
+            UserError: In the pyramid form, whose levels are chosen where it is built; with a kept classifier;
+                or if a level is not there.
         """
         if self.is_pyramid:
             raise UserError("a pyramid (features_only=True) is built for its levels: give it out_indices")
+        if self.keeps_classifier:
+            raise UserError("a model with keep_classifier=True is not pruned: build it without, or a pyramid")
         chosen = resolve_out_indices(self.levels, indices)
         is_cut = chosen[-1] < self.levels[-1].index
         if prune_norm or is_cut:
@@ -227,25 +273,25 @@ class MSCSAModel(BackboneModel):
             self.mscsa, self._attended = None, []
         return chosen
 
-    def _tokens(self, maps: Sequence[Tensor]) -> Tensor:
-        """Give the token map of the attended levels, normed where the classifier norms before pooling."""
-        assert self.mscsa is not None
-        return self._normed(self.mscsa(maps))
-
-    def _normed(self, tokens: Tensor) -> Tensor:
-        return tokens if self.is_pyramid or self.pool_first else self.norm(tokens)
-
     @property
     def classifier_names(self) -> str | tuple[str, ...]:
         """What timm calls `classifier` in a `pretrained_cfg`: where the layers of the classes are."""
-        return "head"
+        if not self.keeps_classifier:
+            return "head"
+        own = (getattr(self.backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
+        return ("head", *(f"backbone.{name}" for name in ((own,) if isinstance(own, str) else own)))
 
     def get_classifier(self) -> nn.Module:
-        """Give the classifier; nothing in the pyramid form."""
-        return nn.Identity() if self.is_pyramid else self.head
+        """Give the classifier, or a `ModuleList` of the kept one and ours; nothing in the pyramid form."""
+        if self.is_pyramid:
+            return nn.Identity()
+        if not self.keeps_classifier:
+            return self.head
+        own = self.backbone.get_classifier()
+        return nn.ModuleList([*(own if isinstance(own, (tuple, list)) else (own,)), self.head])
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one for `num_classes`; 0 leaves the features.
+        """Replace the classifier, and a kept one, by a new one for `num_classes`; 0 leaves the features.
 
         Args:
             num_classes: Number of classes.
@@ -258,7 +304,11 @@ class MSCSAModel(BackboneModel):
             raise UserError(
                 "a pyramid (features_only=True) has no classifier to reset: build the classifier form"
             )
+        if self.keeps_classifier and global_pool == "":
+            raise UserError("global_pool='' given: a kept classifier pools as it does; leave it out")
         self._set_classifier(num_classes, global_pool)
+        if self.keeps_classifier:
+            self.backbone.reset_classifier(num_classes)
 
     def _set_classifier(self, num_classes: int, global_pool: str | None) -> None:
         if not isinstance(num_classes, Integral) or num_classes < 0:
@@ -271,17 +321,20 @@ class MSCSAModel(BackboneModel):
                 "'avg'; '' with num_classes=0 gives the token map"
             )
         self.num_classes, self.global_pool = num_classes, global_pool
-        self.head = self._new_head(num_classes).train(self.training)
-
-    def _new_head(self, num_classes: int) -> nn.Module:
-        """Make a classifier of pooled tokens where the model's parameters are."""
+        self.head_hidden_size = self.num_features
+        if self.keeps_classifier:
+            self.head_hidden_size += self.backbone.head_hidden_size
         if num_classes == 0:
-            return nn.Identity()
+            self.head = nn.Identity().train(self.training)
+            return
         reference = next(self.parameters())
         head = nn.Linear(self.num_features, num_classes, device=reference.device, dtype=reference.dtype)
-        nn.init.trunc_normal_(head.weight, std=0.02)
+        if self.keeps_classifier:
+            nn.init.zeros_(head.weight)
+        else:
+            nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
-        return head
+        self.head = head.train(self.training)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the activations of backbone and MSCSA in the backward pass.
@@ -329,7 +382,9 @@ class MSCSAModel(BackboneModel):
 
     def _form_args(self) -> dict[str, Any]:
         """Give the arguments that choose the form of the model."""
-        return {"features_only": True, "out_indices": list(self.out_indices)} if self.is_pyramid else {}
+        if self.is_pyramid:
+            return {"features_only": True, "out_indices": list(self.out_indices)}
+        return {"keep_classifier": True} if self.keeps_classifier else {}
 
 
 def token_map_at(config: MSCSAConfig, input_size: Sequence[int]) -> tuple[int, int]:

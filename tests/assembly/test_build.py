@@ -18,7 +18,6 @@ from mscsa.assembly.build import check_input_size, resolved_spec
 from mscsa.backbones.timm_pyramid import build_backbone, pyramid_levels
 from mscsa.checkpoints import save_weights
 from mscsa.errors import UserError
-from mscsa.models.beside import MSCSABesideClassifier
 from mscsa.models.model import MSCSAModel
 from mscsa.recipes.spec import ModelSpec
 
@@ -254,7 +253,7 @@ def test_an_image_size_is_tried_before_the_run() -> None:
 def test_a_kept_classifier() -> None:
     spec = ModelSpec(name="test_resnet", mscsa={"depth": 1}, keep_classifier=True)
     model = build_model(spec, 7)
-    assert isinstance(model, MSCSABesideClassifier) and model.backbone.num_classes == 7
+    assert isinstance(model, MSCSAModel) and model.backbone.num_classes == 7
     assert resolved_spec(spec, model).keep_classifier
     for wrong in (replace(spec, mscsa=None), replace(spec, head="semantic_fpn")):
         with pytest.raises(UserError, match="keep_classifier with"):
