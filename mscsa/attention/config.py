@@ -65,8 +65,10 @@ class MSCSAConfig:
                     f"{name}={getattr(self, name)!r} is not allowed: give one of {', '.join(allowed)}"
                 )
         for name in ("parallel_conv", "intra_ffn"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: give True or False")
+            value = getattr(self, name)
+            if type(value).__name__ not in ("bool", "bool_"):  # numpy's too
+                raise ValueError(f"{name}={value!r} is not allowed: give True or False")
+            object.__setattr__(self, name, bool(value))
 
 
 CONFIG_FIELDS = tuple(f.name for f in fields(MSCSAConfig))

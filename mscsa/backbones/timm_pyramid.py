@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import timm
@@ -78,6 +79,10 @@ def build_timm_model(
             TypeError too).
     """
     check_model_name(name)
+    if not isinstance(in_chans, Integral) or isinstance(in_chans, bool) or in_chans < 1:
+        raise UserError(
+            f"in_chans={in_chans!r} given: give the channels of the image, a whole number from 1 on"
+        )
     optional = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "cache_dir": cache_dir}
     options |= {key: value for key, value in optional.items() if value is not None}
     create = _create_downloading if pretrained or name.startswith("hf-hub:") else _create
@@ -227,6 +232,8 @@ def _refusal(backbone: Any, image: Tensor) -> str | None:
     if image.ndim != 4 or (channels is not None and image.shape[1] != channels):
         expected = "images" if channels is None else f"{channels}-channel images"
         return f"takes {expected} (B, {channels or 'C'}, H, W), not {tuple(image.shape)}"
+    if not image.is_floating_point():
+        return f"takes images of floating-point numbers, normalised, not {image.dtype}"
     if isinstance(image, FakeTensor) or not _takes_its_default_size(backbone, image):
         return None
     height, width = image.shape[-2:]

@@ -17,8 +17,10 @@ from mscsa.models.configure import ConfigRequest, choose_config
 from mscsa.models.keywords import sort_keywords
 from mscsa.models.model import MSCSAModel
 from mscsa.models.pretrained import WholeModel
-from mscsa.models.pyramid import BackbonePyramid, indices_of_strides, resolve_out_indices
+from mscsa.models.pyramid import BackboneModel, BackbonePyramid, indices_of_strides, resolve_out_indices
 from mscsa.names import ModelName, parse_model_name
+
+_LOADED_BY_TIMM = "name a plain backbone; a saved model is loaded by timm.create_model, with its own name"
 
 
 def create_model(
@@ -34,7 +36,7 @@ def create_model(
     drop_path_rate: float | None = None,
     budget: float | None = None,
     budget_size: int | Sequence[int] | None = None,
-    config: MSCSAConfig | None = None,
+    config: MSCSAConfig | Mapping[str, Any] | None = None,
     backbone_kwargs: Mapping[str, Any] | None = None,
     **keywords: Any,
 ) -> MSCSAModel:
@@ -56,7 +58,7 @@ def create_model(
         drop_path_rate: Stochastic depth of backbone and MSCSA; the backbone's default if None.
         budget: Share of the backbone's MACs that MSCSA may cost (0.10 = +10 %).
         budget_size: Image size in pixels at which the budget holds; the backbone's default if None.
-        config: The whole configuration of MSCSA.
+        config: The whole configuration of MSCSA, or fields of it by name.
         backbone_kwargs: Arguments of the backbone's own constructor.
         **keywords: Fields of `MSCSAConfig` (`depth=2`, `pool_stride=16`), timm's about the whole model
             (`TimmKeywords`), or usual ones of timm's backbones (`BACKBONE_KEYWORDS`).
@@ -104,6 +106,7 @@ def _build(
     said = whole.said
     with torch.device(said.device) if said.device is not None else nullcontext():
         backbone = build_backbone(whole.name.tagged_backbone, cache_dir=said.cache_dir, **backbone_options)
+        _check_bare(backbone, _LOADED_BY_TIMM)
         model = _compose(backbone, whole.name, request, global_pool=said.global_pool, **form)
     model.to(device=said.device, dtype=said.dtype)
     whole.describe(model)
@@ -125,7 +128,7 @@ def add_to(
     drop_path_rate: float | None = None,
     budget: float | None = None,
     budget_size: int | Sequence[int] | None = None,
-    config: MSCSAConfig | None = None,
+    config: MSCSAConfig | Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> MSCSAModel:
     """Add MSCSA to a timm model that is built already, weights and all.
@@ -149,7 +152,7 @@ def add_to(
         drop_path_rate: Stochastic depth of MSCSA; that of the model if None.
         budget: Share of the model's MACs that MSCSA may cost.
         budget_size: Image size in pixels at which the budget holds; the model's default if None.
-        config: The whole configuration of MSCSA.
+        config: The whole configuration of MSCSA, or fields of it by name.
         **fields: Fields of `MSCSAConfig`.
     Raises:
         UserError: If the model has no pyramid, has MSCSA already, or a keyword is unknown.
@@ -172,8 +175,7 @@ def add_to(
 
 
 def _add(backbone: Any, request: ConfigRequest, *, num_classes: int | None, **form: Any) -> MSCSAModel:
-    if isinstance(backbone, (MSCSAModel, BackbonePyramid)):
-        raise UserError(f"a {type(backbone).__name__} given: give the timm model itself, MSCSA is added here")
+    _check_bare(backbone, "give the timm model itself, MSCSA is added here")
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     name = ModelName(cfg.get("architecture") or type(backbone).__name__, cfg.get("tag") or "", False)
     prepare_backbone(backbone, name.baseline)
@@ -196,7 +198,7 @@ def build_pyramid(
     fields: Mapping[str, Any] | None = None,
     budget: float | None = None,
     budget_size: tuple[int, int] | None = None,
-    config: MSCSAConfig | None = None,
+    config: MSCSAConfig | Mapping[str, Any] | None = None,
     backbone_kwargs: Mapping[str, Any] | None = None,
 ) -> MSCSAModel | BackbonePyramid:
     """Build a backbone as a pyramid, with MSCSA where `name` or an argument says so.
@@ -211,7 +213,7 @@ def build_pyramid(
         fields: `MSCSAConfig` fields by name; adds MSCSA, {} with all choices left to `choose_config`.
         budget: Add MSCSA and let it cost at most this share of the backbone's MACs.
         budget_size: (H, W) in pixels at which the budget holds.
-        config: The whole configuration of MSCSA.
+        config: The whole configuration of MSCSA, or fields of it by name.
         backbone_kwargs: Arguments of the backbone's own timm constructor.
     Returns:
         Images (B, 3, H, W) to a list of maps (B, C_i, H_i, W_i), with timm's `feature_info`.
@@ -231,6 +233,7 @@ def build_pyramid(
     if in_chans is not None:
         options["in_chans"] = in_chans
     backbone = build_backbone(parsed.tagged_backbone, **{**(backbone_kwargs or {}), **options})
+    _check_bare(backbone, _LOADED_BY_TIMM)
     levels = pyramid_levels(backbone)
     attended_levels(levels, parsed.backbone)  # refuses what has one stride, with MSCSA and without
     out_indices = indices_of_strides(levels, strides, parsed.backbone)
@@ -239,6 +242,15 @@ def build_pyramid(
     model = _compose(backbone, parsed, request, features_only=True, out_indices=out_indices)
     WholeModel(parsed).describe(model)
     return model
+
+
+def _check_bare(backbone: Any, remedy: str) -> None:
+    """Refuse what is no backbone but a model of ours already."""
+    if isinstance(backbone, BackboneModel):
+        has_it = "has MSCSA" if isinstance(backbone, MSCSAModel) else "is a pyramid"
+        raise UserError(
+            f"a {type(backbone).__name__} given as the backbone, which {has_it} already: {remedy}"
+        )
 
 
 def _compose(

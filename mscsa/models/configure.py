@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from timm.models._input import get_model_input_config
 
 from mscsa.attention import MSCSAConfig, config_for_budget
-from mscsa.attention.config import CONFIG_FIELDS
+from mscsa.attention.config import CONFIG_FIELDS, config_of
 from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, drop_path_rate_of, pyramid_levels, read_pyramid
 from mscsa.errors import UserError
@@ -27,11 +28,12 @@ class ConfigRequest:
     """What is asked of MSCSA's configuration; by default nothing, which leaves all to `choose_config`.
 
     Raises:
-        UserError: If both `config` and `budget` are given, or the budget is no share.
+        UserError: If both `config` and `budget` are given, the budget is no share, or its size no size.
+        ValueError: If a field of `config` is unknown or out of range.
     """
 
-    config: MSCSAConfig | None = None
-    """The whole configuration."""
+    config: MSCSAConfig | Mapping[str, Any] | None = None
+    """The whole configuration, or fields of it by name, all others being `MSCSAConfig`'s defaults."""
     budget: float | None = None
     """Share of the backbone's MACs that MSCSA may cost; it will cost at least 0.9 times as much."""
     budget_size: int | Sequence[int] | None = None
@@ -46,11 +48,27 @@ class ConfigRequest:
             raise UserError(
                 "both config and budget given: a budget chooses the configuration; give one of them"
             )
-        if self.budget is not None and not 0 < self.budget <= 10:
+        if self.config is not None:
+            config_of(self.config)  # refuses what is none
+        is_share = isinstance(self.budget, Real) and not isinstance(self.budget, bool)
+        if self.budget is not None and not (is_share and 0 < self.budget <= 10):
             raise UserError(
-                f"budget={self.budget} given: give the share of the backbone's MACs that MSCSA may cost, "
+                f"budget={self.budget!r} given: give the share of the backbone's MACs that MSCSA may cost, "
                 "such as 0.10"
             )
+        if self.budget_size is not None and not _is_size(self.budget_size):
+            raise UserError(
+                f"budget_size={self.budget_size!r} given: give the side of a square or (H, W), in pixels"
+            )
+
+
+def _is_size(given: Any) -> bool:
+    sides = [given, given] if isinstance(given, Integral) else given
+    return (
+        isinstance(sides, Sequence)
+        and len(sides) == 2
+        and all(isinstance(side, Integral) and int(side) > 0 for side in sides)
+    )
 
 
 def choose_config(
@@ -72,7 +90,7 @@ def choose_config(
     """
     given = {} if request.drop_path_rate is None else {"drop_path_rate": request.drop_path_rate}
     if request.config is not None:
-        return replace(request.config, **{**given, **request.fields})
+        return replace(config_of(request.config), **{**given, **request.fields})
     fields = {"drop_path_rate": drop_path_rate_of(backbone), **given, **request.fields}
     if fields.keys() >= set(CONFIG_FIELDS):
         return MSCSAConfig(**fields)

@@ -89,7 +89,9 @@ def sort_keywords(given: Mapping[str, Any], backbone_kwargs: Mapping[str, Any] |
         UserError: If one concerns nothing (names the nearest; a TypeError too), or `backbone_kwargs` has
             what is the whole model's.
     """
-    backbone_kwargs = backbone_kwargs or {}
+    backbone_kwargs = {} if backbone_kwargs is None else backbone_kwargs
+    if not isinstance(backbone_kwargs, Mapping):
+        raise UserError(f"backbone_kwargs={backbone_kwargs!r} given: give a mapping of arguments by name")
     own = [key for key in backbone_kwargs if key in (*_SET_BY_CREATE_MODEL, *TIMM_KEYWORDS)]
     if own:
         raise UserError(f"backbone_kwargs has {', '.join(own)}: give it to create_model itself")

@@ -81,6 +81,10 @@ class MSCSAModel(BackboneModel):
                 is no classifier to keep.
             ValueError: If the configuration does not fit.
         """
+        if features_only and global_pool not in ("avg", ""):
+            raise UserError(
+                f"global_pool={global_pool!r} given for a pyramid, which pools nothing; leave it out"
+            )
         levels = pyramid_levels(backbone)
         attended = attended_levels(levels, name or type(backbone).__name__)
         if out_indices is not None and not features_only:
@@ -311,7 +315,7 @@ class MSCSAModel(BackboneModel):
             self.backbone.reset_classifier(num_classes)
 
     def _set_classifier(self, num_classes: int, global_pool: str | None) -> None:
-        if not isinstance(num_classes, Integral) or num_classes < 0:
+        if not isinstance(num_classes, Integral) or isinstance(num_classes, bool) or num_classes < 0:
             raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for the features")
         if global_pool is None:
             global_pool = "avg" if num_classes else self.global_pool

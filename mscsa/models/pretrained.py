@@ -72,7 +72,9 @@ class WholeModel:
         if model.mscsa is not None:
             cfg["pool_size"] = token_map_at(model.mscsa.config, cfg["input_size"])
         cfg |= {k: v for k, v in self.given.items() if v is not None and k not in ("architecture", "tag")}
-        if cfg["num_classes"] == -1:
+        if cfg["num_classes"] == -1 or (self.has_weights and self.given.get("num_classes") is None):
+            # A file says by its classifier how many it has, and `_fitted` what becomes of it: by the number
+            # here timm would drop the classifier without a word.
             cfg["num_classes"] = model.num_classes
         traits = dict(model._traits, first_conv=cfg["first_conv"])
         model._traits = {"img_size": None, "fixed_input_size": False, **traits}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from numbers import Integral
+from operator import index
 from typing import Any
 
 from timm.models import FeatureInfo
@@ -165,13 +167,25 @@ def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int
     total = len(levels)
     if out_indices is None:
         return list(range(total))
-    asked = list(range(-out_indices, 0)) if isinstance(out_indices, int) else list(out_indices)
-    if not asked or not all(isinstance(i, int) and -total <= i < total for i in asked):
+    asked = _whole_numbers(out_indices)
+    if not asked or not all(-total <= i < total for i in asked):
         strides = {level.index: level.stride for level in levels}
         raise UserError(
             f"out_indices={out_indices} given: the levels are {strides} (index: stride); name some of them"
         )
     return sorted({i % total for i in asked})
+
+
+def _whole_numbers(out_indices: Any) -> list[int]:
+    """Give `out_indices` as a list of ints, of any integer type (numpy's too); empty if it is none."""
+    given = [out_indices] if isinstance(out_indices, Integral) else out_indices
+    if not isinstance(given, Iterable) or any(isinstance(i, bool) for i in given):
+        return []
+    try:
+        numbers = [index(i) for i in given]
+    except TypeError:
+        return []
+    return list(range(-numbers[0], 0)) if isinstance(out_indices, Integral) else numbers
 
 
 def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, name: str) -> list[int]:
@@ -184,6 +198,10 @@ def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, n
     Raises:
         UserError: If a stride is not there, or they are not given finest first.
     """
+    if strides is not None and not len(strides):
+        raise UserError(
+            "no strides given: name one level or more by its stride, or leave strides out for all"
+        )
     if strides is None:
         return [level.index for level in levels if level.stride >= FINEST_STRIDE]
     if list(strides) != sorted(set(strides)):

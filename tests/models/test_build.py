@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from timm.models import save_for_hf
 from timm.models._input import get_model_input_config
 
 import mscsa
@@ -35,12 +36,37 @@ def on_meta():
         (dict(name="resnet10t", budget=float("nan")), "budget=nan given"),
         (dict(name="resnet10t", backbone_kwargs={"nonsense": 1}), "does not take {.*'nonsense': 1"),
         (dict(name="resnet10t", config=LIGHT, features_only=True, out_indices=(7,)), "the levels are"),
+        (dict(name="resnet10t", budget="0.1"), "budget='0.1' given"),
+        (dict(name="resnet10t", budget=0.1, budget_size=(64,)), r"budget_size=\(64,\) given: give the side"),
+        (dict(name="resnet10t", budget=0.1, budget_size=(64, 64, 3)), "budget_size="),
+        (dict(name="resnet10t", in_chans=0), "in_chans=0 given"),
+        (dict(name="resnet10t", config=LIGHT, num_classes=True), "num_classes=True given"),
+        (dict(name="resnet10t", backbone_kwargs=[1]), r"backbone_kwargs=\[1\] given: give a mapping"),
+        (dict(name="resnet10t", config=LIGHT, features_only=True, global_pool="max"), "pools nothing"),
+        (dict(name="mscsa"), "has MSCSA already: name a plain backbone"),
+        (dict(name="mscsa_mscsa_resnet18"), "has MSCSA already"),
     ],
 )
 def test_refused_in_one_line(arguments, message):
     with pytest.raises(mscsa.UserError, match=message) as caught:
         create_model(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_a_saved_model_is_no_backbone(tmp_path):
+    save_for_hf(RESNET.build(num_classes=7), str(tmp_path))
+    for build in (create_model, build_pyramid):
+        with pytest.raises(UserError, match=r"has MSCSA already: .* is loaded by timm.create_model"):
+            build(f"local-dir:{tmp_path}", pretrained=True)
+    assert timm.create_model(f"local-dir:{tmp_path}", pretrained=True).num_classes == 7
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_a_configuration_by_the_names_of_its_fields():
+    given = {"head_dim": 4, "squeeze_ratio": 0.25}
+    assert create_model("resnet10t", config=given).mscsa.config == mscsa.MSCSAConfig(**given)
+    with pytest.raises(ValueError, match="config names hed_dim"):
+        create_model("resnet10t", config={"hed_dim": 4})
 
 
 @pytest.mark.usefixtures("on_meta")
@@ -160,8 +186,11 @@ def test_adding_chooses_as_building_by_name_does():
     [
         (lambda: timm.create_model("vit_tiny_patch16_224"), "VisionTransformer|vit_tiny_patch16_224"),
         (lambda: timm.create_model("resnet10t", features_only=True), "gives no feature pyramid"),
-        (lambda: create_model("resnet10t", config=LIGHT), "a MSCSAModel given: give the timm model itself"),
-        (lambda: build_pyramid("resnet10t"), "a BackbonePyramid given"),
+        (
+            lambda: create_model("resnet10t", config=LIGHT),
+            "which has MSCSA already: give the timm model itself",
+        ),
+        (lambda: build_pyramid("resnet10t"), "a BackbonePyramid given as the backbone, which is a pyramid"),
         (lambda: torch.nn.Linear(2, 2), "the backbone Linear gives no feature pyramid"),
     ],
     ids=["vit", "features", "mscsa", "pyramid", "linear"],

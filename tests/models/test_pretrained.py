@@ -103,6 +103,19 @@ def test_weights_of_the_whole_model_fill_it(tmp_path, features_only):
         assert torch.equal(value, again.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("num_classes", [7, 5])
+def test_a_file_says_by_itself_how_many_classes_it_has(tmp_path, caplog, num_classes):
+    """timm's overlay need not say it; classes of another number are new, which is said."""
+    model = timm.create_model("mscsa_resnet18", num_classes=7)
+    torch.save(model.state_dict(), tmp_path / "seven.pth")
+    overlay = dict(file=str(tmp_path / "seven.pth"))
+    again = timm.create_model(
+        "mscsa_resnet18", num_classes=num_classes, pretrained=True, pretrained_cfg_overlay=overlay
+    )
+    assert torch.equal(again.norm.weight, model.norm.weight)
+    assert torch.equal(again.head.weight, model.head.weight) if num_classes == 7 else "head" in caplog.text
+
+
 def test_a_description_with_weights_in_memory_and_classes_of_its_own():
     torch.manual_seed(3)
     model = timm.create_model("mscsa_pvt_v2_b0", num_classes=7)

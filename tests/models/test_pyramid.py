@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -97,6 +98,11 @@ def test_resolve_out_indices_sorts_and_counts_from_the_end():
     levels = pyramid_levels(build_backbone("resnet10t"))
     assert resolve_out_indices(levels, (4, 0, -1)) == [0, 4]
     assert resolve_out_indices(levels, None) == [0, 1, 2, 3, 4]
+    assert resolve_out_indices(levels, np.array([2, 3])) == [2, 3]
+    assert resolve_out_indices(levels, np.int64(2)) == [3, 4]
+    for wrong in (1.0, True, [True], "ab", [1.5]):
+        with pytest.raises(mscsa.UserError, match="name some of them"):
+            resolve_out_indices(levels, wrong)
 
 
 @both
