@@ -55,8 +55,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.frozen": {
-        *("mscsa.assembly", "mscsa.backbones", "mscsa.data", "mscsa.errors", "mscsa.models"),
-        "mscsa.recipes",
+        *("mscsa.assembly", "mscsa.backbones", "mscsa.data", "mscsa.detection", "mscsa.errors"),
+        *("mscsa.models", "mscsa.recipes"),
     },
     "mscsa.training": {
         *(

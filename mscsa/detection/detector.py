@@ -108,6 +108,12 @@ class Detector(nn.Module):
             if not name.startswith(self.body) and not any(part in name for part in self._slow)
         )
 
+    def take_normalized(self) -> None:
+        """Leave the values of images as they are from now on: who gives them has normalised them."""
+        transform: Any = self.net.transform
+        transform.image_mean = [0.0] * len(transform.image_mean)
+        transform.image_std = [1.0] * len(transform.image_std)
+
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
         body = {part: self.body + prefix for part, prefix in self.pyramid.weight_parts().items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
@@ -25,13 +24,14 @@ from mscsa.assembly.build import build_model
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
-from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms, build_variants
+from mscsa.detection import Detector
 from mscsa.errors import UserError
-from mscsa.frozen.dataset import Crop, FrozenSegmentation
+from mscsa.frozen.dataset import with_transform
+from mscsa.frozen.keeping import Keeping, check_frozen, keeping_of
 from mscsa.frozen.reading import KeptMaps
 from mscsa.frozen.store import INDEX, MapStore, write_store
 from mscsa.models.pyramid import BackboneModel, Level
-from mscsa.recipes.spec import Recipe, SegmentationAugment, SegmentationData
+from mscsa.recipes.spec import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,6 @@ _FORMAT = 1
 _LOG_EVERY_S = 10.0
 _OF_IMAGES = ("kind", "root", "short_side", "long_side", "num_train", "num_val", "max_digits")
 """Fields of the data's description that the images depend on."""
-
-Records = Sequence[tuple[TaskDataset, JointTransform]]
-"""Data sets, each with the transform that makes one variant of its images; one after the other."""
 
 
 def prepare(recipe: Recipe) -> None:
@@ -58,8 +55,8 @@ def prepare(recipe: Recipe) -> None:
 
 def freeze_backbone(
     model: nn.Module, recipe: Recipe, sets: tuple[TaskDataset, TaskDataset]
-) -> tuple[FrozenSegmentation, FrozenSegmentation]:
-    """Let a segmenter read kept maps in place of its backbone; they are computed where they are not there.
+) -> tuple[TaskDataset, TaskDataset]:
+    """Let a model read kept maps in place of its backbone; they are computed where they are not there.
 
     Args:
         model: As the recipe builds it, its backbone with the weights that it keeps.
@@ -69,50 +66,25 @@ def freeze_backbone(
     Raises:
         UserError: If the recipe asks for what kept maps do not have, or the folder is not usable.
     """
-    data, augment = check_frozen(recipe)
+    check_frozen(recipe)
     pyramid = _pyramid(model)[1]
     levels = _kept_levels(pyramid)
     cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
-    variants = build_variants(data, augment, cfg)
-    whole = build_segmentation_transforms(data, augment, cfg)[1]
-    records = [*((sets[0], each) for each in variants), (sets[1], whole)]
-    store = _open_store(pyramid, records, recipe)
+    keeping = keeping_of(recipe, cfg, levels[-1].stride)
+    store = _open_store(pyramid, keeping, sets, recipe)
     pyramid.reading = KeptMaps(store, {level.index: level.stride for level in levels})
-    train = len(sets[0]) * len(variants)
-    crop = Crop(side=data.image_size, step=levels[-1].stride, max_class_share=augment.max_class_share)
+    if isinstance(model, Detector):
+        model.take_normalized()  # an address must arrive as it is
+    train = len(sets[0]) * len(keeping.variants)
     return (
-        FrozenSegmentation(
-            sets[0], store, first=0, sizes=store.sizes[:train], crop=crop, seed=recipe.run.seed
-        ),
-        FrozenSegmentation(sets[1], store, first=train, sizes=store.sizes[train:]),
+        keeping.training(sets[0], store, first=0, sizes=store.sizes[:train]),
+        keeping.evaluation(sets[1], store, first=train, sizes=store.sizes[train:]),
     )
 
 
 def frozen_prefix(model: nn.Module) -> str:
     """Name the module that a frozen backbone is: what `model.freeze` would name."""
     return f"{_pyramid(model)[0]}.backbone"
-
-
-def check_frozen(recipe: Recipe) -> tuple[SegmentationData, SegmentationAugment]:
-    """Refuse a recipe whose backbone cannot be frozen with its maps kept; give its data and augmentation.
-
-    Raises:
-        UserError: Says what stands against it.
-    """
-    data, augment, model = recipe.data, recipe.augment, recipe.model
-    if not isinstance(data, SegmentationData) or not isinstance(augment, SegmentationAugment):
-        raise UserError(
-            f"model.frozen with recipe {recipe.name}: kept maps are for segmentation; for other "
-            "tasks freeze the backbone by its name (model.freeze)"
-        )
-    if not model.pretrained and model.checkpoint is None:
-        raise UserError(
-            "model.frozen keeps the backbone as it starts, which is at random here: give "
-            "--model.pretrained true, or --model.checkpoint FILE"
-        )
-    if augment.photometric:
-        raise UserError("model.frozen keeps maps of images as they are: give --augment.photometric false")
-    return data, augment
 
 
 def cache_folder() -> Path:
@@ -136,39 +108,39 @@ def _kept_levels(pyramid: BackboneModel) -> list[Level]:
     return [level for level in pyramid.levels if level.stride >= FINEST_STRIDE]
 
 
-def _open_store(pyramid: BackboneModel, records: Records, recipe: Recipe) -> MapStore:
-    """Find the maps of records, or compute them."""
-    augment = recipe.augment
-    assert isinstance(augment, SegmentationAugment)
+def _open_store(
+    pyramid: BackboneModel, keeping: Keeping, sets: tuple[TaskDataset, TaskDataset], recipe: Recipe
+) -> MapStore:
+    """Find the maps of images, or compute them: each variant for training, then those of evaluation."""
+    records = [with_transform(sets[0], each) for each in keeping.variants]
+    records.append(with_transform(sets[1], keeping.whole))
     identity = {
         "format": _FORMAT,
         "levels": [asdict(level) for level in _kept_levels(pyramid)],
         "backbone": _hash_of_weights(pyramid.backbone),
         "input": {key: pyramid.pretrained_cfg.get(key) for key in ("mean", "std")},
         "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES},
-        "variants": [augment.scale, augment.hflip > 0],
-        "files": _hash_of_files([dataset for dataset, _ in records]),
+        "variants": keeping.identity,
+        "files": _hash_of_files(records),
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:20]
     folder = cache_folder() / "frozen" / key
     if not (folder / INDEX).exists():
-        _compute(folder, pyramid, records, recipe.model.name)
+        logger.info("maps of the frozen %s: computing them", recipe.model.name)
+        _compute(folder, pyramid, records, has_labels=keeping.has_labels)
     else:
         logger.info("maps of the frozen %s: found in %s", recipe.model.name, folder)
     return MapStore(folder)
 
 
-def _compute(folder: Path, pyramid: BackboneModel, records: Records, name: str) -> None:
+def _compute(
+    folder: Path, pyramid: BackboneModel, records: Sequence[TaskDataset], *, has_labels: bool
+) -> None:
     """Compute the maps in a folder beside, and put it in its place whole."""
     levels = _kept_levels(pyramid)
-    count = sum(len(dataset) for dataset, _ in records)
-    first = next(_samples(records))[0]
-    height, width = first.shape[-2:]
-    expected = 2 * count * sum(lv.channels * (height // lv.stride) * (width // lv.stride) for lv in levels)
-    logger.info(
-        "maps of the frozen %s: computing %d (images and their variants), about %.2f GB, in %s",
-        *(name, count, expected / 1e9, folder),
-    )
+    count = sum(len(each) for each in records)
+    expected = sum(len(each) * _bytes_of(each[0][0], levels) for each in records)
+    logger.info("maps: %d (images and their variants), about %.2f GB, in %s", count, expected / 1e9, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder.parent).free
@@ -180,7 +152,8 @@ def _compute(folder: Path, pyramid: BackboneModel, records: Records, name: str) 
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as beside:
             whole = Path(beside) / "maps"
             whole.mkdir()
-            write_store(whole, _counted(_samples(records), count), partial(_read, pyramid, levels))
+            samples = _counted(_samples(records, has_labels=has_labels), count)
+            write_store(whole, samples, partial(_read, pyramid, levels))
             with suppress(OSError):  # another process may have been as fast
                 whole.rename(folder)
             if not (folder / INDEX).exists():
@@ -194,13 +167,16 @@ def _compute(folder: Path, pyramid: BackboneModel, records: Records, name: str) 
         ) from error
 
 
-def _samples(records: Records) -> Iterator[tuple[Tensor, Tensor]]:
-    for dataset, transform in records:
-        as_kept: Any = copy.copy(dataset)
-        as_kept.transform = transform
+def _bytes_of(image: Tensor, levels: Sequence[Level]) -> int:
+    height, width = image.shape[-2:]
+    return 2 * sum(lv.channels * (height // lv.stride) * (width // lv.stride) for lv in levels)
+
+
+def _samples(records: Sequence[TaskDataset], *, has_labels: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    for dataset in records:
         for index in range(len(dataset)):
-            pixels, labels, _ = as_kept[index]
-            yield pixels, labels
+            pixels, target, _ = dataset[index]
+            yield pixels, target if has_labels else torch.zeros(0, 0)
 
 
 def _counted(samples: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -215,7 +191,7 @@ def _counted(samples: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[t
 
 @torch.inference_mode()
 def _read(pyramid: BackboneModel, levels: Sequence[Level], images: Tensor) -> list[Tensor]:
-    """Give the maps of images (1, 3, H, W), padded as a segmenter pads them."""
+    """Give the maps of images (1, 3, H, W), padded as segmenters and detectors pad them."""
     deepest = levels[-1].stride
     height, width = images.shape[-2:]
     padded = F.pad(images, (0, -width % deepest, 0, -height % deepest))
@@ -247,7 +223,7 @@ def _hash_of_files(sets: Sequence[TaskDataset]) -> str:
     for dataset in sets:
         for index in range(len(dataset)):
             found.update(dataset.describe(index).encode())
-            for path in dataset.files(index):  # type: ignore[attr-defined]  # of data sets for segmentation
+            for path in dataset.files(index):  # type: ignore[attr-defined]  # of data sets that can be kept
                 stat = path.stat()
                 found.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
     return found.hexdigest()

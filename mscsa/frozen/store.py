@@ -1,8 +1,8 @@
 """A folder of maps: what a frozen backbone says about each image, in half precision, mapped into memory.
 
-A record is one image in one variant (scale, mirrored or not): its maps at all levels, and the label of each
-pixel. `maps.bin` and `labels.bin` hold the records one after the other, `index.npz` where each begins and how
-large it is.
+A record is one image in one variant (scale, mirrored or not): its maps at all levels, and for segmentation
+the label of each pixel. `maps.bin` and `labels.bin` hold the records one after the other, `index.npz` where
+each begins and how large it is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class MapStore:
                 self.sizes: list[tuple[int, int]] = [(int(h), int(w)) for h, w in index["sizes"]]
                 """(H, W) in px of each record's image."""
             self._maps = np.memmap(folder / MAPS, np.float16, mode="r")
-            self._labels = np.memmap(folder / LABELS, np.uint8, mode="r")
+            has_labels = bool(self._label_shapes.prod(axis=1).any())  # an empty file cannot be mapped
+            self._labels: NDArray[np.uint8] = (
+                np.memmap(folder / LABELS, np.uint8, mode="r") if has_labels else np.zeros(0, np.uint8)
+            )
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise UserError(
                 f"{folder} holds no maps that can be read ({error}): delete it, and they are computed again"
@@ -60,7 +63,7 @@ class MapStore:
         return self._maps[start : start + shape.prod()].reshape(shape)
 
     def labels_of(self, record: int) -> NDArray[np.uint8]:
-        """Give the class of each pixel of a record, (H, W)."""
+        """Give the class of each pixel of a record, (H, W); (0, 0) where none were kept."""
         start, shape = self._label_starts[record], self._label_shapes[record]
         return self._labels[start : start + shape.prod()].reshape(shape)
 
@@ -74,7 +77,7 @@ def write_store(
 
     Args:
         folder: Where the files go.
-        samples: Images (3, H, W) as the backbone takes them, and labels.
+        samples: Images (3, H, W) as the backbone takes them, and labels (H, W), which may be empty.
         read: From an image (1, 3, H, W) to the maps of all levels.
     Raises:
         UserError: If a map does not fit half precision, or the disk is full.

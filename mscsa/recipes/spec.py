@@ -41,9 +41,9 @@ class ModelSpec:
     drop_rate: float | None = None
     """Dropout before the classifier; null takes the model's own default."""
     frozen: bool = False
-    """Keep the whole backbone as it starts: its maps are computed once, kept on disk and read from there
-    (segmentation). The training crop starts at multiples of the deepest stride, and scale and mirroring are
-    drawn among kept variants."""
+    """Keep the whole backbone as it starts: its maps are computed once, kept on disk and read from there (not
+    for classifiers). Sizes and mirroring are drawn among kept variants, and the crop of a segmenter starts at
+    multiples of the deepest stride; detectors crop none."""
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that stay fixed, with their BN statistics (`backbone.stem`)."""
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)

@@ -160,6 +160,19 @@ def test_an_odd_size_is_padded_to_the_last_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
+def test_normalised_images_are_taken_as_they_are(name: str) -> None:
+    model = fresh(name).eval()
+    image, _ = scene(64, 96, 2)
+    mean, std = (torch.tensor(model.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
+    with torch.inference_mode():
+        (expected,) = model([image])
+        model.take_normalized()
+        (found,) = model([(image - mean) / std])
+    assert len(expected["boxes"])
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
 def test_a_tensor_of_images_is_a_list_of_them(name: str) -> None:
     model = fresh(name).eval()
     images = torch.rand(2, 3, 64, 96)

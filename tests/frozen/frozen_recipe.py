@@ -1,7 +1,8 @@
-"""A small recipe with a frozen backbone, and the file of weights that it starts from."""
+"""Small recipes with a frozen backbone, and the file of weights that it starts from."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,17 @@ import torch
 
 from mscsa.checkpoints import save_weights
 from mscsa.models.build import build_pyramid
-from mscsa.recipes.spec import ModelSpec, OptimSpec, Recipe, RunSpec, SegmentationAugment, SegmentationData
+from mscsa.recipes.spec import (
+    DetectionAugment,
+    DetectionData,
+    ModelSpec,
+    OptimSpec,
+    Recipe,
+    RunSpec,
+    SegmentationAugment,
+    SegmentationData,
+)
+from tests.detection.small import OPTIONS
 
 
 def backbone_file(folder: Path, seed: int = 0) -> str:
@@ -48,4 +59,27 @@ def frozen_recipe(checkpoint: str | None, *, with_mscsa: bool = True, **augment:
         augment=SegmentationAugment(**{"scale": (1.0, 1.0), "photometric": False, **augment}),
         optim=OptimSpec(lr=1e-3, warmup_steps=1),
         run=RunSpec(epochs=2, accelerator="cpu", checkpoint_every=1, log_every=1),
+    )
+
+
+def frozen_detection(
+    detector: str, checkpoint: str | None, *, with_mscsa: bool = True, **augment: Any
+) -> Recipe:
+    """The same for images with objects, of 64 px."""
+    recipe = frozen_recipe(checkpoint, with_mscsa=with_mscsa)
+    return replace(
+        recipe,
+        model=replace(recipe.model, head=detector, head_kwargs=OPTIONS[detector]),
+        data=DetectionData(
+            kind="scenes",
+            short_side=64,
+            long_side=96,
+            batch_size=4,
+            eval_batch_size=2,
+            workers=0,
+            num_train=8,
+            num_val=3,
+            max_digits=3,
+        ),
+        augment=DetectionAugment(**augment),
     )

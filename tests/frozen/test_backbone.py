@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from torch.testing import assert_close
 
 from mscsa.assembly.build import build_model
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.datasets import build_datasets
+from mscsa.backbones.timm_pyramid import read_pyramid
+from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.sampler import SampleKey
+from mscsa.data.transforms.detection import build_object_variants
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
-from mscsa.frozen.backbone import cache_folder, check_frozen, freeze_backbone, frozen_prefix, prepare
+from mscsa.frozen.backbone import cache_folder, freeze_backbone, frozen_prefix, prepare
+from mscsa.frozen.dataset import with_transform
 from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
 from mscsa.training.run import train
-from tests.frozen.frozen_recipe import backbone_file, frozen_recipe
-from tests.training.small_runs import plain_recipe
+from tests.data.coco.coco_folder import write_coco
+from tests.detection.small import DETECTORS, wake
+from tests.frozen.frozen_recipe import backbone_file, frozen_detection, frozen_recipe
 
 torch.set_num_threads(1)
 
@@ -32,8 +40,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def built(recipe: Recipe) -> tuple[Any, Any]:
     torch.manual_seed(1)
-    model: Any = build_model(recipe.model, 11, input_size=recipe.data.input_size)
-    return model, build_datasets(recipe.data, recipe.augment, dict(model.pretrained_cfg), 0)
+    num_classes = len(class_names_of(recipe.data))
+    model: Any = build_model(recipe.model, num_classes, input_size=recipe.data.input_size)
+    cfg = dict(model.pretrained_cfg)
+    with_masks = recipe.model.task == "instance_segmentation"
+    return model, build_datasets(recipe.data, recipe.augment, cfg, 0, with_masks=with_masks)
 
 
 @pytest.mark.parametrize("with_mscsa", [True, False])
@@ -48,6 +59,79 @@ def test_a_model_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, with_ms
     for ours, theirs, i in zip(found, expected, range(3), strict=True):
         assert (ours - theirs).abs().max() < 5e-3 * theirs.abs().max()  # half precision
         assert torch.equal(kept[i][1], sets[1][i][1])
+
+
+def detectors(recipe: Recipe) -> tuple[Any, Any, Any, Any]:
+    """A detector with its maps in half precision, one that reads kept maps, and the data sets of each."""
+    plain, sets = built(recipe)
+    wake(plain)
+    frozen = copy.deepcopy(plain)
+    kept = freeze_backbone(frozen, recipe, sets)
+    backbone = plain.pyramid.backbone
+    plain.pyramid.reading = lambda x, indices: [
+        each.half().float() for each in read_pyramid(backbone, x, list(indices))
+    ]
+    return plain, frozen, sets, kept
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    assert found.keys() == expected.keys() and len(found)
+    for name, value in expected.items():
+        assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+
+
+def assert_reads_as_images(recipe: Recipe) -> None:
+    """A detector's losses and detections of kept maps are those of the images."""
+    plain, frozen, sets, kept = detectors(recipe)
+    variants = build_object_variants(recipe.data, recipe.augment)  # type: ignore[arg-type]
+    seen = set()
+    for position in range(8):
+        index = position % len(sets[0])
+        image, target, _ = kept[0][SampleKey(0, position, index)]
+        variant = int(image[0, 0, 0]) // len(sets[0])
+        pixels, expected, _ = with_transform(sets[0], variants[variant])[index]
+        torch.manual_seed(position)
+        losses = plain.train()([pixels], [expected])
+        torch.manual_seed(position)
+        assert_same(frozen.train()([image], [target]), losses)
+        seen.add(variant)
+    assert len(seen) > 1
+    with torch.no_grad():
+        for index in range(len(sets[1])):
+            (found,), (expected,) = (
+                each.eval()([dataset[index][0]]) for each, dataset in ((frozen, kept[1]), (plain, sets[1]))
+            )
+            assert len(expected["boxes"])
+            assert_same(found, expected)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_detector_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, detector: str) -> None:
+    assert_reads_as_images(frozen_detection(detector, backbone_file(tmp_path), short_sides=(64, 96)))
+
+
+@pytest.mark.parametrize("with_mscsa", [True, False])
+def test_so_it_does_of_photographs_of_any_size(tmp_path: Path, with_mscsa: bool) -> None:
+    """Sizes are no multiples of the deepest stride: the padding of normalised images is the same, too."""
+    recipe = frozen_detection("mask_rcnn", backbone_file(tmp_path), with_mscsa=with_mscsa)
+    data = replace(recipe.data, kind="coco", root=str(write_coco(tmp_path / "coco")), batch_size=2)
+    assert_reads_as_images(replace(recipe, data=data))
+
+
+def test_the_padding_of_a_batch_is_read_as_nothing(tmp_path: Path) -> None:
+    recipe = frozen_detection("retinanet", backbone_file(tmp_path))
+    data = replace(recipe.data, kind="coco", root=str(write_coco(tmp_path / "coco")), batch_size=2)
+    _, frozen, _, kept = detectors(replace(recipe, data=data))
+    images = [kept[1][index][0] for index in range(4)]
+    assert len({image.shape for image in images}) == 4
+    batch = frozen.net.transform(images)[0].tensors
+    maps = frozen.pyramid.read(batch, [2, 3])
+    for row, image in enumerate(images):
+        alone = frozen.pyramid.read(frozen.net.transform([image])[0].tensors, [2, 3])
+        for x, whole in zip(alone, maps, strict=True):
+            height, width = x.shape[-2:]
+            assert torch.equal(whole[row, :, :height, :width], x[0]) and x.any()
+            assert not whole[row, :, height:].any() and not whole[row, ..., width:].any()
 
 
 def test_variants_are_scales_and_mirror_images(tmp_path: Path) -> None:
@@ -104,6 +188,41 @@ def test_a_run_trains_neck_and_head_and_leaves_the_backbone(tmp_path: Path) -> N
     assert scores.miou == pytest.approx(result.scores["miou"], abs=0.5)
 
 
+@pytest.mark.parametrize("detector", ["mask_rcnn", "retinanet"])
+def test_a_run_trains_a_detector_and_leaves_the_backbone(tmp_path: Path, detector: str) -> None:
+    recipe = frozen_detection(detector, backbone_file(tmp_path), short_sides=(48, 64))
+    result = train(recipe, tmp_path / "run")
+    start, _ = built(recipe)
+    trained, _ = load_trained(tmp_path / "run" / "last.safetensors")
+    before, after = start.state_dict(), trained.state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    prefix = f"{frozen_prefix(start)}."
+    assert prefix == "net.backbone.body.backbone."
+    assert {name for name in before if name.startswith(prefix)} <= same
+    assert any("mscsa" in name for name in before.keys() - same)
+    assert any("fpn" in name for name in before.keys() - same)
+    scores = evaluate(tmp_path / "run" / "last.safetensors").scores
+    assert scores.ap == pytest.approx(result.scores["ap"], abs=0.5)
+
+
+def test_detectors_of_boxes_and_of_masks_read_the_same_maps(tmp_path: Path, cache: Path) -> None:
+    for detector in ("retinanet", "mask_rcnn"):
+        prepare(frozen_detection(detector, backbone_file(tmp_path)))
+    assert len(list((cache / "frozen").iterdir())) == 1
+    prepare(frozen_detection("retinanet", backbone_file(tmp_path), short_sides=(48, 64)))
+    assert len(list((cache / "frozen").iterdir())) == 2
+
+
+def test_other_photographs_are_other_maps(tmp_path: Path, cache: Path) -> None:
+    root = write_coco(tmp_path / "coco")
+    recipe = frozen_detection("retinanet", backbone_file(tmp_path))
+    recipe = replace(recipe, data=replace(recipe.data, kind="coco", root=str(root), batch_size=2))
+    prepare(recipe)
+    Image.new("RGB", (80, 60), "red").save(root / "train" / "100.png")
+    prepare(recipe)
+    assert len(list((cache / "frozen").iterdir())) == 2
+
+
 def test_a_resumed_run_reads_the_maps_of_its_backbone(tmp_path: Path, cache: Path) -> None:
     recipe = frozen_recipe(backbone_file(tmp_path))
     straight = train(recipe, tmp_path / "straight")
@@ -111,25 +230,6 @@ def test_a_resumed_run_reads_the_maps_of_its_backbone(tmp_path: Path, cache: Pat
     resumed = train(recipe, tmp_path / "stopped", resume=True)
     assert resumed.scores == straight.scores
     assert len(list((cache / "frozen").iterdir())) == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"checkpoint": None}, "keeps the backbone as it starts, which is at random here"),
-        ({}, "keeps maps of images as they are: give --augment.photometric false"),
-    ],
-)
-def test_what_cannot_be_kept_is_one_line(change: dict[str, Any], message: str) -> None:
-    recipe = frozen_recipe("weights.safetensors", photometric=not change)
-    with pytest.raises(UserError, match=message):
-        check_frozen(replace(recipe, model=replace(recipe.model, **change)))
-
-
-def test_other_tasks_are_one_line() -> None:
-    recipe = plain_recipe()
-    with pytest.raises(UserError, match="kept maps are for segmentation"):
-        check_frozen(replace(recipe, model=replace(recipe.model, frozen=True)))
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

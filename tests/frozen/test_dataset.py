@@ -1,16 +1,22 @@
-"""Records as a data set: variants and crops in training, whole images in evaluation."""
+"""Records as a data set: variants, and crops or objects, in training; whole images in evaluation."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from mscsa.data.batches import collate_maps
 from mscsa.data.contract import IGNORED
 from mscsa.data.sampler import SampleKey
-from mscsa.frozen.dataset import Crop, FrozenSegmentation
+from mscsa.data.scenes.collection import SceneCollection
+from mscsa.data.scenes.detection import SceneDetection
+from mscsa.data.transforms.detection import build_detection_transforms, build_object_variants
+from mscsa.frozen.dataset import Crop, FrozenDetection, FrozenSegmentation, with_transform
 from mscsa.frozen.store import MapStore, write_store
+from mscsa.recipes.spec import DetectionAugment, DetectionData
 from tests.frozen.test_store import read
 
 
@@ -24,6 +30,9 @@ class Images:
 
     def describe(self, index: int) -> str:
         return f"image {index}"
+
+    def collate(self, samples: Any) -> Any:
+        return collate_maps(samples, "val")
 
 
 def frozen(folder: Path, *, crop: Crop | None) -> FrozenSegmentation:
@@ -73,3 +82,67 @@ def test_a_crop_larger_than_the_image_is_filled_with_ignored_pixels(tmp_path: Pa
     image, labels, _ = dataset[SampleKey(0, 0, 0)]
     assert image.shape == (3, side, side) and labels.shape == (side, side)
     assert (labels[:, 48:] == IGNORED).all() and (labels[: min(side, 64), :48] != IGNORED).all()
+
+
+DATA = DetectionData(kind="scenes", short_side=64, long_side=96)
+AUGMENT = DetectionAugment(short_sides=(48, 64))
+VARIANTS = build_object_variants(DATA, AUGMENT)
+
+
+def scenes(split: Any) -> SceneDetection:
+    transform = build_detection_transforms(DATA, AUGMENT)[split == "val"]
+    collection = SceneCollection(split=split, num_scenes=3, size=64, max_digits=3)
+    return SceneDetection(collection, transform, seed=0, with_masks=True)
+
+
+def frozen_scenes(folder: Path) -> tuple[FrozenDetection, FrozenDetection]:
+    """Three images in four variants for training, three whole ones for evaluation."""
+    sides = [48] * 6 + [64] * 6 + [64] * 3
+    write_store(folder, [(torch.zeros(3, side, side), torch.zeros(0, 0)) for side in sides], read)
+    store = MapStore(folder)
+    return (
+        FrozenDetection(scenes("train"), store, first=0, sizes=store.sizes[:12], variants=VARIANTS, seed=3),
+        FrozenDetection(scenes("val"), store, first=12, sizes=store.sizes[12:]),
+    )
+
+
+def test_training_draws_variants_with_their_objects(tmp_path: Path) -> None:
+    dataset, _ = frozen_scenes(tmp_path)
+    seen = set()
+    for position in range(60):
+        image, objects, index = dataset[SampleKey(0, position, position % 3)]
+        record, top, left = (int(value) for value in image[:, 0, 0])
+        assert index == record % 3 == position % 3 and (top, left) == (0, 0)
+        pixels, expected, _ = with_transform(scenes("train"), VARIANTS[record // 3])[index]
+        assert image.shape == pixels.shape
+        assert objects.keys() == {"boxes", "labels", "masks"} and len(objects["labels"])
+        assert all(torch.equal(objects[name], expected[name]) for name in expected)
+        seen.add(record)
+    assert seen == set(range(12))
+
+
+def test_a_sample_with_objects_is_a_function_of_its_key(tmp_path: Path) -> None:
+    dataset, _ = frozen_scenes(tmp_path)
+    keys = [SampleKey(epoch, position, 0) for epoch in (0, 1) for position in range(8)]
+    first = [dataset[key][0][0, 0, 0].item() for key in keys]
+    assert first == [dataset[key][0][0, 0, 0].item() for key in keys]
+    assert first[:8] != first[8:]
+
+
+def test_objects_are_evaluated_on_whole_images(tmp_path: Path) -> None:
+    _, dataset = frozen_scenes(tmp_path)
+    samples = [dataset[index] for index in range(len(dataset))]
+    assert [image[:, 0, 0].tolist() for image, _, _ in samples] == [[12, 0, 0], [13, 0, 0], [14, 0, 0]]
+    assert [target for _, target, _ in samples] == [{"image_id": i, "size": (64, 64)} for i in range(3)]
+    assert dataset.collate(samples)[2].tolist() == [0, 1, 2]
+    truth = scenes("val")
+    assert dataset.ground_truth() == truth.ground_truth()
+    assert (dataset.category_ids, dataset.class_names) == (truth.category_ids, truth.class_names)
+    assert dataset.describe(1) == truth.describe(1)
+
+
+def test_another_transform_leaves_the_data_set_as_it_is() -> None:
+    dataset = scenes("val")
+    before = dataset[0][0]
+    other = with_transform(dataset, lambda image, objects: (torch.ones(3, 2, 2), objects))
+    assert other[0][0].shape == (3, 2, 2) and torch.equal(dataset[0][0], before)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mscsa.errors import UserError
-from mscsa.frozen.store import INDEX, MAPS, MapStore, write_store
+from mscsa.frozen.store import INDEX, LABELS, MAPS, MapStore, write_store
 
 SIZES = [(32, 64), (64, 32), (32, 32)]
 
@@ -43,6 +43,13 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         assert torch.equal(torch.from_numpy(store.labels_of(record).copy()), labels.to(torch.uint8))
 
 
+def test_records_without_labels(tmp_path: Path) -> None:
+    write_store(tmp_path, [(pixels, torch.zeros(0, 0)) for pixels, _ in samples()], read)
+    store = MapStore(tmp_path)
+    assert store.labels_of(2).shape == (0, 0)
+    assert torch.equal(torch.from_numpy(store.map_of(1, 0).copy()), read(samples()[1][0][None])[0][0].half())
+
+
 def test_it_is_opened_again_in_another_process(tmp_path: Path) -> None:
     write_store(tmp_path, samples(), read)
     sent = pickle.dumps(MapStore(tmp_path))
@@ -55,7 +62,7 @@ def test_maps_beyond_half_precision_are_one_line(tmp_path: Path) -> None:
         write_store(tmp_path, samples(), lambda image: [torch.full((1, 3, 8, 8), 1e6)])
 
 
-@pytest.mark.parametrize("missing", [INDEX, MAPS])
+@pytest.mark.parametrize("missing", [INDEX, MAPS, LABELS])
 def test_a_damaged_folder_is_one_line(tmp_path: Path, missing: str) -> None:
     write_store(tmp_path, samples(), read)
     (tmp_path / missing).write_bytes(b"")

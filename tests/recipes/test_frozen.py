@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mscsa.backbones.shipped_weights import SHIPPED
-from mscsa.frozen.backbone import check_frozen
+from mscsa.frozen.keeping import check_frozen
 from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.frozen import BACKBONES, FROZEN_RECIPES
 from mscsa.recipes.spec import Recipe
@@ -19,8 +19,8 @@ def test_the_backbones_are_those_whose_weights_come_with_pip() -> None:
 
 @pytest.mark.parametrize("recipe", FROZEN_RECIPES, ids=lambda recipe: recipe.name)
 def test_maps_can_be_kept(recipe: Recipe) -> None:
-    data, _ = check_frozen(recipe)
-    assert data.workers == 0
+    check_frozen(recipe)
+    assert recipe.data.workers == 0
     assert recipe.model.pretrained and recipe.model.frozen
 
 
@@ -34,3 +34,11 @@ def test_the_arms_differ_by_mscsa_alone() -> None:
         assert baseline_of(recipe) == bare
         assert recipe.model.budget == 0.25
         assert replace(recipe.model, mscsa=None, budget=None) == bare.model
+
+
+def test_there_are_detectors_of_boxes_and_of_masks() -> None:
+    tasks = {recipe.name: recipe.model.task for recipe in FROZEN_RECIPES}
+    for backbone in BACKBONES:
+        for model in (backbone, f"mscsa_{backbone}"):
+            assert tasks[f"frozen_retinanet/{model}"] == "detection"
+            assert tasks[f"frozen_mask_rcnn/{model}"] == "instance_segmentation"

@@ -112,4 +112,5 @@ def test_mixing_needs_pairs() -> None:
 
 def test_a_frozen_backbone_needs_what_kept_maps_have() -> None:
     check_recipe(RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"], CPU)
-    assert "kept maps are for segmentation" in refusal(changed(plain_recipe(), "model", frozen=True))
+    check_recipe(RECIPES["frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"], CPU)
+    assert "a classifier has no head on a pyramid" in refusal(changed(plain_recipe(), "model", frozen=True))

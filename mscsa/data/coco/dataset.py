@@ -83,6 +83,10 @@ class CocoDetection(Dataset[ObjectSample]):
         """Name the image's file."""
         return str(image_path(self.image_folder, self.annotations.file_names[self._images[index]]))
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Give the file of the image."""
+        return (Path(self.describe(index)),)
+
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,10 @@ class SceneDetection(Dataset[ObjectSample]):
     def describe(self, index: int) -> str:
         """Name a scene by what it takes to render it again."""
         return self.scenes.describe(index)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Give the files that a scene is read from: none."""
+        return ()
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index); targets as those of `CocoDetection`."""

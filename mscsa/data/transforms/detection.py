@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,27 +34,56 @@ def build_detection_transforms(
     drawn from `augment.short_sides`, and the longer one at most `data.long_side`. Evaluation resizes to
     `data.short_side`; its objects stay as they are: detections are brought back to the image's own size.
     """
-    sides = augment.short_sides or (data.short_side,)
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(augment.hflip)]
     if augment.crop_sides is not None:
         crop = [ResizeShortSide(augment.crop_short_sides), CropInRange(augment.crop_sides)]
         steps.append(v2.RandomApply(crop, p=0.5))
-    steps += [
-        ResizeShortSide(sides, data.long_side),
-        v2.ClampBoundingBoxes(),
-        v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE, labels_getter=lambda sample: sample[1]["labels"]),
-    ]
-    train_transform = v2.Compose(steps)
+    steps += _resizing(short_sides(data, augment), data.long_side)
     resize = ResizeShortSide((data.short_side,), data.long_side)
-
-    def train(image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
-        pixels, found = train_transform(tv_tensors.Image(image), _typed(objects, image.size))
-        return _to_float(pixels), {key: value.as_subclass(Tensor) for key, value in found.items()}
 
     def evaluate(image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
         return _to_float(resize(tv_tensors.Image(image))), objects
 
-    return train, evaluate
+    return _on_objects(steps), evaluate
+
+
+def build_object_variants(data: DetectionData, augment: DetectionAugment) -> list[ObjectTransform]:
+    """Return transforms that draw nothing and make the variants of an image that training flips and resizes.
+
+    These are the shorter sides, each mirrored or not; in each, objects are resized along and dropped as in
+    training.
+    """
+    flips = (False, True) if augment.hflip else (False,)
+    return [
+        _on_objects([*([v2.RandomHorizontalFlip(1.0)] if flip else []), *_resizing((side,), data.long_side)])
+        for side in short_sides(data, augment)
+        for flip in flips
+    ]
+
+
+def short_sides(data: DetectionData, augment: DetectionAugment) -> tuple[int, ...]:
+    """Give the shorter sides in pixels that training images may have."""
+    return augment.short_sides or (data.short_side,)
+
+
+def _resizing(sides: tuple[int, ...], long_side: int) -> list[v2.Transform]:
+    """Resize an image and its objects, and drop what is too small then."""
+    return [
+        ResizeShortSide(sides, long_side),
+        v2.ClampBoundingBoxes(),
+        v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE, labels_getter=lambda sample: sample[1]["labels"]),
+    ]
+
+
+def _on_objects(steps: Sequence[v2.Transform]) -> ObjectTransform:
+    """Do steps on an image and its objects, one after the other."""
+    together = v2.Compose(steps)
+
+    def transform(image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
+        pixels, found = together(tv_tensors.Image(image), _typed(objects, image.size))
+        return _to_float(pixels), {key: value.as_subclass(Tensor) for key, value in found.items()}
+
+    return transform
 
 
 class ResizeShortSide(v2.Transform):

@@ -83,6 +83,12 @@ def test_evaluation_says_which_image_it_is(root: Path) -> None:
     assert images[0].shape != images[1].shape
 
 
+def test_an_image_is_read_from_its_file(root: Path) -> None:
+    found = dataset(root, "val")
+    assert found.files(2) == (root / "val" / "106.png",)
+    assert all(path.is_file() for index in range(len(found)) for path in found.files(index))
+
+
 def test_the_same_key_draws_the_same_image(root: Path) -> None:
     augment = DetectionAugment(short_sides=(48, 64, 80), crop_sides=(30, 50), crop_short_sides=(40, 60))
     found = dataset(root, augment=augment)

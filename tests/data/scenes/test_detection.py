@@ -35,6 +35,7 @@ def test_targets_are_what_is_drawn() -> None:
     assert np.array_equal(target["labels"], scene.labels + 1)
     assert target["masks"].dtype == torch.uint8
     assert dataset(with_masks=False)[2][1].keys() == {"boxes", "labels"}
+    assert dataset().files(2) == ()
     with pytest.raises(IndexError):
         dataset()[4]
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mscsa.data.transforms.detection import Objects, build_detection_transforms
+from mscsa.data.transforms.detection import Objects, build_detection_transforms, build_object_variants
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
@@ -133,3 +133,29 @@ def test_objects_that_vanish_are_dropped() -> None:
     _, found = train(image, objects)
     assert found["labels"].tolist() == [2]
     assert len(found["masks"]) == len(found["boxes"]) == 1
+
+
+def test_variants_are_what_training_may_draw() -> None:
+    """Shorter sides, each mirrored or not: objects are moved, resized and dropped along."""
+    data = DetectionData(kind="scenes", short_side=100, long_side=300)
+    augment = DetectionAugment(hflip=0.5, short_sides=(20, 100))
+    image, objects = sample(100, 160, [(10, 10, 12, 12), BOXES[1]])
+    made = [each(image, objects) for each in build_object_variants(data, augment)]
+    assert [pixels.shape for pixels, _ in made] == [(3, 20, 32)] * 2 + [(3, 100, 160)] * 2
+    assert [found["labels"].tolist() for _, found in made] == [[2], [2], [1, 2], [1, 2]]
+    assert [found["boxes"][-1, 0].item() for _, found in made] == [18, 2, 90, 10]
+    for pixels, found in made[2:]:
+        check(pixels, found)
+    for variant, hflip, side in zip(range(4), (0.0, 1.0) * 2, (20, 20, 100, 100), strict=True):
+        drawn = build_detection_transforms(data, DetectionAugment(hflip=hflip, short_sides=(side,)))[0]
+        pixels, found = drawn(image, objects)
+        assert torch.equal(pixels, made[variant][0])
+        assert all(torch.equal(found[name], made[variant][1][name]) for name in found)
+
+
+def test_without_flips_and_sides_there_is_one_variant() -> None:
+    data = DetectionData(kind="scenes", short_side=200, long_side=300)
+    (variant,) = build_object_variants(data, DetectionAugment(hflip=0.0))
+    pixels, found = variant(*sample(100, 160, BOXES))
+    assert pixels.shape == (3, 188, 300)
+    check(pixels, found)

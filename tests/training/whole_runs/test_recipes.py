@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mscsa.checkpoints import read_state_dict
+from mscsa.checkpoints import read_state_dict, save_weights
+from mscsa.models.build import build_pyramid
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import (
     AugmentSpec,
@@ -103,6 +104,14 @@ def shrunk(recipe: Recipe, root: Path) -> Recipe:
     )
 
 
+def start_of(name: str, folder: Path) -> str:
+    """Write weights that a frozen backbone can start from, without a download."""
+    torch.manual_seed(0)
+    path = folder / "start.safetensors"
+    save_weights(build_pyramid(name).backbone, path)
+    return str(path)
+
+
 def _shrunk_augment(augment: AugmentSpec) -> AugmentSpec:
     """Draw sizes around 64 px where a recipe draws them around 800."""
     if not isinstance(augment, DetectionAugment):
@@ -120,6 +129,7 @@ FAST = ("scenes/resnet10t", "scenes/mscsa_resnet10t", "small/mscsa_resnet10t", "
 """One of each table for the default suite, and the smallest of the paper's rows."""
 FAST += ("scenes_semantic_fpn/mscsa_resnet10t", "ade20k/mscsa_topformer_tiny")
 FAST += ("scenes_mask_rcnn/mscsa_resnet10t", "small_retinanet/resnet18", "coco_retinanet/mscsa_resnet50")
+FAST += ("frozen_mask_rcnn/mscsa_tf_efficientnet_lite0",)
 FAST += ("imagenet/pvt_v2_b0", "imagenet/mscsa_pvt_v2_b0", "imagenet/mscsa_topformer_tiny")
 
 
@@ -127,10 +137,16 @@ FAST += ("imagenet/pvt_v2_b0", "imagenet/mscsa_pvt_v2_b0", "imagenet/mscsa_topfo
     "name",
     [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in RECIPES],
 )
-def test_two_steps(name: str, folder: Path, masks: Path, coco: Path, tmp_path: Path) -> None:
+def test_two_steps(
+    name: str, folder: Path, masks: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = RECIPES[name]
     roots = {"classification": folder, "segmentation": masks}
     recipe = shrunk(recipe, roots.get(recipe.model.task, coco))
+    if recipe.model.frozen:
+        monkeypatch.setenv("MSCSA_CACHE", str(tmp_path / "cache"))
+        start = start_of(recipe.model.name, tmp_path)
+        recipe = replace(recipe, model=replace(recipe.model, checkpoint=start))
     result = train(recipe, tmp_path / "run")
     assert result.steps == 2
     weights, metadata = read_state_dict(tmp_path / "run" / "last.safetensors")
