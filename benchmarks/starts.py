@@ -29,12 +29,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from mscsa.assembly.build import build_model
 from mscsa.attention.fusion import LevelFusion
 from mscsa.data.coco.annotations import image_path, split_files
 from mscsa.data.coco.masks import decode_segmentation
+from mscsa.data.contract import sample_index
 from mscsa.data.datasets import build_datasets, class_names_of
 from mscsa.data.images import load_image
 from mscsa.data.loading import build_eval_loader, build_train_loader
@@ -42,7 +43,6 @@ from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.data.seeding import derive_seed
 from mscsa.evaluation.scores import SCORES, measure
 from mscsa.frozen import freeze_backbone, frozen_prefix, prepare
-from mscsa.models import MSCSAModel
 from mscsa.recipes import get_recipe
 from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
@@ -61,8 +61,10 @@ class Arm:
 
     fields: dict[str, Any] | None
     """Of MSCSAConfig; None for the baseline without MSCSA."""
-    change: Callable[[Any], nn.Module | None] | None = None
+    change: Callable[[Any], None] | None = None
     """What is done to the built model: a start that the library does not offer, because it lost."""
+    keep_classifier: bool = False
+    """Whether the backbone's own classifier stays."""
     head_channels: int | None = None
     """Width of the head, for the baseline that spends MSCSA's MACs there."""
     norm_lr: float = 1.0
@@ -119,32 +121,9 @@ FUSIONS = {
 }
 
 
-class _WithOwnPool(nn.Module):
-    """MSCSA's classifier, and the backbone's own pooled features classified beside it: two sums of logits."""
-
-    def __init__(self, model: MSCSAModel, token_std: float) -> None:
-        super().__init__()
-        self.model = model
-        self.pretrained_cfg = model.pretrained_cfg
-        self.own_head = nn.Linear(model.levels[-1].channels, model.num_classes)
-        for head, std in ((self.own_head, 0.02), (model.head, token_std)):
-            nn.init.trunc_normal_(head.weight, std=std) if std else nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
-
-    def forward(self, image: Tensor) -> Tensor:
-        maps = self.model.read(image, self.model._attended)
-        tokens = self.model._normed(self.model.mscsa(maps))
-        return self.model.forward_head(tokens) + self.own_head(maps[-1].mean((2, 3)))
-
-
-def own_pool(model: nn.Module) -> nn.Module:
-    """Classify the backbone's own pooled features beside the tokens."""
-    return _WithOwnPool(model, 0.02)
-
-
-def own_pool_alone_first(model: nn.Module) -> nn.Module:
-    """As `own_pool`, the tokens' part of the classifier at 0: the backbone's own classifier at step 0."""
-    return _WithOwnPool(model, 0.0)
+def random_classifier(model: nn.Module) -> None:
+    """Start the classifier of MSCSA's tokens, beside the kept one, at random instead of at 0."""
+    nn.init.trunc_normal_(model.head.weight, std=0.02)
 
 
 def no_blocks(model: nn.Module) -> None:
@@ -158,8 +137,9 @@ def no_norm(model: nn.Module) -> None:
 
 
 CLASSIFIERS = {
-    "own pooled features beside": Arm(fields={}, change=own_pool),
-    "own pooled features beside, tokens at 0": Arm(fields={}, change=own_pool_alone_first),
+    "kept classifier": Arm(fields={}, keep_classifier=True),
+    "kept classifier, tokens' at random": Arm(fields={}, change=random_classifier, keep_classifier=True),
+    "kept classifier, 4x4 tokens": Arm(fields={"pool_stride": 16}, keep_classifier=True),
     "pooled to 4x4 tokens": Arm(fields={"pool_stride": 16}),
     "pooled to 2x2 tokens": Arm(fields={"pool_stride": 32}),
     "no blocks": Arm(fields={}, change=no_blocks),
@@ -210,6 +190,28 @@ def label_maps(root: str) -> str:
     return str(out)
 
 
+_SAMPLES: dict[tuple[str, int], Any] = {}
+
+
+class _Remembered:
+    """Scenes, each rendered once in a process: unaugmented, they are the same in all epochs and runs."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, key: Any) -> Any:
+        name = self._dataset.describe(sample_index(key)), sample_index(key)
+        if name not in _SAMPLES:
+            _SAMPLES[name] = self._dataset[key]
+        return _SAMPLES[name]
+
+
 def run_arm(recipe: Recipe, arm: Arm, seed: int) -> dict[str, float]:
     """Train one arm with one seed and score it."""
     torch.set_num_threads(1)
@@ -219,6 +221,7 @@ def run_arm(recipe: Recipe, arm: Arm, seed: int) -> dict[str, float]:
     spec = recipe.model
     if arm.fields:
         spec = replace(spec, mscsa={**(spec.mscsa or {}), **arm.fields})
+    spec = replace(spec, keep_classifier=arm.keep_classifier)
     if arm.head_channels:
         spec = replace(spec, head_kwargs=dict.fromkeys(spec.head_kwargs, arm.head_channels))
     recipe = replace(recipe, model=spec)
@@ -226,8 +229,10 @@ def run_arm(recipe: Recipe, arm: Arm, seed: int) -> dict[str, float]:
     num_classes = len(class_names_of(recipe.data))
     model = build_model(spec, num_classes, input_size=recipe.data.input_size)
     if arm.change is not None:
-        model = arm.change(model) or model
+        arm.change(model)
     sets: Any = build_datasets(recipe.data, recipe.augment, dict(model.pretrained_cfg), seed)
+    if recipe.data.kind == "scenes":
+        sets = tuple(_Remembered(each) for each in sets)
     held: list[str] = []
     if spec.frozen:
         sets = freeze_backbone(model, recipe, sets)
