@@ -88,7 +88,8 @@ class FusionNode(nn.Module):
         fused = shares[0] * self._resample(0, inputs[0], size)
         for i in range(1, len(inputs)):
             fused = fused + shares[i] * self._resample(i, inputs[i], size)
-        return self.norm(self.pointwise(self.depthwise(F.silu(fused))))
+        out: Tensor = self.norm(self.pointwise(self.depthwise(F.silu(fused))))
+        return out
 
     def _resample(self, index: int, x: Tensor, size: tuple[int, int]) -> Tensor:
         if str(index) in self.projections:

@@ -21,9 +21,10 @@ def conv_norm(
     in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, norm: Norm
 ) -> nn.Sequential:
     """Build a convolution of "same" padding, "0", and its norm, "1"; a bias if there is no norm."""
-    return Conv2dNormActivation(
+    block: nn.Sequential = Conv2dNormActivation(
         in_channels, out_channels, kernel_size, stride, norm_layer=_NORMS[norm], activation_layer=None
     )
+    return block
 
 
 def start_convolutions(module: nn.Module, draw: Callable[[Tensor], object]) -> None:

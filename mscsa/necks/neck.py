@@ -24,8 +24,8 @@ class Neck(nn.Module):
 
     A neck gives its `config_type` and `mix`, and builds its layers after this constructor. It builds only
     those that the levels asked for depend on, and names those of a level by the level's index, so that
-    the weights of a neck of all levels fit one of some. `PyTorchModelHubMixin` cannot hold one with
-    another `config.channels` than the default's: it takes the two arguments `channels` for one.
+    the weights of a neck of all levels fit one of some. `PyTorchModelHubMixin` cannot hold one: it keeps
+    the constructor's `channels` and the configuration's under one name.
     """
 
     config_type: ClassVar[type[NeckConfig]]

@@ -12,7 +12,7 @@ from tests.refusals import one_line_error
 
 
 def test_mscsa_is_a_row_among_the_others() -> None:
-    assert list(NECKS) == ["mscsa", "fpn", "pafpn", "bifpn", "topformer"]
+    assert {"mscsa", "fpn", "pafpn", "bifpn", "topformer"} <= set(NECKS)
     assert [name for name, entry in NECKS.items() if entry.keeps_channels] == ["mscsa"]
 
 
