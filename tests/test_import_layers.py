@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.macs": set(),
     "mscsa.checkpoints": {"mscsa.errors", "mscsa.files"},
     "mscsa.backbones": {"mscsa.attention", "mscsa.errors", "mscsa.names", "mscsa.paper"},
+    "mscsa.necks.registry": {"mscsa.errors"},
+    "mscsa.necks": {"mscsa.attention", "mscsa.backbones", "mscsa.necks.registry"},
     "mscsa.models": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
         "mscsa.names",
@@ -98,6 +100,8 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.paper": set(),
     "mscsa.checkpoints": {"torch", "safetensors"},
     "mscsa.backbones": {"torch", "timm", "huggingface_hub"},
+    "mscsa.necks.registry": set(),
+    "mscsa.necks": {"torch", "torchvision"},
     "mscsa.models": {"torch", "timm"},
 }
 """Part -> the packages it may import beside the standard library; other parts are not limited."""

@@ -6,11 +6,13 @@ import numbers
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from .init import SCHEMES, Init
 
 Downsampling = Literal["parallel_dwconv", "parallel_avgpool", "cascaded_dwconv", "single_dwconv", "none"]
+
+ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +60,9 @@ class MSCSAConfig:
             ("drop_path_rate", 0.0, 1.0, "high"),
             ("gate_scale", 0.0, 4.0, "low"),
         ):
-            object.__setattr__(self, name, _number(name, getattr(self, name), low, high, is_open))
-        for name, allowed in (("downsampling", get_args(Downsampling)), ("init", SCHEMES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is not allowed: give one of {', '.join(allowed)}"
-                )
+            object.__setattr__(self, name, number_between(name, getattr(self, name), low, high, is_open))
+        check_choice("downsampling", self.downsampling, get_args(Downsampling))
+        check_choice("init", self.init, SCHEMES)
         for name in ("parallel_conv", "intra_ffn"):
             value = getattr(self, name)
             if type(value).__name__ not in ("bool", "bool_"):  # numpy's too
@@ -86,18 +85,36 @@ def config_of(config: MSCSAConfig | Mapping[str, Any] | None) -> MSCSAConfig:
     Raises:
         ValueError: If it is something else, or names a field that is not there.
     """
-    if config is None or isinstance(config, MSCSAConfig):
-        return config or MSCSAConfig()
+    if isinstance(config, Mapping):
+        config = {name: value for name, value in config.items() if name not in _CONSTRUCTOR_ARGUMENTS}
+    return read_config(MSCSAConfig, config)
+
+
+def read_config(kind: type[ConfigT], config: ConfigT | Mapping[str, Any] | None) -> ConfigT:
+    """Give the configuration of a kind that an argument means.
+
+    Args:
+        kind: A dataclass whose name is that of a module and `Config`.
+        config: One of them, its fields by name, or None for the defaults.
+    Raises:
+        ValueError: If it is something else, or names a field that is not there.
+    """
+    if isinstance(config, kind):
+        return config
+    if config is None:
+        return kind()
     if not isinstance(config, Mapping):
-        raise ValueError(f"config={config!r} is not allowed: give an MSCSAConfig or a mapping of its fields")
-    given = {name: value for name, value in config.items() if name not in _CONSTRUCTOR_ARGUMENTS}
-    unknown = [str(name) for name in given if name not in CONFIG_FIELDS]
+        raise ValueError(
+            f"config={config!r} is not allowed: give {kind.__name__}(...) or a mapping of its fields"
+        )
+    allowed = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    unknown = [str(name) for name in config if name not in allowed]
     if unknown:
         raise ValueError(
-            f"config names {', '.join(unknown)}, which MSCSA does not have: "
-            f"give some of {', '.join(CONFIG_FIELDS)}"
+            f"config names {', '.join(unknown)}, which {kind.__name__.removesuffix('Config')} does not have: "
+            f"give some of {', '.join(allowed)}"
         )
-    return MSCSAConfig(**given)
+    return kind(**config)
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -126,11 +143,27 @@ def whole_numbers(name: str, values: Any) -> tuple[int, ...]:
     return tuple(whole_number(f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
-def _number(name: str, value: Any, low: float, high: float, is_open: str) -> float:
-    """Give `value` as a number between `low` and `high`, of which the end `is_open` is excluded."""
+def number_between(name: str, value: Any, low: float, high: float, is_open: str) -> float:
+    """Give `value`, of any real type, as a number in a half-open interval.
+
+    Args:
+        name: What the message calls it.
+        value: The number.
+        low: Lower end.
+        high: Upper end.
+        is_open: The end that is excluded, "low" or "high".
+    Raises:
+        ValueError: If it is no number there.
+    """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     excluded = low if is_open == "low" else high
     if not is_number or not low <= value <= high or value == excluded:
         interval = f"{'(' if is_open == 'low' else '['}{low:g}, {high:g}{')' if is_open == 'high' else ']'}"
         raise ValueError(f"{name}={value!r} is not allowed: give a number in {interval}")
     return value if isinstance(value, int) else float(value)
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise a ValueError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not allowed: give one of {', '.join(allowed)}")

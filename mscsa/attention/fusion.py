@@ -138,16 +138,28 @@ class MSCSANeck(nn.Module):
         """
         super().__init__()
         self.mscsa = MSCSA(channels, strides, config)
-        levels = range(len(channels)) if out_levels is None else out_levels
-        if not levels or not all(0 <= level < len(channels) for level in levels):
-            raise ValueError(
-                f"out_levels={list(levels)} given: give indices between 0 and {len(channels) - 1}"
-            )
-        self.fusion = PyramidFusion(self.mscsa, levels)
+        self.fusion = PyramidFusion(self.mscsa, asked_levels(out_levels, len(channels)))
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """C_i of each level given back, in their order."""
+        return tuple(self.mscsa.channels[level] for level in self.fusion.levels)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Enrich `maps`, one (B, C_i, H_i, W_i) per stage; give back those of `out_levels`."""
         return self.fusion(self.mscsa(maps), maps)
+
+
+def asked_levels(out_levels: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:
+    """Give the levels that a neck's argument `out_levels` means: all if None.
+
+    Raises:
+        ValueError: If it names none, or a stage that is not there.
+    """
+    levels = range(num_stages) if out_levels is None else out_levels
+    if not levels or not all(0 <= level < num_stages for level in levels):
+        raise ValueError(f"out_levels={list(levels)} given: give indices between 0 and {num_stages - 1}")
+    return tuple(levels)
 
 
 def _upsample(x_BChw: Tensor, size: tuple[int, int]) -> Tensor:

@@ -100,11 +100,11 @@ class MSCSA(nn.Module):
         self.config = config = config_of(config)
         self.channels = whole_numbers("channels", channels)
         self.strides = whole_numbers("strides", strides)
-        _check_pyramid(self.channels, self.strides, config.pool_stride)
+        check_pyramid(self.channels, self.strides, config.pool_stride)
         self.stage_channels = squeezed_channels(self.channels, config.squeeze_ratio)
         self.num_features = sum(self.stage_channels)
         self.squeezes = nn.ModuleList(
-            _squeeze(c_in, c_out)
+            squeeze(c_in, c_out)
             for c_in, c_out in zip(self.channels, self.stage_channels, strict=True)
             if config.squeeze_ratio != 1.0
         )
@@ -123,7 +123,7 @@ class MSCSA(nn.Module):
             ValueError: If the maps' number, channels or order do not fit, or if batch statistics
                 would be taken over a single value (batch 1 with one token, in training).
         """
-        _check_maps(maps, self.channels)
+        check_maps(maps, self.channels)
         x_BDhw = self.gather(maps)
         for block in self.blocks:
             x_BDhw = checkpoint_module(block, x_BDhw) if self.grad_checkpointing else block(x_BDhw)
@@ -145,7 +145,7 @@ class MSCSA(nn.Module):
         parts = [adaptive_average_pool(x, size) for x in maps]
         if self.squeezes:
             # After the pooling: it commutes with a 1x1 convolution and leaves less to compute.
-            parts = [squeeze(part) for squeeze, part in zip(self.squeezes, parts, strict=True)]
+            parts = [each(part) for each, part in zip(self.squeezes, parts, strict=True)]
         # Everything behind this point is channels-last, where a 1x1 convolution is a matrix product.
         return torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
 
@@ -180,7 +180,8 @@ def _attention(channels: int, config: MSCSAConfig) -> CrossScaleAttention:
     )
 
 
-def _squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
+def squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Build the 1x1 convolution and norm that a pooled map (B, C, h, w) goes through to (B, c, h, w)."""
     norm = nn.BatchNorm2d(out_channels)
     # Every reader of the residual stream is a batch norm, which cancels this norm's bias: its gradient is of
     # rounding errors, and wherever it goes changes nothing. It is there, and ordinary, for all who read,
@@ -188,7 +189,14 @@ def _squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
 
 
-def _check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride: int) -> None:
+def check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride: int | None = None) -> None:
+    """Raise a ValueError unless a pyramid has two stages or more, finest first.
+
+    Args:
+        channels: C_i of each stage.
+        strides: Stride of each stage in input pixels.
+        pool_stride: Of tokens that are pooled from it, no finer than the finest stage; None for no tokens.
+    """
     if len(channels) < 2 or len(channels) != len(strides):
         raise ValueError(
             f"{len(channels)} channel counts and {len(strides)} strides given: give one of each for "
@@ -196,13 +204,14 @@ def _check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride:
         )
     if list(strides) != sorted(strides) or strides[0] == strides[-1]:
         raise ValueError(f"strides {list(strides)} are not a pyramid: give them finest first")
-    if pool_stride < strides[0]:
+    if pool_stride is not None and pool_stride < strides[0]:
         raise ValueError(
             f"pool_stride={pool_stride} is finer than the finest stage: give {strides[0]} or more"
         )
 
 
-def _check_maps(maps: Sequence[Tensor], channels: tuple[int, ...]) -> None:
+def check_maps(maps: Sequence[Tensor], channels: tuple[int, ...]) -> None:
+    """Raise a ValueError unless `maps` are one (B, C_i, H_i, W_i) for each of `channels`, finest first."""
     given = [tuple(x.shape) for x in maps]
     if len(maps) != len(channels) or any(len(shape) != 4 for shape in given):
         raise ValueError(f"{len(maps)} maps of shapes {given} given: give {len(channels)} maps (B, C, H, W)")

@@ -6,7 +6,6 @@ Building with timm's keywords, the description of the input, and the checks at t
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from numbers import Integral
@@ -19,6 +18,7 @@ from timm.models._pretrained import DefaultCfg
 from torch import Tensor, nn
 
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
+from mscsa.attention.sizes import is_known
 from mscsa.errors import UserError
 
 BackboneT = TypeVar("BackboneT", bound=nn.Module)
@@ -170,7 +170,10 @@ def check_batch_values(x: Tensor, stride: int, training: bool) -> None:
         stride: By how much they do, sizes rounded up.
         training: Whether the norms take statistics from this batch.
     """
-    if training and x.shape[0] * math.prod((side + stride - 1) // stride for side in x.shape[2:]) == 1:
+    values = x.shape[0]
+    for side in x.shape[2:]:  # no `math.prod`, which torch.compile cannot follow
+        values = values * ((side + stride - 1) // stride)
+    if training and is_known(values == 1):
         raise UserError(
             "batch norm needs more than 1 value per channel when training, and a batch of 1 image gives 1 "
             "here: give 2 images or more; where no classifier is trained, a larger image does as well"

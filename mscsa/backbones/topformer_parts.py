@@ -277,10 +277,15 @@ class Injection(nn.Module):
 
 
 class SemanticsInjection(nn.Module):
-    """Semantics injection at all levels but the finest; one `Injection` each, named by its level."""
+    """Semantics injection at all levels but the finest, or at some; an `Injection` each, named by level."""
 
     def __init__(
-        self, channels: Sequence[int], out_channels: int, *, token_channels: Sequence[int] | None = None
+        self,
+        channels: Sequence[int],
+        out_channels: int,
+        *,
+        token_channels: Sequence[int] | None = None,
+        levels: Sequence[int] | None = None,
     ) -> None:
         """Build for a pyramid.
 
@@ -288,12 +293,12 @@ class SemanticsInjection(nn.Module):
             channels: Channels C_i of the maps, the finest (not injected) included.
             out_channels: Channels M of each injected map.
             token_channels: Channels c_i of each level's tokens; C_i if None.
+            levels: Those injected, each once; all but the finest if None.
         """
         super().__init__()
         self.token_channels = tuple(channels if token_channels is None else token_channels)
-        for i, (c, t) in enumerate(zip(channels, self.token_channels, strict=True)):
-            if i > 0:
-                self.add_module(str(i), Injection(c, t, out_channels))
+        for i in range(1, len(channels)) if levels is None else levels:
+            self.add_module(str(i), Injection(channels[i], self.token_channels[i], out_channels))
         self.apply(_init_weights)
 
     def forward(self, maps: Sequence[Tensor], tokens: Tensor) -> list[Tensor]:
@@ -303,7 +308,7 @@ class SemanticsInjection(nn.Module):
             maps: Pyramid, (B, C_i, H_i, W_i), finest first.
             tokens: (B, sum(c_i), h, w), channels grouped by stage.
         Returns:
-            (B, M, H_i, W_i) for every map but the finest.
+            (B, M, H_i, W_i) for every injected level.
         Raises:
             UserError: If the tokens have another number of channels.
         """

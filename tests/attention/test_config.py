@@ -85,7 +85,7 @@ def test_config_of_what_a_constructor_takes():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (8, "config=8 is not allowed: give an MSCSAConfig or a mapping of its fields"),
+        (8, "config=8 is not allowed: give MSCSAConfig(...) or a mapping of its fields"),
         ("depth", "config='depth' is not allowed: give"),
         (
             {"heads": 4, 1: 2},

@@ -51,6 +51,7 @@ def test_only_the_asked_levels_are_built_and_equal_the_full_neck():
     maps = pyramid(96, 160)
     outputs = full(maps)
     assert len(part.fusion) == 2
+    assert part.out_channels == (CHANNELS[3], CHANNELS[1]) and full.out_channels == tuple(CHANNELS)
     for ours, expected in zip(part(maps), [outputs[3], outputs[1]], strict=True):
         assert torch.equal(ours, expected)
 

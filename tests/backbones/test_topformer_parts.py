@@ -98,6 +98,14 @@ def test_injection_leaves_the_finest_level_and_names_the_others():
     assert torch.equal(injected[1], level(maps[2], tokens[:, 5:9]))
 
 
+def test_injection_at_levels_of_ones_choice():
+    injection = SemanticsInjection(CHANNELS, 128, levels=[3, 0])
+    assert [name for name, _ in injection.named_children()] == ["3", "0"]
+    maps = [torch.randn(2, c, 16 // 2**i, 16 // 2**i) for i, c in enumerate(CHANNELS)]
+    injected = injection(maps, torch.randn(2, sum(CHANNELS), 2, 2))
+    assert [tuple(x.shape) for x in injected] == [(2, 128, 2, 2), (2, 128, 16, 16)]
+
+
 def test_training_on_one_value_per_channel_is_one_clear_line():
     one = torch.randn(1, 3, 32, 32)
     pyramid = TokenPyramid(CHANNELS).train()
