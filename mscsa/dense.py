@@ -11,10 +11,11 @@ from mscsa.errors import UserError, unknown_name
 from mscsa.heads import COUNT, Head, Task, check_values, find_head
 from mscsa.models.build import build_pyramid
 from mscsa.models.model import MSCSAModel
+from mscsa.models.neck import NeckPyramid
 from mscsa.models.pyramid import BackbonePyramid
 
-Pyramid = MSCSAModel | BackbonePyramid
-"""What a head stands on: images (B, 3, H, W) to a list of maps, with MSCSA or without."""
+Pyramid = MSCSAModel | NeckPyramid | BackbonePyramid
+"""What a head stands on: images (B, 3, H, W) to a list of maps, with MSCSA, another neck, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def _pyramid_options() -> list[str]:
 def _check_pyramid(name: str, head: Head, backbone: Pyramid) -> Pyramid:
     """Refuse a built backbone that is no pyramid, or gives other levels than the head takes."""
     is_classifier = isinstance(backbone, MSCSAModel) and not backbone.is_pyramid
-    if is_classifier or not isinstance(backbone, (MSCSAModel, BackbonePyramid)):
+    if is_classifier or not isinstance(backbone, Pyramid):
         given = f"{type(backbone).__name__} of classifier form" if is_classifier else type(backbone).__name__
         raise UserError(
             f"{name} on a {given}: give the name of a backbone, or a pyramid of mscsa.models.build_pyramid"

@@ -24,17 +24,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.heads": {"mscsa.errors"},
     "mscsa.report": {"mscsa.errors", "mscsa.files"},
     "mscsa.paper": {"mscsa.names"},
-    "mscsa.recipes": {"mscsa.errors", "mscsa.heads", "mscsa.names", "mscsa.paper"},
+    "mscsa.recipes": {
+        *("mscsa.errors", "mscsa.heads", "mscsa.names", "mscsa.neck_table", "mscsa.paper"),
+    },
     "mscsa.recipes.options": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.attention": set(),
     "mscsa.macs": set(),
     "mscsa.checkpoints": {"mscsa.errors", "mscsa.files"},
     "mscsa.backbones": {"mscsa.attention", "mscsa.errors", "mscsa.names", "mscsa.paper"},
-    "mscsa.necks.registry": {"mscsa.errors"},
-    "mscsa.necks": {"mscsa.attention", "mscsa.backbones", "mscsa.necks.registry"},
+    "mscsa.neck_table": {"mscsa.errors"},
+    "mscsa.necks": {"mscsa.attention", "mscsa.backbones", "mscsa.neck_table"},
     "mscsa.models": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
-        "mscsa.names",
+        *("mscsa.names", "mscsa.necks", "mscsa.neck_table"),
     },
     "mscsa.dense": {"mscsa.errors", "mscsa.heads", "mscsa.models"},
     "mscsa.detection": {"mscsa.attention", "mscsa.dense", "mscsa.errors", "mscsa.heads", "mscsa.models"},
@@ -49,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "mscsa.assembly": {
         *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-        *("mscsa.heads", "mscsa.models", "mscsa.names", "mscsa.recipes", "mscsa.segmentation"),
+        *("mscsa.heads", "mscsa.models", "mscsa.neck_table", "mscsa.recipes", "mscsa.segmentation"),
     },
     "mscsa.data": {"mscsa.errors", "mscsa.recipes"},
     "mscsa.evaluation": {
@@ -71,20 +73,24 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
         *("mscsa.evaluation", "mscsa.files", "mscsa.models", "mscsa.recipes", "mscsa.segmentation"),
     },
-    "mscsa.cost": BUILT | {"mscsa.backbones", "mscsa.paper", "mscsa.recipes", "mscsa.report"},
+    "mscsa.cost": BUILT
+    | {
+        *("mscsa.backbones", "mscsa.necks", "mscsa.neck_table", "mscsa.paper", "mscsa.recipes"),
+        "mscsa.report",
+    },
     "mscsa.speed": BUILT | {"mscsa.cost", "mscsa.report", "mscsa.recipes", "mscsa.backbones"},
     "mscsa.pictures": BUILT
     | {"mscsa.backbones", "mscsa.data", "mscsa.evaluation", "mscsa.report", "mscsa.recipes"},
     "mscsa.compare": {
         *("mscsa.assembly", "mscsa.frozen", "mscsa.cost", "mscsa.data", "mscsa.errors", "mscsa.files"),
         *("mscsa.evaluation", "mscsa.macs", "mscsa.recipes", "mscsa.recipes.options", "mscsa.report"),
-        *("mscsa.names", "mscsa.pictures", "mscsa.speed", "mscsa.training"),
+        *("mscsa.names", "mscsa.neck_table", "mscsa.pictures", "mscsa.speed", "mscsa.training"),
     },
     "mscsa_cli": {
         *("mscsa", "mscsa.names", "mscsa.recipes.options"),
         *("mscsa.assembly", "mscsa.backbones", "mscsa.compare", "mscsa.cost", "mscsa.data", "mscsa.errors"),
-        *("mscsa.evaluation", "mscsa.models", "mscsa.pictures", "mscsa.recipes", "mscsa.report"),
-        *("mscsa.speed", "mscsa.training"),
+        *("mscsa.evaluation", "mscsa.models", "mscsa.neck_table", "mscsa.pictures", "mscsa.recipes"),
+        *("mscsa.report", "mscsa.speed", "mscsa.training"),
     },
 }
 """Part -> the other parts it may import, anywhere in its files."""
@@ -100,7 +106,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.paper": set(),
     "mscsa.checkpoints": {"torch", "safetensors"},
     "mscsa.backbones": {"torch", "timm", "huggingface_hub"},
-    "mscsa.necks.registry": set(),
+    "mscsa.neck_table": set(),
     "mscsa.necks": {"torch", "torchvision"},
     "mscsa.models": {"torch", "timm"},
 }

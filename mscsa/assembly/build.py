@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ from mscsa.detection import Detector, build_detector
 from mscsa.errors import UserError, unknown_name
 from mscsa.heads import COUNT
 from mscsa.models.build import create_model
-from mscsa.names import parse_model_name
+from mscsa.models.neck import NeckPyramid
+from mscsa.neck_table import MSCSA_NECK, find_neck
 from mscsa.recipes.spec import ModelSpec
 from mscsa.segmentation import Segmenter, build_segmenter
 
@@ -36,12 +37,12 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
         input_size: (H, W) in px at which `spec.budget` holds; the backbone's default if None.
     Raises:
         UserError: If the name is not known (names the nearest), an argument is not one of the
-            backbone's, or the checkpoint does not fit.
-        ValueError: If an MSCSA field is out of range.
+            backbone's, two necks are asked for, or the checkpoint does not fit.
+        ValueError: If a field of MSCSA or of another neck is out of range.
     """
     if not COUNT.has(num_classes):
         raise UserError(f"num_classes={num_classes!r} given: give {COUNT.says}")
-    _check_fields(spec.mscsa or {})
+    spec = _with_one_neck(spec)
     budget_size = None if spec.budget is None else input_size
     if spec.head is None:
         model = _build_classifier(spec, num_classes, budget_size)
@@ -54,7 +55,6 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
 
 def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int, int] | None) -> nn.Module:
     """Build the backbone as a classifier, with MSCSA where the spec says so; both arms get the same."""
-    has_mscsa = spec.mscsa is not None or spec.budget is not None or parse_model_name(spec.name).has_mscsa
     shared: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "num_classes": num_classes,
@@ -62,7 +62,7 @@ def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int,
     }
     if spec.drop_rate is not None:
         shared["drop_rate"] = spec.drop_rate
-    if has_mscsa:
+    if spec.neck_name is not None:
         return create_model(
             spec.name,
             budget=spec.budget,
@@ -89,6 +89,8 @@ def _build_dense(
     options: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "drop_path_rate": spec.drop_path_rate,
+        "neck": spec.neck,
+        "neck_config": None if spec.neck is None else spec.neck_kwargs,
         "fields": spec.mscsa,
         "budget": spec.budget,
         "budget_size": budget_size,
@@ -107,11 +109,14 @@ def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     cannot change what an old file of weights means.
     """
     spec = replace(spec, pretrained=False, checkpoint=None, baseline_checkpoint=None, frozen=False, freeze=())
-    found = next((module for module in model.modules() if isinstance(module, MSCSA)), None)
+    found = next((module for module in model.modules() if isinstance(module, (MSCSA, NeckPyramid))), None)
     if found is None:
         return spec
+    if isinstance(found, NeckPyramid):
+        return replace(spec, budget=None, neck_kwargs=asdict(found.neck.config))
     config = asdict(found.config)
-    return replace(spec, budget=None, mscsa={name: config[name] for name in _FIELDS})
+    mscsa = {name: config[name] for name in _FIELDS}
+    return replace(spec, budget=None, neck=None, neck_kwargs={}, mscsa=mscsa)
 
 
 def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -> None:
@@ -140,9 +145,39 @@ def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -
             module.training = mode
 
 
-def _check_fields(given: Mapping[str, Any]) -> None:
+def _with_one_neck(spec: ModelSpec) -> ModelSpec:
+    """Check what a spec says of its neck, and say MSCSA's by `mscsa` alone.
+
+    Raises:
+        UserError: If it says two things, or what cannot be.
+    """
+    if spec.neck is None:
+        if spec.neck_kwargs:
+            raise UserError("model.neck_kwargs given without model.neck: name the neck, or leave them out")
+        _check_fields("model.mscsa", spec.mscsa or {}, _FIELDS)
+        return spec
+    entry = find_neck(spec.neck)
+    if spec.mscsa is not None:
+        raise UserError(
+            f"model.neck {spec.neck} with model.mscsa: a model has one neck; give its fields in "
+            "model.neck_kwargs, or leave model.neck out"
+        )
+    if spec.neck == MSCSA_NECK:
+        _check_fields("model.neck_kwargs", spec.neck_kwargs, _FIELDS)
+        return replace(spec, neck=None, neck_kwargs={}, mscsa=spec.neck_kwargs)
+    if spec.head is None:
+        raise UserError(
+            f"model.neck {spec.neck} without a head: a classifier has no pyramid; give a recipe with a head "
+            "(model.head), or leave model.neck out"
+        )
+    names = [each.name for each in fields(entry.load().config)]
+    _check_fields("model.neck_kwargs", spec.neck_kwargs, names)
+    return spec
+
+
+def _check_fields(option: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in given:
         if name == "drop_path_rate":
-            raise UserError("model.mscsa has no field 'drop_path_rate': give model.drop_path_rate")
-        if name not in _FIELDS:
-            raise unknown_name("model.mscsa has no field", name, _FIELDS)
+            raise UserError(f"{option} has no field 'drop_path_rate': give model.drop_path_rate")
+        if name not in known:
+            raise unknown_name(f"{option} has no field", name, known)

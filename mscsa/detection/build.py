@@ -30,13 +30,13 @@ def build_detector(
         num_classes: K; labels are 1..K.
         backbone_norm: `frozen` keeps the batch statistics of the backbone's pre-training, `live` takes the
             batch's; from scratch it must be `live`.
-        mscsa_norm: The same of MSCSA.
-        **options: Those of `build_pyramid` (`pretrained`, `drop_path_rate`, `fields`, `budget`, ...) and of
-            the detector's function.
+        mscsa_norm: The same of the neck, MSCSA or any other in its place.
+        **options: Those of `build_pyramid` (`pretrained`, `drop_path_rate`, `neck`, `fields`, `budget`, ...)
+            and of the detector's function.
     Raises:
         UserError: If a name or an option is not known (names the nearest), a value is out of range, the
             backbone has no pyramid or not the levels, or transformers is not installed.
-        ValueError: If an option of MSCSA is out of range.
+        ValueError: If an option of the neck is out of range.
     """
     built = build_head(
         name,

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscsa.errors import UserError
-from mscsa.models.model import MSCSAModel
 from mscsa.models.pyramid import prefixed_no_weight_decay
 
 Target = Mapping[str, Tensor]
@@ -67,8 +66,9 @@ class Detector(nn.Module):
             cfg: timm's description of the backbone's input (mean, std, ...).
             backbone_norm: Of the backbone. `frozen` keeps the statistics of its pre-training: one or two
                 images of a process are too few for new ones. From scratch it must be `live`.
-            mscsa_norm: Of MSCSA. `live`: its fusion starts without statistics, and one image of 800 px has a
-                thousand tokens; `run.sync_batchnorm` joins the processes.
+            mscsa_norm: Of the neck, MSCSA or any other in its place. `live`: a neck starts without
+                statistics, and one image of 800 px has a thousand tokens; `run.sync_batchnorm` joins the
+                processes.
         Raises:
             UserError: If a norm's mode is not known.
         """
@@ -89,7 +89,7 @@ class Detector(nn.Module):
 
     @property
     def pyramid(self) -> Any:
-        """The backbone, with MSCSA or without."""
+        """The backbone, with a neck or without."""
         return self.get_submodule(self.body.rstrip("."))
 
     @property
@@ -134,8 +134,8 @@ class Detector(nn.Module):
     def _frozen_norms(self) -> list[_BatchNorm]:
         pyramid = self.pyramid
         frozen = [pyramid.backbone] if self.norm_modes["backbone"] == "frozen" else []
-        if self.norm_modes["mscsa"] == "frozen" and isinstance(pyramid, MSCSAModel):
-            frozen += [pyramid.mscsa, pyramid.fusion]
+        if self.norm_modes["mscsa"] == "frozen":
+            frozen += [part for name, part in pyramid.named_children() if name != "backbone"]
         return [each for part in frozen for each in part.modules() if isinstance(each, _BatchNorm)]
 
     def forward(self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None = None) -> Any:
@@ -192,7 +192,7 @@ class Detector(nn.Module):
         return shifted
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
-        """Number the layers for timm's layer decay: the backbone's own; then MSCSA, FPN and heads as one.
+        """Number the layers for timm's layer decay: the backbone's own; then neck, FPN and heads as one.
 
         Raises:
             UserError: If timm names no layer groups for the backbone.
@@ -210,7 +210,7 @@ class Detector(nn.Module):
         return prefixed_no_weight_decay(self.pyramid, self.body.rstrip("."))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the backbone's activations, MSCSA's included, in the backward pass."""
+        """Recompute the activations of backbone and neck in the backward pass."""
         self.pyramid.set_grad_checkpointing(enable)
 
 

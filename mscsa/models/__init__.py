@@ -8,3 +8,4 @@ from mscsa.models.build import add_to as add_to
 from mscsa.models.build import build_pyramid as build_pyramid
 from mscsa.models.build import create_model as create_model
 from mscsa.models.model import MSCSAModel as MSCSAModel
+from mscsa.models.neck import NeckPyramid as NeckPyramid

@@ -13,12 +13,14 @@ from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
 from mscsa.checkpoints.loading import load_weights
 from mscsa.errors import UnknownKeyword, UserError
-from mscsa.models.configure import ConfigRequest, choose_config
+from mscsa.models.configure import ConfigRequest, choose_config, choose_neck_config
 from mscsa.models.keywords import sort_keywords
 from mscsa.models.model import MSCSAModel
+from mscsa.models.neck import NeckPyramid
 from mscsa.models.pretrained import WholeModel
 from mscsa.models.pyramid import BackboneModel, BackbonePyramid, indices_of_strides, resolve_out_indices
 from mscsa.names import ModelName, parse_model_name
+from mscsa.neck_table import MSCSA_NECK, find_neck
 
 _LOADED_BY_TIMM = "name a plain backbone; a saved model is loaded by timm.create_model, with its own name"
 
@@ -195,39 +197,48 @@ def build_pyramid(
     pretrained: bool = False,
     in_chans: int | None = None,
     drop_path_rate: float | None = None,
+    neck: str | None = None,
+    neck_config: Any = None,
     fields: Mapping[str, Any] | None = None,
     budget: float | None = None,
     budget_size: tuple[int, int] | None = None,
     config: MSCSAConfig | Mapping[str, Any] | None = None,
     backbone_kwargs: Mapping[str, Any] | None = None,
-) -> MSCSAModel | BackbonePyramid:
-    """Build a backbone as a pyramid, with MSCSA where `name` or an argument says so.
+) -> MSCSAModel | NeckPyramid | BackbonePyramid:
+    """Build a backbone as a pyramid, with MSCSA where `name` or an argument says so, or with another neck.
 
     Args:
         name: A timm name, or `mscsa_` + one for MSCSA in the paper's configuration where it has one.
-        strides: Levels to give, by stride, finest first; all of stride >= 4 if None. MSCSA reads all
-            levels in any case and fuses only these.
+        strides: Levels to give, by stride, finest first; all of stride >= 4 if None. A neck reads all
+            levels in any case and gives back only these.
         pretrained: Load timm's weights into the backbone.
         in_chans: Channels of the image; 3 if None.
         drop_path_rate: Stochastic depth of backbone and MSCSA; the backbone's default if None.
+        neck: One of `mscsa.necks.NECKS`; "mscsa" is what `mscsa_` and `fields` mean.
+        neck_config: The neck's configuration, or fields of it by name. A budget chooses what is not among
+            the fields; without one it is the neck's default (MSCSA's as `choose_config` says).
         fields: `MSCSAConfig` fields by name; adds MSCSA, {} with all choices left to `choose_config`.
-        budget: Add MSCSA and let it cost at most this share of the backbone's MACs.
+        budget: Let the neck, MSCSA if none is named, cost at most this share of the backbone's MACs.
         budget_size: (H, W) in pixels at which the budget holds.
         config: The whole configuration of MSCSA, or fields of it by name.
         backbone_kwargs: Arguments of the backbone's own timm constructor.
     Returns:
         Images (B, 3, H, W) to a list of maps (B, C_i, H_i, W_i), with timm's `feature_info`.
     Raises:
-        UserError: If there is no such backbone, or it has no level of a stride asked for.
-        ValueError: If a field is out of range.
+        UserError: If there is no such backbone or neck, it has no level of a stride asked for, or two necks
+            are asked for.
+        ValueError: If a field is out of range, or no configuration fits the budget.
     """
     parsed = parse_model_name(name)
-    request = ConfigRequest(
-        config=config,
+    given = {"config": config, "fields": fields}
+    request = _neck_request(
+        parsed,
+        neck,
+        neck_config,
+        given,
         budget=budget,
         budget_size=budget_size,
         drop_path_rate=drop_path_rate,
-        fields=_fields_alone(fields or {}, "the backbone's own go in backbone_kwargs"),
     )
     options: dict[str, Any] = {"pretrained": pretrained, "drop_path_rate": drop_path_rate}
     if in_chans is not None:
@@ -237,11 +248,50 @@ def build_pyramid(
     levels = pyramid_levels(backbone)
     attended_levels(levels, parsed.backbone)  # refuses what has one stride, with MSCSA and without
     out_indices = indices_of_strides(levels, strides, parsed.backbone)
-    if not parsed.has_mscsa and fields is None and budget is None and config is None:
+    if request is None:
         return BackbonePyramid(backbone, out_indices)
+    if request.neck != MSCSA_NECK:
+        chosen = choose_neck_config(backbone, parsed.backbone, request, out_indices)
+        return NeckPyramid(backbone, request.neck, chosen, out_indices=out_indices, name=parsed.backbone)
     model = _compose(backbone, parsed, request, features_only=True, out_indices=out_indices)
     WholeModel(parsed).describe(model)
     return model
+
+
+def _neck_request(
+    name: ModelName, neck: str | None, neck_config: Any, of_mscsa: Mapping[str, Any], **others: Any
+) -> ConfigRequest | None:
+    """Say which neck is asked for, and what of it; None for none.
+
+    Args:
+        name: Of the model.
+        neck: By name.
+        neck_config: Its configuration, or fields of it.
+        of_mscsa: MSCSA's own arguments, `config` and `fields`.
+        **others: Of the request.
+    Raises:
+        UserError: If they say two things.
+    """
+    own = {key: value for key, value in of_mscsa.items() if value is not None}
+    if neck is None and neck_config is not None:
+        raise UserError("neck_config given without neck: name the neck, or give MSCSA's as config or fields")
+    if neck is None and not (name.has_mscsa or own or others["budget"] is not None):
+        return None
+    kind = MSCSA_NECK if neck is None else neck
+    find_neck(kind)
+    is_other = kind != MSCSA_NECK
+    if (is_other and name.has_mscsa) or (neck is not None and own):
+        second = " and ".join(own) if own else name.with_mscsa
+        remedy = f"give neck_config, or leave {second if own else 'mscsa_'} out"
+        raise UserError(
+            f"neck={neck!r} given with {second}, which is MSCSA's: a model has one neck; {remedy}"
+        )
+    if neck is not None:
+        own = {"fields" if isinstance(neck_config, Mapping) else "config": neck_config}
+    fields = own.pop("fields", None) or {}
+    if not is_other:
+        fields = _fields_alone(fields, "the backbone's own go in backbone_kwargs")
+    return ConfigRequest(neck=kind, config=own.get("config"), fields=fields, **others)
 
 
 def _check_bare(backbone: Any, remedy: str) -> None:

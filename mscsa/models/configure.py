@@ -1,4 +1,4 @@
-"""Which configuration MSCSA gets on a backbone: the paper's, one for a budget, or what was asked for."""
+"""Which configuration a neck gets on a backbone: what was asked for, one for a budget, or the paper's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from mscsa.backbones.timm_pyramid import attended_levels, drop_path_rate_of, pyr
 from mscsa.errors import UserError
 from mscsa.macs import run_and_count
 from mscsa.models.pyramid import resolve_out_indices
+from mscsa.neck_table import MSCSA_NECK
+from mscsa.necks.build import neck_config
+from mscsa.necks.cost import config_for_budget as neck_for_budget
+from mscsa.necks.neck import Pyramid
 
 DEFAULT_BUDGET = 0.10
 """Share of the backbone's MACs for backbones that the paper has no configuration for."""
@@ -25,23 +29,25 @@ DEFAULT_BUDGET = 0.10
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigRequest:
-    """What is asked of MSCSA's configuration; by default nothing, which leaves all to `choose_config`.
+    """What is asked of a neck's configuration; by default nothing, which leaves all to `choose_config`.
 
     Raises:
         UserError: If both `config` and `budget` are given, the budget is no share, or its size no size.
         ValueError: If a field of `config` is unknown or out of range.
     """
 
-    config: MSCSAConfig | Mapping[str, Any] | None = None
-    """The whole configuration, or fields of it by name, all others being `MSCSAConfig`'s defaults."""
+    neck: str = MSCSA_NECK
+    """One of `mscsa.necks.NECKS`."""
+    config: Any = None
+    """The whole configuration, or fields of it by name, all others being the neck's defaults."""
     budget: float | None = None
-    """Share of the backbone's MACs that MSCSA may cost; it will cost at least 0.9 times as much."""
+    """Share of the backbone's MACs that the neck may cost; it will cost at least 0.9 times as much."""
     budget_size: int | Sequence[int] | None = None
     """Side or (H, W) in pixels at which the budget holds; the backbone's default if None."""
     drop_path_rate: float | None = None
-    """Stochastic depth of MSCSA; the backbone's own if None."""
+    """Stochastic depth of MSCSA; the backbone's own if None. Other necks have none."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `MSCSAConfig` by name, which replace those of the configuration that is chosen."""
+    """Fields of the configuration by name, which replace those of the one that is chosen."""
 
     def __post_init__(self) -> None:
         if self.config is not None and self.budget is not None:
@@ -49,12 +55,13 @@ class ConfigRequest:
                 "both config and budget given: a budget chooses the configuration; give one of them"
             )
         if self.config is not None:
-            config_of(self.config)  # refuses what is none
+            # Refuses what is none.
+            config_of(self.config) if self.neck == MSCSA_NECK else neck_config(self.neck, self.config)
         is_share = isinstance(self.budget, Real) and not isinstance(self.budget, bool)
         if self.budget is not None and not (is_share and 0 < self.budget <= 10):
             raise UserError(
-                f"budget={self.budget!r} given: give the share of the backbone's MACs that MSCSA may cost, "
-                "such as 0.10"
+                f"budget={self.budget!r} given: give the share of the backbone's MACs that the neck may "
+                "cost, such as 0.10"
             )
         if self.budget_size is not None and not _is_size(self.budget_size):
             raise UserError(
@@ -100,30 +107,61 @@ def choose_config(
         return replace(preset.config, **{**dense, **fields})
     if request.budget is None and {"squeeze_ratio", "head_dim"} <= fields.keys():
         return MSCSAConfig(**fields)
-    return _config_for_share(
-        backbone,
-        name,
-        DEFAULT_BUDGET if request.budget is None else request.budget,
+    measured, reference = measure_backbone(backbone, name, out_indices, request.budget_size)
+    share = DEFAULT_BUDGET if request.budget is None else request.budget
+    return config_for_budget(
+        measured.channels,
+        measured.strides,
+        measured.sizes,
+        share * reference,
         MSCSAConfig(**fields),
+        measured.out_levels,
         fixed=tuple(fields),
-        out_indices=out_indices,
-        size=request.budget_size,
     )
 
 
-def _config_for_share(
-    backbone: Any,
-    name: str,
-    budget: float,
-    config: MSCSAConfig,
-    *,
-    fixed: tuple[str, ...],
-    out_indices: Sequence[int] | None,
-    size: int | Sequence[int] | None,
-) -> MSCSAConfig:
-    """Solve for a configuration on a copy of the backbone without data.
+def choose_neck_config(backbone: Any, name: str, request: ConfigRequest, out_indices: Sequence[int]) -> Any:
+    """Choose the configuration of a neck other than MSCSA for the pyramid of a built backbone.
 
-    A classifier's budget is a share of the whole classifier's MACs, a pyramid's of what gives its maps.
+    In this order: the request's `config`; one for its `budget`, with its `fields` as they are; the neck's
+    defaults with these fields.
+
+    Raises:
+        ValueError: If a field is out of range, or no configuration fits the budget.
+    """
+    if request.config is not None:
+        return replace(neck_config(request.neck, request.config), **request.fields)
+    start = neck_config(request.neck, request.fields)
+    if request.budget is None:
+        return start
+    measured, reference = measure_backbone(backbone, name, out_indices, request.budget_size)
+    return neck_for_budget(
+        request.neck,
+        measured.channels,
+        measured.strides,
+        measured.sizes,
+        request.budget * reference,
+        start,
+        measured.out_levels,
+        fixed=tuple(request.fields),
+    )
+
+
+def measure_backbone(
+    backbone: Any, name: str, out_indices: Sequence[int] | None, size: int | Sequence[int] | None
+) -> tuple[Pyramid, int]:
+    """Give what a neck on a backbone sees, and what the backbone alone costs, on a copy of it without data.
+
+    Args:
+        backbone: A timm model.
+        name: What messages call it.
+        out_indices: Levels of the pyramid form; None for a classifier.
+        size: Side or (H, W) of the image in pixels; the backbone's default if None.
+    Returns:
+        The levels that a neck reads, of which it gives back those of `out_indices`; the multiply-adds of the
+        whole classifier, or of what gives a pyramid's maps.
+    Raises:
+        UserError: If fewer than two strides are left, or the backbone refuses the size.
     """
     skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
     if size is None:
@@ -133,18 +171,16 @@ def _config_for_share(
     levels = pyramid_levels(skeleton)
     attended = attended_levels(levels, name)
     maps, reference = run_and_count(lambda: read_pyramid(skeleton, image, [lv.index for lv in attended]))
-    fused: list[int] = []
+    out_levels: list[int] = []
     if out_indices is None:
         _, reference = run_and_count(lambda: skeleton(image))
     else:
         asked = resolve_out_indices(levels, out_indices)
-        fused = [position for position, level in enumerate(attended) if level.index in asked]
-    return config_for_budget(
+        out_levels = [position for position, level in enumerate(attended) if level.index in asked]
+    measured = Pyramid(
         [level.channels for level in attended],
         [level.stride for level in attended],
         [(x.shape[2], x.shape[3]) for x in maps],
-        budget * reference,
-        config,
-        fused,
-        fixed=fixed,
+        out_levels,
     )
+    return measured, reference

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from mscsa.attention import MSCSA, MSCSAConfig, PyramidFusion
 from mscsa.backbones.timm_contract import check_batch_values
-from mscsa.backbones.timm_pyramid import FINEST_STRIDE, attended_levels, pyramid_levels, read_features
+from mscsa.backbones.timm_pyramid import attended_levels, pyramid_levels, read_features
 from mscsa.errors import UserError
-from mscsa.models.pyramid import BackboneModel, resolve_out_indices
+from mscsa.models.pyramid import BackboneModel, positions_in, resolve_out_indices
 
 Features = Tensor | tuple[Tensor, Tensor]
 """A token map (B, D, h, w); or what a backbone's own classifier reads, and the token map."""
@@ -104,12 +104,7 @@ class MSCSAModel(BackboneModel):
         )
         self.num_features = self.head_hidden_size = self.mscsa.num_features
         if features_only:
-            fused = [self._attended.index(i) for i in self.out_indices if i in self._attended]
-            if not fused:
-                raise UserError(
-                    f"out_indices={out_indices} asks for levels that MSCSA leaves as they are: name one with "
-                    f"stride >= {FINEST_STRIDE} among {self._attended}, or use the plain backbone"
-                )
+            fused = positions_in(attended, self.out_indices, "MSCSA")
             self.fusion = PyramidFusion(self.mscsa, fused)
             self.num_classes = 0
         else:

@@ -158,6 +158,26 @@ class BackbonePyramid(BackboneModel):
         return self.read(x, self.out_indices)
 
 
+def positions_in(attended: Sequence[Level], out_indices: Sequence[int], what: str) -> list[int]:
+    """Find which of the levels that a neck reads it gives back.
+
+    Args:
+        attended: Levels of stride >= 4.
+        out_indices: Levels asked for, as `resolve_out_indices` gives them; finer ones are passed over.
+        what: The neck, for messages.
+    Raises:
+        UserError: If there is none.
+    """
+    positions = [place for place, level in enumerate(attended) if level.index in out_indices]
+    if not positions:
+        read = [level.index for level in attended]
+        raise UserError(
+            f"out_indices={tuple(out_indices)} asks for levels that {what} leaves as they are: name one with "
+            f"stride >= {FINEST_STRIDE} among {read}, or use the plain backbone"
+        )
+    return positions
+
+
 def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int] | None) -> list[int]:
     """Turn timm's `out_indices` into ascending indices among all levels; None is all.
 

@@ -1,5 +1,7 @@
 """Necks that mix the levels of a pyramid, side by side: MSCSA and those it is compared with."""
 
+from mscsa.neck_table import NECKS as NECKS
+from mscsa.neck_table import find_neck as find_neck
 from mscsa.necks.bifpn import BiFPN as BiFPN
 from mscsa.necks.bifpn import BiFPNConfig as BiFPNConfig
 from mscsa.necks.build import build_neck as build_neck
@@ -10,7 +12,5 @@ from mscsa.necks.fpn import FPN as FPN
 from mscsa.necks.fpn import FPNConfig as FPNConfig
 from mscsa.necks.pafpn import PAFPN as PAFPN
 from mscsa.necks.pafpn import PAFPNConfig as PAFPNConfig
-from mscsa.necks.registry import NECKS as NECKS
-from mscsa.necks.registry import find_neck as find_neck
 from mscsa.necks.topformer import TopFormerNeck as TopFormerNeck
 from mscsa.necks.topformer import TopFormerNeckConfig as TopFormerNeckConfig

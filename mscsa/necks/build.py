@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from mscsa.attention.config import read_config
+from mscsa.neck_table import find_neck
 from mscsa.necks.neck import NeckKind
-from mscsa.necks.registry import find_neck
 
 
 def build_neck(

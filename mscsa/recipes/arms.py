@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from mscsa.errors import UserError
 from mscsa.names import parse_model_name
+from mscsa.neck_table import find_neck
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import ModelSpec, Recipe
 
@@ -15,14 +18,16 @@ _BASELINES = {"ablation": "imagenet"}
 
 
 def baseline_of(recipe: Recipe) -> Recipe:
-    """Take MSCSA out of a recipe and leave everything else, overrides included, as it is.
+    """Take MSCSA, or the neck in its place, out of a recipe and leave everything else as it is.
+
+    Overrides stay, too.
 
     Raises:
-        UserError: If the model has no MSCSA, or starts from a checkpoint, which holds MSCSA too.
+        UserError: If the model has neither, or starts from a checkpoint, which holds it too.
     """
     model, (family, _, form) = recipe.model, recipe.name.partition("/")
     name, form_name = parse_model_name(model.name), parse_model_name(form)
-    if not name.has_mscsa and model.mscsa is None and model.budget is None:
+    if model.neck_name is None:
         raise UserError(
             f"recipe {recipe.name} has no MSCSA to take out: give the one with it, "
             f"such as {family}/{form_name.with_mscsa}"
@@ -49,11 +54,13 @@ def baseline_of(recipe: Recipe) -> Recipe:
             model,
             name=name.without_mscsa,
             mscsa=None,
+            neck=None,
+            neck_kwargs={},
             budget=None,
             keep_classifier=False,
             checkpoint=model.baseline_checkpoint,
             baseline_checkpoint=None,
-            freeze=_without_mscsa(model),
+            freeze=_without_neck(model),
         ),
     )
 
@@ -82,8 +89,34 @@ def control_of(recipe: Recipe, widths: Mapping[str, int]) -> Recipe:
     )
 
 
-def _without_mscsa(model: ModelSpec) -> tuple[str, ...]:
-    """Name what stays fixed in the model without MSCSA: parts of the backbone, or of a dense task's head."""
-    if model.head is not None:  # the backbone is `backbone.backbone` with MSCSA and without
-        return tuple(part for part in model.freeze if ".mscsa" not in part and ".fusion" not in part)
+def neck_arm_of(recipe: Recipe, neck: str, fields: Mapping[str, Any]) -> Recipe:
+    """Put another neck in the place of MSCSA.
+
+    The name is the baseline's, as of `control_of`.
+
+    Args:
+        recipe: A recipe with MSCSA and a head.
+        neck: One of `mscsa.necks.NECKS`.
+        fields: Of its configuration.
+    Raises:
+        UserError: If it has no MSCSA, or no head, or there is no such neck.
+    """
+    title = find_neck(neck).title
+    if recipe.model.head is None:
+        raise UserError(f"recipe {recipe.name} has no head on a pyramid for {title}: give one with a head")
+    baseline = baseline_of(recipe)
+    shown = ", ".join(f"{name} {value}" for name, value in fields.items())
+    return replace(
+        baseline,
+        paper=f"not in the paper: {baseline.name} with {title} ({shown})",
+        expected="not measured here",
+        cost="at least the MACs of the model with MSCSA",
+        model=replace(baseline.model, neck=neck, neck_kwargs=dict(fields)),
+    )
+
+
+def _without_neck(model: ModelSpec) -> tuple[str, ...]:
+    """Name what stays fixed in the model without a neck: parts of the backbone, or of a dense task's head."""
+    if model.head is not None:  # the backbone is `backbone.backbone` with a neck and without
+        return tuple(part for part in model.freeze if not re.search(r"\.(mscsa|fusion|neck)\b", part))
     return tuple(part.removeprefix("backbone.") for part in model.freeze if part.startswith("backbone."))

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mscsa.heads import Task, find_head
+from mscsa.names import parse_model_name
+from mscsa.neck_table import MSCSA_NECK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,13 @@ class ModelSpec:
     """Arguments of the head."""
     mscsa: dict[str, Any] | None = None
     """`MSCSAConfig` fields; adds MSCSA to the backbone `name`. {} leaves the choice to `create_model`."""
+    neck: str | None = None
+    """What mixes the levels under the head, one of `mscsa.necks.NECKS` (`fpn`, `bifpn`, ...); `mscsa` is what
+    `mscsa` and the prefix of `name` mean; null for none, or for MSCSA by these."""
+    neck_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Fields of the configuration of `neck`; the rest are its defaults, or what `budget` leaves."""
     budget: float | None = None
-    """Add MSCSA to `name` and let it cost at most this share of the backbone's MACs (0.10 = +10 %)."""
+    """Add MSCSA, or `neck`, and let it cost at most this share of the backbone's MACs (0.10 = +10 %)."""
     keep_classifier: bool = False
     """With MSCSA as a classifier: keep the backbone's own, and add MSCSA's logits to its, 0 at the start."""
     pretrained: bool = False
@@ -57,6 +64,14 @@ class ModelSpec:
             UserError: If there is no such head.
         """
         return "classification" if self.head is None else find_head(self.head).task
+
+    @property
+    def neck_name(self) -> str | None:
+        """The neck that the model has, by its name in the table, however it is asked for; None for none."""
+        if self.neck is not None:
+            return self.neck
+        is_asked = self.mscsa is not None or self.budget is not None
+        return MSCSA_NECK if is_asked or parse_model_name(self.name).has_mscsa else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ def build_segmenter(name: str, backbone: str | Pyramid, num_classes: int, **opti
         name: A head of `mscsa.heads.HEADS` for segmentation.
         backbone: A timm name, or `mscsa_` + one; or a pyramid of `build_pyramid`, which is taken over.
         num_classes: K.
-        **options: Those of `build_pyramid` (`pretrained`, `drop_path_rate`, `fields`, `budget`, ...) and of
-            the head's function.
+        **options: Those of `build_pyramid` (`pretrained`, `drop_path_rate`, `neck`, `fields`, `budget`, ...)
+            and of the head's function.
     Raises:
         UserError: If a name or an option is not known (names the nearest), a value is out of range, or the
             backbone has no pyramid.
-        ValueError: If an option of MSCSA is out of range.
+        ValueError: If an option of the neck is out of range.
     """
     built = build_head(name, backbone, num_classes, options, tasks=("segmentation",))
     body, decode_head = built.parts

@@ -19,6 +19,7 @@ from mscsa.backbones.topformer_parts import (
 from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
 from mscsa.models.model import MSCSAModel
+from mscsa.models.neck import NeckPyramid
 from mscsa.models.pyramid import BackbonePyramid, prefixed_no_weight_decay
 
 CHANNELS_PER_HEAD = 48
@@ -108,8 +109,14 @@ def inject_tokens(pyramid: Pyramid, injected_channels: int, drop_path_rate: floa
         injected_channels: M.
         drop_path_rate: Of the extractor's last block.
     Raises:
-        UserError: If the pyramid gives other levels than the tokens are made of.
+        UserError: If the pyramid gives other levels than the tokens are made of, or has a neck other than
+            MSCSA.
     """
+    if isinstance(pyramid, NeckPyramid):
+        raise UserError(
+            f"topformer_head on the neck {pyramid.neck_name}: it makes tokens of a backbone's own maps; "
+            "leave the neck out, or take another head"
+        )
     channels, strides = levels_of(pyramid)
     _check_all_levels(pyramid, strides)
     extractor: SemanticsExtractor | MSCSA

@@ -87,5 +87,5 @@ class Segmenter(nn.Module):
         return prefixed_no_weight_decay(self.backbone, "backbone")
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the backbone's activations, MSCSA's included, in the backward pass."""
+        """Recompute the activations of backbone and neck in the backward pass."""
         self.backbone.set_grad_checkpointing(enable)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import mscsa
+from mscsa.models import NeckPyramid, build_pyramid
 
 LIGHT = {"num_heads": 2, "head_dim": 8, "squeeze_ratio": 0.25}
 
@@ -43,14 +44,23 @@ def beside(**kwargs) -> mscsa.MSCSAModel:
     return model
 
 
+def on_pafpn(**kwargs) -> NeckPyramid:
+    return build_pyramid("test_resnet", neck="pafpn", neck_config={"channels": 8})
+
+
 BUILDERS = (registered, by_budget, by_keyword, added)
-MODELS = [*product(BUILDERS, (False, True)), (beside, False)]
-every_model = pytest.mark.parametrize(
-    ("build", "features_only"),
-    MODELS,
-    ids=[f"{build.__name__}-{'pyramid' if form else 'classifier'}" for build, form in MODELS],
-)
-COMPILED_BY_DEFAULT = ((by_keyword, False), (added, True))
+OF_TIMM = [*product(BUILDERS, (False, True)), (beside, False)]
+"""Models that timm builds, or builds again."""
+MODELS = [*OF_TIMM, (on_pafpn, True)]
+
+
+def each_of(models):
+    ids = [f"{build.__name__}-{'pyramid' if form else 'classifier'}" for build, form in models]
+    return pytest.mark.parametrize(("build", "features_only"), models, ids=ids)
+
+
+every_model, every_model_of_timm = each_of(MODELS), each_of(OF_TIMM)
+COMPILED_BY_DEFAULT = ((by_keyword, False), (added, True), (on_pafpn, True))
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
@@ -140,7 +150,7 @@ def test_freezing_by_timm_and_back(build, features_only):
     assert trainable <= {name for name, p in model.named_parameters() if p.requires_grad}
 
 
-@every_model
+@every_model_of_timm
 def test_from_a_folder_of_the_hub_and_back(build, features_only, tmp_path):
     """What timm saves, timm builds again, weights, classes, configuration and form."""
     model = seeded(build, features_only).eval()
@@ -155,7 +165,7 @@ def test_from_a_folder_of_the_hub_and_back(build, features_only, tmp_path):
     assert not torch.allclose(outputs(empty(IMAGE))[-1], outputs(model(IMAGE))[-1])
 
 
-@every_model
+@every_model_of_timm
 def test_a_saved_model_adapts_to_other_classes_and_channels(build, features_only, tmp_path):
     model = seeded(build, features_only).eval()
     save_for_hf(model, str(tmp_path), safe_serialization=True)
@@ -168,7 +178,7 @@ def test_a_saved_model_adapts_to_other_classes_and_channels(build, features_only
         assert again(IMAGE[:, :1]).shape == (2, 3)
 
 
-@every_model
+@every_model_of_timm
 def test_device_and_type(build, features_only):
     if build is added:  # takes those of the model it is added to
         model = mscsa.add_to(timm.create_model("test_resnet").double(), features_only=features_only, **LIGHT)

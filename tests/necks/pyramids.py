@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mscsa.neck_table import NECKS
 from mscsa.necks.bifpn import FusionNode
 from mscsa.necks.build import build_neck
-from mscsa.necks.registry import NECKS
 from tests.attention.weights import images, randomise
 
 STRIDES = (4, 8, 16, 32, 64)

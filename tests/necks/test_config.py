@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mscsa.neck_table import NECKS
 from mscsa.necks.build import neck_config
 from mscsa.necks.config import NeckConfig, NormedConfig
-from mscsa.necks.registry import NECKS
 
 
 def test_the_fields_that_all_have() -> None:

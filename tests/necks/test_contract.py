@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mscsa.attention.fusion import MSCSANeck
+from mscsa.neck_table import NECKS
 from mscsa.necks.build import build_neck, load_neck, neck_config
-from mscsa.necks.registry import NECKS
 from tests.attention.weights import images
 from tests.necks.pyramids import CHANNELS, SMALL, STRIDES, largest_error, maps_of, sizes_at, small_neck
 

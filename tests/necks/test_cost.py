@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mscsa.macs import run_and_count
+from mscsa.neck_table import NECKS
 from mscsa.necks.build import build_neck, neck_config
 from mscsa.necks.cost import config_for_budget, neck_macs
-from mscsa.necks.registry import NECKS
 from tests.necks.pyramids import CHANNELS, SMALL, STRIDES, counted_sizes, on_meta, sizes_at
 
 every_neck = pytest.mark.parametrize("name", NECKS)

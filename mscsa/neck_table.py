@@ -12,6 +12,9 @@ from typing import Any
 
 from mscsa.errors import unknown_name
 
+MSCSA_NECK = "mscsa"
+"""MSCSA's name in the table."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NeckEntry:
@@ -32,7 +35,7 @@ class NeckEntry:
 
 
 NECKS: dict[str, NeckEntry] = {
-    "mscsa": NeckEntry(
+    MSCSA_NECK: NeckEntry(
         title="MSCSA",
         paper="Shang et al., 2023",
         module="mscsa.necks.mscsa",
@@ -46,6 +49,9 @@ NECKS: dict[str, NeckEntry] = {
     ),
 }
 """Name -> neck."""
+
+OTHER_NECKS = tuple(name for name in NECKS if name != MSCSA_NECK)
+"""Necks that MSCSA is compared with."""
 
 
 def find_neck(name: str) -> NeckEntry:

@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 
 import pytest
 
+from mscsa.neck_table import NECKS, find_neck
 from mscsa.necks.neck import NeckKind
-from mscsa.necks.registry import NECKS, find_neck
 from tests.refusals import one_line_error
 
 
