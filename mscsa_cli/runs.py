@@ -21,6 +21,7 @@ def compare(
     seeds: int = 6,
     jobs: int | None = None,
     control: bool = True,
+    necks: str | None = None,
     block: int = 1,
 ) -> None:
     """Train a recipe with and without MSCSA from the same seeds, and report the difference.
@@ -34,13 +35,23 @@ def compare(
         seeds: Number of seeds, from run.seed on; fewer than 6 cannot reach a verdict.
         jobs: Runs at a time; one per CPU core, or one on a GPU, if not given.
         control: Compare with a baseline whose wider head costs what MSCSA costs, too, where the task has one.
+        necks: Compare with these necks in the place of MSCSA, at its cost, too; fpn,pafpn,bifpn,topformer are
+            all (`mscsa list --necks`).
         block: Consecutive test images that are drawn together in the bootstrap over images, for videos.
     """
     from mscsa.compare.compare import compare_recipe
     from mscsa.compare.tables import comparison_tables
     from mscsa.report import show
 
-    result = compare_recipe(recipe, Path(out), num_seeds=seeds, jobs=jobs, with_control=control, block=block)
+    result = compare_recipe(
+        recipe,
+        Path(out),
+        num_seeds=seeds,
+        jobs=jobs,
+        with_control=control,
+        necks=[] if necks is None else [name.strip() for name in necks.split(",")],
+        block=block,
+    )
     show(*comparison_tables(result))
 
 

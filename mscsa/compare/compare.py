@@ -15,10 +15,11 @@ from mscsa.compare.folder import open_folder
 from mscsa.compare.image_bootstrap import image_intervals
 from mscsa.compare.picture import LABELS, draw_comparison
 from mscsa.compare.processes import Run, train_all
-from mscsa.compare.results import PAIRS, ArmResult, CompareResult, Contrast
+from mscsa.compare.results import ArmResult, CompareResult, Contrast, pairs_of
 from mscsa.compare.statistics import MIN_SEEDS, paired_statistics
 from mscsa.compare.tables import compare_json
-from mscsa.cost.matched_control import MatchedControl, matched_control
+from mscsa.cost.matched_control import MatchedArm, matched_control
+from mscsa.cost.matched_neck import asked_necks, matched_necks
 from mscsa.cost.model_info import count_model
 from mscsa.data.datasets import build_dataset, class_names_of
 from mscsa.errors import UserError
@@ -28,6 +29,7 @@ from mscsa.evaluation.scores import SCORES, main_label, score_names
 from mscsa.frozen import prepare
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
+from mscsa.neck_table import MSCSA_NECK, NECKS
 from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe, Task
 from mscsa.report import write_json
@@ -52,6 +54,7 @@ def compare_recipe(
     num_seeds: int = MIN_SEEDS,
     jobs: int | None = None,
     with_control: bool = True,
+    necks: Sequence[str] = (),
     block: int = 1,
 ) -> CompareResult:
     """Train all arms with each seed, measure them, and write OUT/compare.json and OUT/compare.png.
@@ -64,35 +67,59 @@ def compare_recipe(
         num_seeds: Seeds from `recipe.run.seed` on; with fewer than six there is no verdict.
         jobs: Runs at a time; one per CPU core, or one on a GPU, if None.
         with_control: Train a baseline with a wider head that costs what MSCSA costs, too, where there is one.
+        necks: Of `mscsa.necks.NECKS`: train each in the place of MSCSA, at its cost, too. Those that join
+            later find the runs of the other arms.
         block: Consecutive test images that are drawn together to say what holds on other images.
     Raises:
-        UserError: If the recipe has no MSCSA, the folder is of another comparison, a number is too small or
-            too large, or a run fails.
+        UserError: If the recipe has no MSCSA, or a neck has no place in it, the folder is of another
+            comparison, a number is too small or too large, or a run fails.
     """
     for name, number in (("seeds", num_seeds), ("jobs", jobs), ("block", block)):
         if number is not None and number < 1:
             raise UserError(f"{name}={number} given: give 1 or more")
     device = choose_device(recipe.run.accelerator).type
-    control = MatchedControl(None, "No control of the same cost: it was left out (--no-control).")
-    baseline = baseline_of(recipe)
-    if with_control:
-        control = matched_control(recipe, len(class_names_of(recipe.data)))
-        logger.info(control.note)
-    arms = {"baseline": baseline, "control": control.recipe, "mscsa": recipe}
-    arms_trained = {arm: each for arm, each in arms.items() if each is not None}
-    open_folder(out, arms_trained)
+    matched = _matched_arms(recipe, asked_necks(necks), with_control=with_control)
+    arms = {
+        "baseline": baseline_of(recipe),
+        **{arm: each.recipe for arm, each in matched.items() if each.recipe is not None},
+        "mscsa": recipe,
+    }
+    open_folder(out, arms)
     if recipe.model.frozen:
         prepare(recipe)  # once, by all cores, before the runs ask for it
     seeds = tuple(range(recipe.run.seed, recipe.run.seed + num_seeds))
-    runs = {arm: [_run(out, arm, each, seed) for seed in seeds] for arm, each in arms_trained.items()}
+    runs = {arm: [_run(out, arm, each, seed) for seed in seeds] for arm, each in arms.items()}
     in_turn = [run for of_seed in zip(*runs.values(), strict=True) for run in of_seed]
     jobs = jobs or (1 if device == "cuda" else num_cores())
     logger.info("%d runs, %d at a time; folder %s", len(in_turn), min(jobs, len(in_turn)), out)
     train_all(in_turn, jobs=jobs, on_gpu=device == "cuda")
-    result = _measure(out, arms_trained, runs, control.note, block, device)
+    notes = {arm: each.note for arm, each in matched.items()}
+    result = _measure(out, arms, runs, notes, block, device)
     write_json(out / "compare.json", compare_json(result))
     draw_comparison(result, out / "compare.png")
     return result
+
+
+def _matched_arms(recipe: Recipe, necks: Sequence[str], *, with_control: bool) -> dict[str, MatchedArm]:
+    """Find the arms that cost what MSCSA costs, in their order; the control is always among them.
+
+    Raises:
+        UserError: If the recipe has no MSCSA, or a neck has no place in it.
+    """
+    if recipe.model.neck not in (None, MSCSA_NECK):
+        raise UserError(
+            f"recipe {recipe.name} with model.neck {recipe.model.neck} in the place of MSCSA: leave it out, and "
+            f"give --necks {recipe.model.neck}"
+        )
+    baseline_of(recipe)  # refuses what has no MSCSA
+    num_classes = len(class_names_of(recipe.data)) if with_control or necks else 0
+    control = MatchedArm(None, "No control of the same cost: it was left out (--no-control).")
+    if with_control:
+        control = matched_control(recipe, num_classes)
+    matched = {"control": control, **matched_necks(recipe, necks, num_classes)}
+    for arm in matched.values():
+        logger.info(arm.note)
+    return matched
 
 
 def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
@@ -114,11 +141,15 @@ def _measure(
     out: Path,
     recipes: Mapping[str, Recipe],
     runs: Mapping[str, Sequence[Run]],
-    control_note: str,
+    notes: Mapping[str, str],
     block: int,
     device: str,
 ) -> CompareResult:
-    """Gather the runs' results and measure the cost of all models."""
+    """Gather the runs' results and measure the cost of all models.
+
+    Args:
+        notes: Of the arms that cost what MSCSA costs: what they are.
+    """
     recipe = recipes["mscsa"]
     task, size = recipe.model.task, recipe.data.input_size
     models = {arm: load_trained(each[0].folder / "last.safetensors")[0] for arm, each in runs.items()}
@@ -142,7 +173,8 @@ def _measure(
         block=block,
         arms=arms,
         contrasts=_contrasts(arms, counts, block),
-        control_note=control_note,
+        control_note=notes["control"],
+        neck_notes={arm: note for arm, note in notes.items() if arm != "control"},
         latency=tuple(_latency(list(models.values()), task, size, options)),
         machine=machine,
     )
@@ -153,6 +185,8 @@ def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], model: torch.nn.M
     finished = [run.result or {} for run in runs]
     name = parse_model_name(recipe.model.name)
     shown = {"baseline": name.without_mscsa, "control": f"{name.without_mscsa}, wider head"}
+    if arm in NECKS and arm != MSCSA_NECK:
+        shown[arm] = f"{name.without_mscsa} + {NECKS[arm].title}"
     return ArmResult(
         model=shown.get(arm, name.with_mscsa),
         recipe=recipe.name,
@@ -187,7 +221,7 @@ def _check_same_images(
 def _contrasts(
     arms: Mapping[str, ArmResult], counts: Mapping[str, Sequence[ImageCounts]], block: int
 ) -> tuple[Contrast, ...]:
-    pairs = [pair for pair in PAIRS if set(pair) <= arms.keys()]
+    pairs = pairs_of(arms)
     intervals = image_intervals(counts, pairs, block=block)
     return tuple(
         Contrast(

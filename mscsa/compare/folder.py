@@ -28,23 +28,39 @@ def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
             if not path.exists():
                 write_text(path, text)
             elif path.read_text() != text:
-                key, before, now = _first_difference(yaml.safe_load(path.read_text()), yaml.safe_load(text))
-                raise UserError(
-                    f"{out} is of a comparison with {key} = {before!r}, now it is {now!r}: go on with the "
-                    "former, or give another --out"
-                )
+                _check_same(out, yaml.safe_load(path.read_text()), yaml.safe_load(text))
     except OSError as error:
         raise UserError(
             f"cannot write to {out}: {error.strerror}; give a folder that can be written"
         ) from error
 
 
-def _first_difference(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any]:
+def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse another recipe; a field that an older version did not have is as if it were empty.
+
+    Raises:
+        UserError: Names the first difference.
+    """
+    found = _first_difference(before, now)
+    if found is not None:
+        key, old, new = found
+        raise UserError(
+            f"{out} is of a comparison with {key} = {old!r}, now it is {new!r}: go on with the former, or "
+            "give another --out"
+        )
+
+
+def _first_difference(
+    before: dict[str, Any], now: dict[str, Any], prefix: str = ""
+) -> tuple[str, Any, Any] | None:
     for key in {**now, **before}:
         old, new = before.get(key), now.get(key)
-        if old == new:
+        if old == new or (key not in before and not new):
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            return _first_difference(old, new, f"{prefix}{key}.")
+            inner = _first_difference(old, new, f"{prefix}{key}.")
+            if inner is None:
+                continue
+            return inner
         return f"{prefix}{key}", old, new
-    return "its form", before, now
+    return None

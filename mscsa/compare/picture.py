@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from statistics import mean, stdev
 from textwrap import fill
 from typing import Any
 
 from mscsa.compare.results import ArmResult, CompareResult, verdict
+from mscsa.neck_table import NECKS, OTHER_NECKS
 from mscsa.pictures.figure import new_figure, save_figure
 
-COLORS = {"baseline": "#555555", "control": "#d98200", "mscsa": "#0072b2"}
+_NECK_COLORS = ("#009e73", "#cc79a7", "#56b4e9", "#7a4f01", "#b2a100", "#7b3294")
+
+COLORS = {
+    "baseline": "#555555",
+    "control": "#d98200",
+    **dict(zip(OTHER_NECKS, cycle(_NECK_COLORS), strict=False)),
+    "mscsa": "#0072b2",
+}
 """Of the arms; they differ in brightness too."""
 
-LABELS = {"baseline": "baseline", "control": "wider head", "mscsa": "+MSCSA"}
+LABELS = {
+    "baseline": "baseline",
+    "control": "wider head",
+    **{neck: f"+{NECKS[neck].title}" for neck in OTHER_NECKS},
+    "mscsa": "+MSCSA",
+}
 """What pictures call the arms."""
+
+_NUM_ARMS, _ARM_WIDTH = 3, 1.2
+# Arms that the usual width is for, and inches of each more.
 _LINE = 125
 # Characters of the verdict in a line, at its size of type.
 
@@ -25,8 +42,9 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
     Raises:
         UserError: If matplotlib is missing or the file cannot be written.
     """
-    figure = new_figure((11, 5.4))
-    curves, ends = figure.subplots(1, 2, width_ratios=(3, 2))
+    more = _ARM_WIDTH * max(0, len(result.arms) - _NUM_ARMS)
+    figure = new_figure((11 + more, 5.4 + more / 4))
+    curves, ends = figure.subplots(1, 2, width_ratios=(6.6, 4.4 + more))
     has_curves = all(len(curve) > 1 for arm in result.arms.values() for curve in arm.curves)
     if has_curves:
         _draw_all_curves(curves, result)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -15,13 +16,27 @@ from mscsa.compare.statistics import (
     includes_zero,
     smallest_p,
 )
+from mscsa.neck_table import NECKS, OTHER_NECKS
 from mscsa.speed.interleaved import Comparison
 
-ARM_NAMES = {"baseline": "its baseline", "control": "the control of the same cost", "mscsa": "MSCSA"}
-"""Arms in their order, and what sentences call them."""
+ARM_NAMES = {
+    "baseline": "its baseline",
+    "control": "the control of the same cost",
+    **{neck: f"{NECKS[neck].title} of the same cost" for neck in OTHER_NECKS},
+    "mscsa": "MSCSA",
+}
+"""Arms in their order, and what sentences call them; necks go by their names in the table."""
 
-PAIRS = (("mscsa", "baseline"), ("mscsa", "control"), ("control", "baseline"))
-"""Arms that are compared: the first minus the second. The first pair gives the verdict."""
+
+def pairs_of(arms: Iterable[str]) -> list[tuple[str, str]]:
+    """List the arms that are compared: the first of a pair minus the second.
+
+    MSCSA against each other arm, the baseline first, which gives the verdict; then each other against the
+    baseline.
+    """
+    others = [arm for arm in arms if arm not in ("baseline", "mscsa")]
+    against = [("mscsa", arm) for arm in ("baseline", *others)]
+    return against + [(arm, "baseline") for arm in others]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +99,13 @@ class CompareResult:
     block: int
     """Consecutive images that the bootstrap over images draws together."""
     arms: dict[str, ArmResult]
-    """By name, in the order of `ARM_NAMES`; there may be no control."""
+    """By name, in the order of `ARM_NAMES`; there may be no control, and no other necks."""
     contrasts: tuple[Contrast, ...]
-    """In the order of `PAIRS`."""
+    """As `pairs_of` lists them."""
     control_note: str
     """What the control is, or why there is none."""
+    neck_notes: dict[str, str] = field(default_factory=dict)
+    """Neck that was asked for -> how wide it is, or why it is not among the arms."""
     latency: tuple[Comparison, ...]
     """Of all arms in their order, at each batch size."""
     machine: dict[str, Any]

@@ -17,7 +17,7 @@ class Run:
     """One arm with one seed."""
 
     arm: str
-    """`baseline`, `control` or `mscsa`."""
+    """`baseline`, `control`, the name of a neck, or `mscsa`."""
     seed: int
     recipe_name: str
     config: Path

@@ -36,6 +36,7 @@ def compare_json(result: CompareResult) -> dict[str, Any]:
         "block": result.block,
         "verdict": verdict(result, result.contrasts[0]),
         "control": result.control_note,
+        "necks": result.neck_notes,
         "arms": {
             name: {**asdict(arm), "mean": arm.mean, "std": arm.std} for name, arm in result.arms.items()
         },
@@ -106,6 +107,7 @@ def _arms_table(result: CompareResult) -> Table:
         notes=(
             f"{label}: mean ± standard deviation over the seeds, after the last epoch.",
             result.control_note,
+            *_neck_notes(result),
             *_latency_notes(result),
             f"Latency is interleaved inference on {machine_line(result.machine)}.",
         ),
@@ -143,6 +145,7 @@ def _contrasts_table(result: CompareResult) -> Table:
         notes=(
             "Over seeds: BCa bootstrap and sign-flip test of paired differences. Over images: bootstrap of "
             f"the test images{blocks}, the same in all runs.",
+            *_many_note(result),
             *(verdict(result, contrast) for contrast in result.contrasts if contrast.first == "mscsa"),
             f"Written: {', '.join(_written(result))}.",
         ),
@@ -184,6 +187,25 @@ def _scores_table(result: CompareResult) -> Table:
 
 def _models(arms: dict[str, ArmResult]) -> list[str]:
     return [arm.model for arm in arms.values()]
+
+
+def _neck_notes(result: CompareResult) -> list[str]:
+    if not result.neck_notes:
+        return []
+    return [
+        "Necks in the place of MSCSA, as narrow as lets the whole model cost at least as much:",
+        *result.neck_notes.values(),
+    ]
+
+
+def _many_note(result: CompareResult) -> list[str]:
+    """Say that many differences were tested, where there are more than those of the control."""
+    if not result.neck_notes:
+        return []
+    return [
+        f"Intervals and p are of each of the {len(result.contrasts)} differences by itself: of so many, one "
+        "may look clear by chance."
+    ]
 
 
 def _latency_notes(result: CompareResult) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -19,20 +20,22 @@ from mscsa.recipes.arms import baseline_of, control_of
 from mscsa.recipes.spec import ModelSpec, Recipe
 from mscsa.segmentation.topformer_head import TopFormerHead
 
+SizeT = TypeVar("SizeT")
+
 MAX_FACTOR = 8
 """A head that is wider still is another model."""
 
 
 @dataclass(frozen=True)
-class MatchedControl:
-    """The control of a recipe, or why it has none."""
+class MatchedArm:
+    """An arm that costs what a recipe with MSCSA costs, or why there is none."""
 
     recipe: Recipe | None
     note: str
     """What was made wider, or why nothing was: a sentence for below a table."""
 
 
-def matched_control(recipe: Recipe, num_classes: int) -> MatchedControl:
+def matched_control(recipe: Recipe, num_classes: int) -> MatchedArm:
     """Spend the MACs of MSCSA on a wider head instead.
 
     All options that widen the head (`Head.wider`) are multiplied by one factor and rounded up to widths that
@@ -49,28 +52,41 @@ def matched_control(recipe: Recipe, num_classes: int) -> MatchedControl:
         return _none("a classifier has no head to make wider")
     if not find_head(recipe.model.head).wider:
         return _none(f"{recipe.model.head} has no width that is an option")
-    size = recipe.data.input_size
-    target = count_model(_build(recipe, num_classes), size)
-    bare = _build(baseline, num_classes)
-    if count_model(bare, size) >= target:
+    target = count_recipe(recipe, num_classes)
+    bare = build_on_meta(baseline, num_classes)
+    if count_model(bare, recipe.data.input_size) >= target:
         return _none("MSCSA makes the model no dearer than its baseline")
     base = head_widths(baseline.model, bare)
     steps = width_steps(baseline.model)
 
     def cost(factor: Fraction) -> int:
-        widened = control_of(recipe, _scaled(base, steps, factor))
-        return count_model(_build(widened, num_classes), size)
+        return count_recipe(control_of(recipe, _scaled(base, steps, factor)), num_classes)
 
-    factors = _factors(base, steps)
-    place = bisect_left(factors, target, key=cost)
-    if place == len(factors):
+    factor = first_as_dear(_factors(base, steps), cost, target)
+    if factor is None:
         return _none(f"the head would have to be over {MAX_FACTOR} times as wide")
-    widths = _scaled(base, steps, factors[place])
+    widths = _scaled(base, steps, factor)
     control = control_of(recipe, widths)
-    macs = count_model(_build(control, num_classes), size)
     shown = ", ".join(f"{name} {base[name]} -> {width}" for name, width in widths.items())
-    dearer = f"{100 * (macs / target - 1):+.2f} % MACs against MSCSA"
-    return MatchedControl(control, f"Control: the baseline with a wider head ({shown}), {dearer}.")
+    dearer = against_mscsa(count_recipe(control, num_classes), target)
+    return MatchedArm(control, f"Control: the baseline with a wider head ({shown}), {dearer}.")
+
+
+def first_as_dear(sizes: Sequence[SizeT], cost: Callable[[SizeT], int], target: int) -> SizeT | None:
+    """Find the smallest size at which an arm costs at least `target`; None if there is none.
+
+    Args:
+        sizes: What makes an arm larger and dearer, ascending.
+        cost: From a size to the multiply-adds of the whole model, head included.
+        target: Multiply-adds.
+    """
+    place = bisect_left(sizes, target, key=cost)
+    return None if place == len(sizes) else sizes[place]
+
+
+def against_mscsa(macs: int, target: int) -> str:
+    """Say how far a cost lies above that of the model with MSCSA."""
+    return f"{100 * (macs / target - 1):+.2f} % MACs against MSCSA"
 
 
 def head_widths(spec: ModelSpec, model: nn.Module) -> dict[str, int]:
@@ -96,7 +112,12 @@ def width_steps(spec: ModelSpec) -> dict[str, int]:
     }
 
 
-def _build(recipe: Recipe, num_classes: int) -> nn.Module:
+def count_recipe(recipe: Recipe, num_classes: int) -> int:
+    """Count the multiply-adds of a recipe's model at its input size."""
+    return count_model(build_on_meta(recipe, num_classes), recipe.data.input_size)
+
+
+def build_on_meta(recipe: Recipe, num_classes: int) -> nn.Module:
     """Build a recipe's model on the meta device, without any file of weights."""
     spec = replace(recipe.model, pretrained=False, checkpoint=None)
     with torch.device("meta"):
@@ -118,5 +139,5 @@ def _factors(base: Mapping[str, int], steps: Mapping[str, int]) -> list[Fraction
     return sorted(places)
 
 
-def _none(reason: str) -> MatchedControl:
-    return MatchedControl(None, f"No control of the same cost: {reason}.")
+def _none(reason: str) -> MatchedArm:
+    return MatchedArm(None, f"No control of the same cost: {reason}.")

@@ -131,6 +131,10 @@ class Pyramid:
         return cls(*checked, sizes, asked_levels(out_levels, len(checked[0])))
 
 
+def _as_it_is(_pyramid: Pyramid, _budget: float, config: ConfigT) -> ConfigT:
+    return config
+
+
 @dataclass(frozen=True, kw_only=True)
 class NeckKind(Generic[ConfigT]):
     """All that is to be known of a neck; each stands in the neck's own file."""
@@ -143,3 +147,6 @@ class NeckKind(Generic[ConfigT]):
     """Multiply-adds for one image."""
     fit: Callable[[Pyramid, float, ConfigT, Sequence[str]], ConfigT]
     """Configuration for a budget of multiply-adds, from one to start at; the fields named stay."""
+    settle: Callable[[Pyramid, float, ConfigT], ConfigT] = _as_it_is
+    """What `fit` chooses for a budget before the width, from a configuration to start at: nothing, as a
+    rule."""

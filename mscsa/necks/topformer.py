@@ -153,7 +153,14 @@ def _block_macs(width: int, size: tuple[int, int], config: TopFormerNeckConfig) 
 def _fit(
     pyramid: Pyramid, budget: float, config: TopFormerNeckConfig, fixed: Sequence[str]
 ) -> TopFormerNeckConfig:
-    """Choose by width, with an extractor that leaves half of the budget to the injection.
+    """Choose by width, with an extractor that leaves half of the budget to the injection."""
+    return _by_width(pyramid, budget, _with_extractor(pyramid, budget, config, fixed), fixed)
+
+
+def _with_extractor(
+    pyramid: Pyramid, budget: float, config: TopFormerNeckConfig, fixed: Sequence[str] = ()
+) -> TopFormerNeckConfig:
+    """Choose the extractor that costs half of a budget at most.
 
     It has as many blocks as `config` or fewer; where a single one is too dear, its tokens are squeezed.
     """
@@ -170,10 +177,16 @@ def _fit(
     if "channels" not in fixed and "squeeze_ratio" not in fixed:
         finer = [k / 64 for k in range(63, 0, -1) if k / 64 < config.squeeze_ratio]
         config = affordable(replace(config, squeeze_ratio=ratio) for ratio in (config.squeeze_ratio, *finer))
-    return _by_width(pyramid, budget, config, fixed)
+    return config
 
 
 _by_width = widest(topformer_macs)
 
-KIND = NeckKind(build=TopFormerNeck, config=TopFormerNeckConfig, macs=topformer_macs, fit=_fit)
+KIND = NeckKind(
+    build=TopFormerNeck,
+    config=TopFormerNeckConfig,
+    macs=topformer_macs,
+    fit=_fit,
+    settle=_with_extractor,
+)
 """TopFormer's neck in the table of necks."""

@@ -105,10 +105,9 @@ def neck_arm_of(recipe: Recipe, neck: str, fields: Mapping[str, Any]) -> Recipe:
     if recipe.model.head is None:
         raise UserError(f"recipe {recipe.name} has no head on a pyramid for {title}: give one with a head")
     baseline = baseline_of(recipe)
-    shown = ", ".join(f"{name} {value}" for name, value in fields.items())
     return replace(
         baseline,
-        paper=f"not in the paper: {baseline.name} with {title} ({shown})",
+        paper=f"not in the paper: {baseline.name} with {title}",
         expected="not measured here",
         cost="at least the MACs of the model with MSCSA",
         model=replace(baseline.model, neck=neck, neck_kwargs=dict(fields)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mscsa.compare.results import PAIRS, ArmResult, CompareResult, Contrast
+from mscsa.compare.results import ArmResult, CompareResult, Contrast, pairs_of
 from mscsa.compare.run import Run
 from mscsa.compare.statistics import Interval, paired_statistics
 from mscsa.evaluation import Accuracy
@@ -36,11 +36,14 @@ def result(
     mscsa: tuple[float, ...],
     control: tuple[float, ...] | None = None,
     *,
+    necks: dict[str, tuple[float, ...]] | None = None,
     image_interval: Interval = (0.1, 3.0),
 ) -> CompareResult:
     arms = {"baseline": arm("net", *baseline)}
     if control is not None:
         arms["control"] = arm("net, wider head", *control, macs=125)
+    for neck, scores in (necks or {}).items():
+        arms[neck] = arm(f"net + {neck}", *scores, macs=126)
     arms["mscsa"] = arm("mscsa_net", *mscsa, macs=124)
     return CompareResult(
         out=Path("out"),
@@ -58,10 +61,10 @@ def result(
                 seeds=paired_statistics([x - y for x, y in zip(arms[a].scores, arms[b].scores, strict=True)]),
                 image_interval=image_interval,
             )
-            for a, b in PAIRS
-            if {a, b} <= arms.keys()
+            for a, b in pairs_of(arms)
         ),
         control_note="Control: a wider head." if control else "No control of the same cost: none.",
+        neck_notes={neck: f"{neck}: channels 8." for neck in necks or {}},
         latency=latency(len(arms)),
         machine={
             **{"device_name": "a CPU", "threads": 1, "cores": 2, "dtype": "float32"},

@@ -13,10 +13,12 @@ import yaml  # type: ignore[import-untyped]
 from PIL import Image
 
 import mscsa_cli
+from mscsa.assembly import load_trained
 from mscsa.compare import processes
 from mscsa.compare.child import Child
 from mscsa.compare.compare import compare_recipe
 from mscsa.compare.tables import compare_json
+from mscsa.cost.model_info import count_model
 from mscsa.errors import UserError
 from mscsa.evaluation.pixel_counts import PixelCounts
 from mscsa.evaluation.top1 import Hits
@@ -38,6 +40,30 @@ def test_recipe_without_mscsa_is_refused(tmp_path: Path) -> None:
 def test_numbers_below_one_are_refused(tmp_path: Path, number: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=f"{message} given: give 1 or more"):
         compare_recipe(tiny_recipe(), tmp_path / "out", **number)
+    assert not (tmp_path / "out").exists()
+
+
+def test_necks_that_have_no_place_are_refused(tmp_path: Path) -> None:
+    segmenter = tiny_segmenter()
+    cases = [
+        (tiny_recipe(), ["fpn"], "has no head on a pyramid for FPN: give one with a head"),
+        (segmenter, ["fpm"], "no neck is called 'fpm': did you mean fpn?"),
+        (
+            segmenter,
+            ["fpn", "mscsa"],
+            "necks name mscsa, which is compared with them anyway: give some of fpn",
+        ),
+        (get_recipe("scenes_topformer_head/mscsa_topformer_tiny"), ["fpn"], "topformer_head on the neck fpn"),
+        (
+            replace(segmenter, model=replace(segmenter.model, neck="fpn")),
+            [],
+            "with model.neck fpn, which takes MSCSA's place: leave it out, and give --necks fpn",
+        ),
+    ]
+    for recipe, necks, message in cases:
+        with pytest.raises(UserError, match=message) as caught:
+            compare_recipe(recipe, tmp_path / "out", necks=necks, with_control=False)
+        assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -141,3 +167,31 @@ def test_three_arms_of_a_segmenter_and_the_control_later(
             images = PixelCounts.load(out / arm / f"seed{seed}" / "last_images.npz")
             assert images.scores(np.ones((1, 8), np.int64))[0] == pytest.approx(score)
     assert [each.image_interval[0] <= each.image_interval[1] for each in compared.contrasts] == [True] * 3
+
+
+def test_a_neck_joins_a_finished_comparison(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
+) -> None:
+    """Runs of two steps, on scenes."""
+    out, recipe = tmp_path / "out", tiny_segmenter()
+    caplog.set_level(logging.INFO)
+    compare_recipe(recipe, out, num_seeds=1, with_control=False)
+    compared = compare_recipe(recipe, out, num_seeds=1, with_control=False, necks=["fpn"])
+    assert caplog.text.count("finished before") == 2 and "fpn, seed 0: started" in caplog.text
+    assert list(compared.arms) == ["baseline", "fpn", "mscsa"]
+    baseline, fpn, with_mscsa = compared.arms.values()
+    assert baseline.macs < with_mscsa.macs <= fpn.macs < 1.02 * with_mscsa.macs
+    assert fpn.model == "test_resnet + FPN"
+    assert compared.neck_notes["fpn"].startswith("FPN: channels ") and "FPN: channels" in caplog.text
+    content = json.loads((out / "compare.json").read_text())
+    assert [(each["of"], each["against"]) for each in content["comparisons"]] == [
+        *(("mscsa", "baseline"), ("mscsa", "fpn"), ("fpn", "baseline"))
+    ]
+    assert content["recipes"]["fpn"]["model"]["neck"] == "fpn"
+    settings = yaml.safe_load((out / "fpn/seed0/config.yaml").read_text())["model"]
+    assert (settings["neck"], settings["mscsa"], settings["budget"]) == ("fpn", None, None)
+    assert f"channels {settings['neck_kwargs']['channels']}," in content["necks"]["fpn"]
+    with Image.open(out / "examples.png") as image:
+        assert image.width > 500
+    # The model is built again from its file alone.
+    assert count_model(load_trained(out / "fpn/seed0/last.safetensors")[0], (32, 32)) == fpn.macs

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from mscsa.compare.folder import open_folder
 from mscsa.errors import UserError
-from mscsa.recipes.arms import baseline_of
+from mscsa.recipes.arms import baseline_of, neck_arm_of
 from mscsa.recipes.spec import Recipe
-from tests.compare.made import tiny_recipe
+from tests.compare.made import tiny_recipe, tiny_segmenter
 
 
 def arms(recipe: Recipe) -> dict[str, Recipe]:
@@ -38,6 +39,27 @@ def test_an_arm_may_join_later(tmp_path: Path) -> None:
     assert (tmp_path / "control.yaml").read_text() == (tmp_path / "baseline.yaml").read_text()
     open_folder(tmp_path, arms(recipe))
     assert (tmp_path / "control.yaml").exists()
+
+
+def test_a_neck_joins_by_its_name_and_stays_as_wide_as_it_was(tmp_path: Path) -> None:
+    recipe = tiny_segmenter()
+    open_folder(tmp_path, arms(recipe))
+    open_folder(tmp_path, {**arms(recipe), "fpn": neck_arm_of(recipe, "fpn", {"channels": 8})})
+    assert (tmp_path / "fpn.yaml").exists()
+    with pytest.raises(UserError, match="model.neck_kwargs.channels = 8, now it is 9: go on with the former"):
+        open_folder(tmp_path, {**arms(recipe), "fpn": neck_arm_of(recipe, "fpn", {"channels": 9})})
+
+
+def test_a_folder_from_before_a_field_was_there_is_gone_on_with(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    open_folder(tmp_path, arms(recipe))
+    for path in tmp_path.iterdir():
+        content = yaml.safe_load(path.read_text())
+        del content["model"]["neck"], content["model"]["neck_kwargs"]
+        path.write_text(yaml.safe_dump(content))
+    open_folder(tmp_path, arms(recipe))
+    with pytest.raises(UserError, match="model.neck = None, now it is 'mscsa'"):
+        open_folder(tmp_path, arms(replace(recipe, model=replace(recipe.model, neck="mscsa"))))
 
 
 def test_the_same_recipes_are_found_again_and_others_refused(tmp_path: Path) -> None:

@@ -9,28 +9,39 @@ import pytest
 from PIL import Image, ImageColor
 
 from mscsa.compare.picture import COLORS, draw_comparison
+from mscsa.neck_table import OTHER_NECKS
 from tests.compare.made import result
 
 
-@pytest.mark.parametrize(("seeds", "with_control"), [(1, False), (3, True)])
-def test_picture_of_one_and_more_seeds(tmp_path: Path, seeds: int, with_control: bool) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "with_control", "necks"),
+    [(1, False, ()), (3, True, ()), (3, False, ("fpn",)), (3, True, OTHER_NECKS)],
+)
+def test_picture_of_one_and_more_seeds(
+    tmp_path: Path, seeds: int, with_control: bool, necks: tuple[str, ...]
+) -> None:
     path = tmp_path / "compare.png"
     control = (70.5, 73.0, 75.0)[:seeds] if with_control else None
-    draw_comparison(result((70.0, 72.0, 74.0)[:seeds], (71.0, 74.0, 77.0)[:seeds], control), path)
+    others = {neck: (72.0 + place, 73.5 + place, 74.2)[:seeds] for place, neck in enumerate(necks)}
+    draw_comparison(
+        result((70.0, 72.0, 74.0)[:seeds], (71.0, 74.0, 77.0)[:seeds], control, necks=others), path
+    )
     with Image.open(path) as image:
         assert image.width >= 1000 and image.height >= 500
         colors = image.convert("RGB").getcolors(2**24)
     assert colors is not None
     drawn = {color for _, color in colors}
     for arm, color in COLORS.items():
-        assert (ImageColor.getrgb(color) in drawn) == (arm != "control" or with_control), arm
+        is_there = {"control": with_control}.get(arm, arm not in OTHER_NECKS or arm in necks)
+        assert (ImageColor.getrgb(color) in drawn) == is_there, arm
 
 
-def test_no_text_is_cut_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("necks", [(), OTHER_NECKS])
+def test_no_text_is_cut_off(tmp_path: Path, necks: tuple[str, ...]) -> None:
     """The margins of the picture are white, with the longest titles that there are."""
     path = tmp_path / "compare.png"
     scores = tuple(100.0 - i / 100 for i in range(6))
-    draw_comparison(result(scores, scores, scores), path)
+    draw_comparison(result(scores, scores, scores, necks=dict.fromkeys(necks, scores)), path)
     with Image.open(path) as image:
         grey = image.convert("L")
     edges = [grey.crop((0, 0, 2, grey.height)), grey.crop((grey.width - 2, 0, grey.width, grey.height))]

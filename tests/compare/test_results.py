@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mscsa.compare.results import CompareResult, verdict
+from mscsa.compare.results import ARM_NAMES, CompareResult, pairs_of, verdict
 from tests.compare.made import BASE, result
 
 GAINS = (0.4, 1.1, 0.7, 2.0, 0.9, 1.5)
@@ -82,3 +82,22 @@ def test_the_control_is_judged_alike() -> None:
     said = [verdict(compared, each) for each in compared.contrasts]
     assert said[1].startswith("MSCSA is worse than the control of the same cost")
     assert said[2].startswith("The control of the same cost is better than its baseline")
+
+
+def test_each_neck_is_compared_with_mscsa_and_with_the_baseline() -> None:
+    necks = {"fpn": shifted((0.0,) * 6), "topformer": shifted(tuple(2 * each for each in GAINS))}
+    compared = result(BASE, shifted(GAINS), BASE, necks=necks)
+    assert list(compared.arms) == [arm for arm in ARM_NAMES if arm in compared.arms]
+    pairs = [(each.first, each.second) for each in compared.contrasts]
+    assert (
+        pairs
+        == pairs_of(compared.arms)
+        == [
+            *[("mscsa", arm) for arm in ("baseline", "control", "fpn", "topformer")],
+            *[(arm, "baseline") for arm in ("control", "fpn", "topformer")],
+        ]
+    )
+    said = {pair: verdict(compared, each) for pair, each in zip(pairs, compared.contrasts, strict=True)}
+    assert said["mscsa", "fpn"].startswith("MSCSA is better than FPN of the same cost here")
+    assert said["mscsa", "topformer"].startswith("MSCSA is worse than TopFormer of the same cost")
+    assert said["topformer", "baseline"].startswith("TopFormer of the same cost is better than its baseline")

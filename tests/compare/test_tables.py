@@ -65,6 +65,7 @@ def test_json_has_each_seed_and_what_it_was_trained_on(tmp_path: Path) -> None:
     assert first["interval_95_images"] == [0.1, 3.0] and first["interval_95_seeds"] == [1.0, 2.0]
     assert first["verdict"] == content["verdict"]
     assert content["training_environment"] == {"torch": "2"}
+    assert content["necks"] == {}
     assert content["recipes"]["control"] == {"name": "scenes/control"}
     assert (content["test_images"], content["block"]) == (2000, 1)
     times = content["latency"][1]["arms"]
@@ -73,3 +74,24 @@ def test_json_has_each_seed_and_what_it_was_trained_on(tmp_path: Path) -> None:
         True,
         False,
     ]
+
+
+def test_any_number_of_necks() -> None:
+    necks = {"fpn": (70.2, 72.2), "pafpn": (70.4, 72.6), "bifpn": (70.3, 72.1)}
+    compared = result((70.0, 72.0), (71.0, 74.0), (70.5, 72.5), necks=necks)
+    seeds, _, arms, contrasts = comparison_tables(compared)
+    assert seeds.columns[1:-1] == (
+        "net",
+        "net, wider head",
+        "net + fpn",
+        "net + pafpn",
+        "net + bifpn",
+        "mscsa_net",
+    )
+    assert [row[0] for row in contrasts.rows] == [
+        *("mscsa - baseline", "mscsa - control", "mscsa - fpn", "mscsa - pafpn", "mscsa - bifpn"),
+        *("control - baseline", "fpn - baseline", "pafpn - baseline", "bifpn - baseline"),
+    ]
+    assert "bifpn: channels 8." in arms.notes
+    assert any("of each of the 9 differences by itself" in note for note in contrasts.notes)
+    assert sum("MSCSA" in note and "No verdict" in note for note in contrasts.notes) == 5
