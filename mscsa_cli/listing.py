@@ -1,4 +1,4 @@
-"""Lists of what there is: models with MSCSA, recipes, and backbones that MSCSA can be added to."""
+"""Lists of what there is: models with MSCSA, recipes, necks, and backbones that MSCSA can be added to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import mscsa  # noqa: F401 (registers the models)
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, pyramid_levels
 from mscsa.errors import UserError
 from mscsa.names import parse_model_name
+from mscsa.neck_table import NECKS
 from mscsa.recipes import RECIPES
 from mscsa.report import Table
 
@@ -43,6 +44,25 @@ def recipes_table(pattern: str) -> Table:
         rows=[(name, RECIPES[name].expected, RECIPES[name].cost, RECIPES[name].paper) for name in names],
         num_text_columns=4,
         notes=("finetune/NAME takes any timm backbone, with or without mscsa_ before it.",),
+    )
+
+
+def necks_table(pattern: str) -> Table:
+    """List the necks."""
+    names = _chosen(NECKS, pattern, "neck")
+    return Table(
+        title="Necks (mscsa info MODEL --neck NAME, mscsa compare RECIPE --necks NAME,NAME)",
+        columns=("neck", "title", "paper", "channels of its maps"),
+        rows=[
+            (
+                name,
+                entry.title,
+                entry.paper,
+                "the stages' own" if entry.keeps_channels else "one number for all",
+            )
+            for name, entry in ((name, NECKS[name]) for name in names)
+        ],
+        num_text_columns=4,
     )
 
 

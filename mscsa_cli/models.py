@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from mscsa.cost.model_info import ModelInfo
 
 
-def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = False) -> None:
-    """List models with MSCSA, recipes, or the backbones that MSCSA can be added to.
+def list_models(
+    pattern: str = "*", *, recipes: bool = False, backbones: bool = False, necks: bool = False
+) -> None:
+    """List models with MSCSA, recipes, necks, or the backbones that MSCSA can be added to.
 
     Example:
         mscsa list --backbones 'convnextv2_*'
@@ -22,14 +24,17 @@ def list_models(pattern: str = "*", *, recipes: bool = False, backbones: bool = 
         pattern: Show only names that fit, such as '*resnet*'.
         recipes: List the recipes of `mscsa train` and `mscsa compare`.
         backbones: List timm's backbones with a usable pyramid; each is built, without weights.
+        necks: List MSCSA and the necks that can take its place.
     """
     from mscsa.report import show
-    from mscsa_cli.listing import backbones_table, models_table, recipes_table
+    from mscsa_cli.listing import backbones_table, models_table, necks_table, recipes_table
 
     if recipes:
         show(recipes_table(pattern))
     elif backbones:
         show(backbones_table(pattern))
+    elif necks:
+        show(necks_table(pattern))
     else:
         show(models_table(pattern))
 
@@ -86,7 +91,8 @@ def macs(
     content: Any
     if table is not None:
         if form != ModelForm():
-            return fail("--table takes no --size, --dense, --head, --budget or --mscsa: the paper fixes them")
+            options = "--size, --dense, --head, --neck, --budget or --mscsa"
+            return fail(f"--table takes no {options}: the paper fixes them")
         paper = paper_table(table)
         content, tables = {"table": table, "rows": paper.rows}, [paper.table]
     elif model is not None:
@@ -145,6 +151,8 @@ def bench(
             "head": form.head,
             "budget": form.budget,
             "fields": form.mscsa,
+            "neck": form.neck,
+            "neck_config": form.neck_config,
         },
         form.size_px,
         batch_sizes=batch_size,
@@ -208,4 +216,6 @@ def _describe(model: str, form: ModelForm) -> ModelInfo:
         head=form.head,
         budget=form.budget,
         fields=form.mscsa,
+        neck=form.neck,
+        neck_config=form.neck_config,
     )

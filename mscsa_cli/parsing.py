@@ -36,8 +36,12 @@ class ModelForm:
     head: str | None = None
     """Take the pyramid form with this segmenter (semantic_fpn, ...; 150 classes) or detector (mask_rcnn,
     ...; 80 classes) on it."""
+    neck: str | None = None
+    """Take this neck (`mscsa list --necks`) in the place of MSCSA; the pyramid form."""
+    neck_config: dict[str, Any] | None = None
+    """Fields of that neck's configuration, such as `--neck-config.channels 64`."""
     budget: float | None = None
-    """Let MSCSA cost at most this share of the backbone's MACs (0.10 = +10 %)."""
+    """Let MSCSA, or the neck, cost at most this share of the backbone's MACs (0.10 = +10 %)."""
     mscsa: dict[str, Any] | None = None
     """Fields of MSCSAConfig, such as `--mscsa.depth 2`."""
 

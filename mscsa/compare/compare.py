@@ -108,8 +108,8 @@ def _matched_arms(recipe: Recipe, necks: Sequence[str], *, with_control: bool) -
     """
     if recipe.model.neck not in (None, MSCSA_NECK):
         raise UserError(
-            f"recipe {recipe.name} with model.neck {recipe.model.neck} in the place of MSCSA: leave it out, and "
-            f"give --necks {recipe.model.neck}"
+            f"recipe {recipe.name} with model.neck {recipe.model.neck} in the place of MSCSA: leave it out, "
+            f"and give --necks {recipe.model.neck}"
         )
     baseline_of(recipe)  # refuses what has no MSCSA
     num_classes = len(class_names_of(recipe.data)) if with_control or necks else 0

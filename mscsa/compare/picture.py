@@ -80,7 +80,7 @@ def _draw_all_curves(axes: Any, result: CompareResult) -> None:
 
 def _draw_contrasts(axes: Any, result: CompareResult) -> None:
     """Draw the differences of the arms with their intervals, the first on top."""
-    names = [f"{LABELS[each.first]}\n- {LABELS[each.second]}" for each in result.contrasts]
+    names = [f"{LABELS[each.first]}\n- {LABELS[each.second].removeprefix('+')}" for each in result.contrasts]
     places = range(len(names) - 1, -1, -1)
     axes.axvline(0, color="black", linewidth=0.8)
     for place, contrast in zip(places, result.contrasts, strict=True):

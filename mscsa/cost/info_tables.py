@@ -8,6 +8,7 @@ from typing import Any
 from mscsa.cost.model_info import ModelInfo
 from mscsa.detection.cost import MASKS, PROPOSALS
 from mscsa.heads import HEADS
+from mscsa.neck_table import MSCSA_NECK, NECKS
 from mscsa.report import Table, percent_more
 
 PART_NAMES = {
@@ -28,7 +29,7 @@ _PROPOSALS_NOTE = (
 
 
 def info_tables(info: ModelInfo) -> list[Table]:
-    """Lay out a model: its stages, MSCSA's configuration, and the cost of each part."""
+    """Lay out a model: its stages, the neck's configuration, and the cost of each part."""
     return [_stages_table(info), _config_table(info), *cost_tables(info)]
 
 
@@ -40,6 +41,8 @@ def cost_tables(info: ModelInfo) -> list[Table]:
         if macs:
             cost = (macs, info.mscsa_parameters.get(field.name, 0))
             rows.append(_cost_row(f"MSCSA: {PART_NAMES[field.name]}", cost, info))
+    if info.neck != MSCSA_NECK:
+        rows.append(_cost_row(f"neck: {_title(info)}", (info.neck_macs, info.neck_parameters), info))
     if info.head_macs:
         name = f"{info.head}: FPN and heads" if info.head in _TWO_STAGE else info.head or "classifier"
         rows.append(_cost_row(name, (info.head_macs, info.head_parameters), info))
@@ -71,31 +74,44 @@ def _stages_table(info: ModelInfo) -> Table:
             f"1/{stage.stride}",
             f"{stage.size[0]}x{stage.size[1]}",
             str(stage.channels),
-            str(stage.token_channels),
+            *((str(stage.token_channels),) if info.token_size else ()),
             *(("yes" if stage.is_fused else "no",) if info.is_dense else ()),
         )
         for i, stage in enumerate(info.stages)
     ]
-    tokens = sum(stage.token_channels for stage in info.stages)
-    (height, width), (rows_of_tokens, columns_of_tokens) = info.input_size, info.token_size
+    (height, width), given_back = info.input_size, "fused" if info.token_size else "given back"
     return Table(
-        title=f"Stages that MSCSA reads in {info.baseline_name}, image of {height}x{width} px",
+        title=f"Stages that {_title(info)} reads in {info.baseline_name}, image of {height}x{width} px",
         columns=(
-            *("stage", "stride", "map", "channels", "in token map"),
-            *(("fused",) if info.is_dense else ()),
+            *("stage", "stride", "map", "channels"),
+            *(("in token map",) if info.token_size else ()),
+            *((given_back,) if info.is_dense else ()),
         ),
         rows=rows,
-        notes=(
-            f"Token map: {rows_of_tokens}x{columns_of_tokens} tokens of {tokens} channels "
-            f"(1 token per {info.config.pool_stride} px).",
-        ),
+        notes=(_maps_note(info),),
     )
+
+
+def _maps_note(info: ModelInfo) -> str:
+    """Say what becomes of the stages."""
+    if info.token_size is None:
+        return f"Each map comes out with {info.config.channels} channels."
+    tokens = sum(stage.token_channels for stage in info.stages)
+    rows, columns = info.token_size
+    return (
+        f"Token map: {rows}x{columns} tokens of {tokens} channels (1 token per {info.config.pool_stride} px)."
+    )
+
+
+def _title(info: ModelInfo) -> str:
+    return NECKS[info.neck].title
 
 
 def _config_table(info: ModelInfo) -> Table:
     values = asdict(info.config)
+    package = "mscsa" if info.neck == MSCSA_NECK else "mscsa.necks"
     return Table(
-        title="Configuration of MSCSA (mscsa.MSCSAConfig)",
+        title=f"Configuration of {_title(info)} ({package}.{type(info.config).__name__})",
         columns=("field", "value"),
         rows=[
             (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values.items()
@@ -143,9 +159,9 @@ def _form(info: ModelInfo) -> str:
 
 
 def _rest(info: ModelInfo) -> tuple[int, int]:
-    """MACs and parameters of the model without MSCSA and classifier or head."""
-    macs = info.macs - info.mscsa_macs.total - info.head_macs
-    return macs, info.parameters - sum(info.mscsa_parameters.values()) - info.head_parameters
+    """MACs and parameters of the model without neck and classifier or head."""
+    macs = info.macs - info.neck_macs - info.head_macs
+    return macs, info.parameters - info.neck_parameters - info.head_parameters
 
 
 def _cost_row(part: str, cost: tuple[int, int], info: ModelInfo) -> tuple[str, str, str, str]:

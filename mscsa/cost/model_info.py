@@ -16,11 +16,16 @@ from mscsa.detection import Detector
 from mscsa.detection.cost import run_fixed
 from mscsa.errors import UserError
 from mscsa.macs import count_macs, count_parameters, run_and_count
+from mscsa.models.neck import NeckPyramid
+from mscsa.neck_table import MSCSA_NECK
+from mscsa.necks.cost import neck_macs
+
+_NO_MACS = Macs(squeeze=0, csa=0, attention=0, ffn=0, intra_ffn=0, fusion=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One level that MSCSA reads."""
+    """One level that the neck reads."""
 
     stride: int
     """Input pixels per map pixel."""
@@ -28,37 +33,44 @@ class Stage:
     size: tuple[int, int]
     """(H_i, W_i)."""
     token_channels: int
-    """c_i: its share of the token map."""
+    """c_i: its share of MSCSA's token map; 0 for another neck."""
     is_fused: bool
-    """Whether the level is given back fused (dense form)."""
+    """Whether the level is given back, fused or mixed (dense form)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """A model with MSCSA beside its backbone, for one image."""
+    """A model with MSCSA, or another neck, beside its backbone, for one image."""
 
     name: str
     baseline_name: str
     is_dense: bool
     head: str | None
     """What stands on the pyramid; None for a classifier and a bare pyramid."""
+    neck: str
+    """Its name in `mscsa.necks.NECKS`."""
     input_size: tuple[int, int]
     """(H, W) in pixels."""
     stages: tuple[Stage, ...]
-    token_size: tuple[int, int]
-    """(h, w)."""
-    config: MSCSAConfig
+    token_size: tuple[int, int] | None
+    """(h, w) of MSCSA's token map."""
+    config: Any
+    """The neck's."""
     macs: int
     """Multiply-adds of the model: convolutions and matrix products."""
     baseline_macs: int
+    neck_macs: int
+    """The neck alone (closed form)."""
     mscsa_macs: Macs
-    """MSCSA alone, by component (closed form)."""
+    """Those of MSCSA by component; nothing of another neck."""
     head_macs: int
     """The model's classifier, or what stands on its pyramid."""
     parameters: int
     baseline_parameters: int
+    neck_parameters: int
+    """The neck alone, with its norms."""
     mscsa_parameters: dict[str, int]
-    """MSCSA alone, by the components of `Macs`, each with its norms."""
+    """Those of MSCSA by the components of `Macs`; nothing of another neck."""
     head_parameters: int
     """The same, with the classifier's norm."""
 
@@ -71,6 +83,8 @@ def describe_model(
     head: str | None = None,
     budget: float | None = None,
     fields: Mapping[str, Any] | None = None,
+    neck: str | None = None,
+    neck_config: Mapping[str, Any] | None = None,
 ) -> ModelInfo:
     """Build `name` without data and take its measure.
 
@@ -81,11 +95,22 @@ def describe_model(
         head: Take the pyramid form with this head for segmentation or detection.
         budget: As `mscsa.create_model`; it holds at `size`.
         fields: `MSCSAConfig` fields by name.
+        neck: Another neck in MSCSA's place, as `build_pair`.
+        neck_config: Fields of its configuration by name.
     Raises:
         UserError: If there is no such model, or it does not take the size.
     """
     with torch.device("meta"):
-        pair = build_pair(name, dense=dense, head=head, budget=budget, size=size, fields=fields)
+        pair = build_pair(
+            name,
+            dense=dense,
+            head=head,
+            budget=budget,
+            size=size,
+            fields=fields,
+            neck=neck,
+            neck_config=neck_config,
+        )
     for model in (pair.baseline, pair.model):  # transformers makes a parameter elsewhere; see `count_macs`
         model.to("meta").requires_grad_(False)
     return describe_pair(pair, size or pair.input_size)
@@ -94,11 +119,10 @@ def describe_model(
 def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
     """Take the measure of a pair on the meta device, at one image of (H, W) pixels."""
     model = pair.model
-    attention = _only(model, MSCSA)
-    macs, sizes = _count(model, attention, size)
+    other = next((each for each in model.modules() if isinstance(each, NeckPyramid)), None)
+    neck: Any = _only(model, MSCSA) if other is None else other.neck
+    macs, sizes = _count(model, neck, size)
     baseline_macs, _ = _count(pair.baseline, None, size)
-    fusion = next((m for m in model.modules() if isinstance(m, PyramidFusion)), None)
-    fused = _fused_levels(model)
     head_macs, head_parameters = _head_cost(pair, macs, size)
     return ModelInfo(
         name=pair.name,
@@ -106,22 +130,54 @@ def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
         is_dense=pair.is_dense,
         head=pair.head,
         input_size=size,
-        stages=tuple(
-            Stage(stride=s, channels=c, size=hw, token_channels=t, is_fused=i in fused)
-            for i, (s, c, hw, t) in enumerate(
-                zip(attention.strides, attention.channels, sizes, attention.stage_channels, strict=True)
-            )
-        ),
-        token_size=token_map_size(sizes, attention.strides, attention.config.pool_stride),
-        config=attention.config,
+        config=neck.config,
         macs=macs,
         baseline_macs=baseline_macs,
-        mscsa_macs=_closed_form(attention, sizes, fused),
         head_macs=head_macs,
         parameters=count_parameters(model),
         baseline_parameters=count_parameters(pair.baseline),
-        mscsa_parameters=_parameters_by_part(attention, fusion),
         head_parameters=head_parameters,
+        **(_of_mscsa(model, neck, sizes) if other is None else _of_other(other, sizes)),
+    )
+
+
+def _of_mscsa(model: nn.Module, attention: MSCSA, sizes: list[tuple[int, int]]) -> dict[str, Any]:
+    """Give the fields of `ModelInfo` that are about MSCSA."""
+    fusion = next((m for m in model.modules() if isinstance(m, PyramidFusion)), None)
+    fused = _fused_levels(model)
+    macs, parameters = _closed_form(attention, sizes, fused), _parameters_by_part(attention, fusion)
+    return {
+        "neck": MSCSA_NECK,
+        "stages": _stages(attention, sizes, attention.stage_channels, fused),
+        "token_size": token_map_size(sizes, attention.strides, attention.config.pool_stride),
+        "neck_macs": macs.total,
+        "mscsa_macs": macs,
+        "neck_parameters": sum(parameters.values()),
+        "mscsa_parameters": parameters,
+    }
+
+
+def _of_other(pyramid: NeckPyramid, sizes: list[tuple[int, int]]) -> dict[str, Any]:
+    """Give the fields of `ModelInfo` that are about another neck."""
+    name, neck = pyramid.neck_name, pyramid.neck
+    return {
+        "neck": name,
+        "stages": _stages(neck, sizes, [0] * len(sizes), neck.out_levels),
+        "token_size": None,
+        "neck_macs": neck_macs(name, neck.channels, neck.strides, sizes, neck.config, neck.out_levels),
+        "mscsa_macs": _NO_MACS,
+        "neck_parameters": count_parameters(neck),
+        "mscsa_parameters": {},
+    }
+
+
+def _stages(
+    neck: Any, sizes: list[tuple[int, int]], token_channels: Sequence[int], given_back: Sequence[int]
+) -> tuple[Stage, ...]:
+    rows = zip(neck.strides, neck.channels, sizes, token_channels, strict=True)
+    return tuple(
+        Stage(stride=s, channels=c, size=hw, token_channels=t, is_fused=i in given_back)
+        for i, (s, c, hw, t) in enumerate(rows)
     )
 
 
@@ -206,9 +262,9 @@ def _only(model: nn.Module, kind: type[MSCSA]) -> MSCSA:
 
 
 def _count(
-    model: nn.Module, attention: MSCSA | None, size: tuple[int, int]
+    model: nn.Module, neck: nn.Module | None, size: tuple[int, int]
 ) -> tuple[int, list[tuple[int, int]]]:
-    """Count a model's multiply-adds and note the sizes of the maps that its MSCSA reads.
+    """Count a model's multiply-adds and note the sizes of the maps that its neck reads.
 
     Raises:
         UserError: If the model does not take images of `size`.
@@ -218,7 +274,7 @@ def _count(
     def note_sizes(_: nn.Module, inputs: tuple[Sequence[Tensor], ...]) -> None:
         sizes.extend((x.shape[2], x.shape[3]) for x in inputs[0])
 
-    hook = attention.register_forward_pre_hook(note_sizes) if attention else None
+    hook = neck.register_forward_pre_hook(note_sizes) if neck else None
     model.eval()
     image = torch.empty(1, 3, *size, device="meta")
     try:

@@ -57,7 +57,7 @@ def test_necks_that_have_no_place_are_refused(tmp_path: Path) -> None:
         (
             replace(segmenter, model=replace(segmenter.model, neck="fpn")),
             [],
-            "with model.neck fpn, which takes MSCSA's place: leave it out, and give --necks fpn",
+            "with model.neck fpn in the place of MSCSA: leave it out, and give --necks fpn",
         ),
     ]
     for recipe, necks, message in cases:
