@@ -58,7 +58,7 @@ def necks_table(pattern: str) -> Table:
                 name,
                 entry.title,
                 entry.paper,
-                "the stages' own" if entry.keeps_channels else "one number for all",
+                "the stages' own" if entry.keeps_channels else "all the same",
             )
             for name, entry in ((name, NECKS[name]) for name in names)
         ],

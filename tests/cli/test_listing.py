@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mscsa.errors import UserError
-from mscsa_cli.listing import backbones_table, models_table, recipes_table
+from mscsa.neck_table import NECKS
+from mscsa_cli.listing import backbones_table, models_table, necks_table, recipes_table
 
 
 def test_models_with_mscsa_and_what_they_are_compared_with() -> None:
@@ -27,6 +28,16 @@ def test_backbones_with_their_pyramids() -> None:
     assert len(rows) == 7
 
 
+def test_necks_with_their_papers() -> None:
+    rows = {name: rest for name, *rest in necks_table("*").rows}
+    assert list(rows) == list(NECKS)
+    assert rows["mscsa"][-1] == "the stages' own" and rows["fpn"] == [
+        "FPN",
+        "Lin et al., CVPR 2017",
+        "all the same",
+    ]
+
+
 def test_part_of_a_name_is_a_pattern_too() -> None:
     assert [row[0] for row in models_table("resnet5").rows] == ["mscsa_resnet50"]
 
@@ -36,6 +47,7 @@ def test_part_of_a_name_is_a_pattern_too() -> None:
     [
         (models_table, "nosuch", "no model with MSCSA is like 'nosuch'"),
         (recipes_table, "nosuch", "no recipe is like 'nosuch'"),
+        (necks_table, "nosuch", "no neck is like 'nosuch'"),
         (backbones_table, "nosuch", "no timm model is like 'nosuch'"),
         (backbones_table, "vit_tiny_patch16_224", "no timm model like .* has a feature pyramid"),
     ],

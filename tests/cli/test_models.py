@@ -18,6 +18,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mscsa_pvt_v2_b1" in run(capsys, "list")[1]
     recipes = run(capsys, "list", "--recipes", "scenes/*")[1]
     assert "scenes/mscsa_resnet10t" in recipes and "imagenet/" not in recipes
+    assert "Zhang et al., CVPR 2022" in run(capsys, "list", "--necks")[1]
     assert "64, 128, 320, 512" in run(capsys, "list", "--backbones", "pvt_v2_b1")[1]
 
 
@@ -31,6 +32,34 @@ def test_info_and_macs_take_the_form_of_the_model(capsys: pytest.CaptureFixture[
     assert "Configuration of MSCSA" in out
     shorter = run(capsys, "macs", *TINY, "--head", "semantic_fpn")[1]
     assert "Configuration of MSCSA" not in shorter and out.endswith(shorter)
+
+
+def test_info_of_another_neck(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "info.json"
+    form = ("--neck", "bifpn", "--budget", "0.5", "--neck-config.depth", "1", "--size", "64")
+    code, out, err = run(capsys, "info", "test_resnet", *form, "--json", str(file))
+    assert (code, err) == (0, "")
+    info = json.loads(file.read_text())
+    assert (info["name"], info["neck"], info["config"]["depth"]) == ("test_resnet + BiFPN", "bifpn", 1)
+    assert 40 < info["macs_difference_percent"] <= 50
+    assert "Configuration of BiFPN (mscsa.necks.BiFPNConfig)" in out and "neck: BiFPN" in out
+    assert "Each map comes out with" in out and "Token map" not in out
+    for wrong, message in (
+        (("--neck", "fpm"), "no neck is called 'fpm': did you mean fpn?"),
+        (("--neck", "fpn", "--mscsa.depth", "2"), "a model has one neck"),
+        (("--neck", "fpn", "--head", "topformer_head"), "topformer_head on the neck fpn"),
+        (("--neck-config.depth", "2"), "neck_config given without another neck"),
+    ):
+        code, _, err = run(capsys, "info", "test_resnet", *wrong)
+        assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_bench_of_another_neck(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleaved, "_ROUND_S", 0.0)
+    monkeypatch.setattr(interleaved, "_WARM_UP_S", 0.0)
+    options = ("--batch-size", "1", "--mode", "inference", "--rounds", "5", "--no-memory", "--size", "64")
+    code, out, _ = run(capsys, "bench", "test_resnet", "--neck", "fpn", "--budget", "0.5", *options)
+    assert code == 0 and "test_resnet + FPN" in out and "pyramid form" in out
 
 
 def test_a_tag_names_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,12 +78,15 @@ def test_a_table_of_the_paper(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 @pytest.mark.parametrize(
     "option",
-    [("--size", "64"), ("--dense",), ("--head", "retinanet"), ("--budget", "0.2"), ("--mscsa.depth", "2")],
+    [
+        *[("--size", "64"), ("--dense",), ("--head", "retinanet"), ("--neck", "fpn"), ("--budget", "0.2")],
+        ("--mscsa.depth", "2"),
+    ],
 )
 def test_the_paper_fixes_the_form(capsys: pytest.CaptureFixture[str], option: tuple[str, ...]) -> None:
     code, out, err = run(capsys, "macs", "--table", "1", *option)
     assert (code, out) == (2, "")
-    assert "--table takes no --size, --dense, --head, --budget or --mscsa" in err
+    assert "--table takes no --size, --dense, --head, --neck, --budget or --mscsa" in err
 
 
 def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

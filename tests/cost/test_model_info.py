@@ -9,6 +9,7 @@ from mscsa.cost.info_tables import cost_tables
 from mscsa.cost.model_info import count_model, describe_model
 from mscsa.cost.model_pair import build_pair
 from mscsa.macs import count_parameters
+from mscsa.neck_table import NECKS, OTHER_NECKS
 
 
 def test_parts_of_pvt_v2_b1() -> None:
@@ -80,3 +81,21 @@ def test_parts_of_a_segmenter_at_an_odd_size() -> None:
     assert info.baseline_macs - info.head_macs == count_model(
         build_pair("resnet10t", dense=True).baseline, (128, 160)
     )
+
+
+@pytest.mark.parametrize("neck", OTHER_NECKS)
+def test_parts_of_another_neck(neck: str) -> None:
+    """What is left when neck and head are taken away is the bare backbone."""
+    info = describe_model(
+        "resnet10t", neck=neck, neck_config={"channels": 24}, head="retinanet", size=(100, 150)
+    )
+    assert (info.neck, info.name) == (neck, f"resnet10t + {NECKS[neck].title}")
+    assert [stage.is_fused for stage in info.stages] == [False, True, True, True]
+    assert [stage.size for stage in info.stages] == [(32, 40), (16, 20), (8, 10), (4, 5)]  # of 128x160 px
+    assert (info.token_size, info.mscsa_macs.total, info.mscsa_parameters) == (None, 0, {})
+    with torch.device("meta"):
+        backbone = build_pair("resnet10t", dense=True).baseline
+    assert info.macs - info.neck_macs - info.head_macs == count_model(backbone, (128, 160))
+    assert info.parameters - info.neck_parameters - info.head_parameters == count_parameters(backbone)
+    rows = [row[0] for row in cost_tables(info)[0].rows]
+    assert rows == ["backbone", f"neck: {NECKS[neck].title}", "retinanet", "whole model"]

@@ -12,6 +12,8 @@ from torch import nn
 from mscsa.attention import MSCSA
 from mscsa.cost.model_pair import ModelPair, build_pair
 from mscsa.errors import UserError
+from mscsa.models.neck import NeckPyramid
+from mscsa.models.pyramid import BackbonePyramid
 
 SMALL: dict[str, Any] = {"budget": 0.5, "size": (64, 64), "fields": {"pool_stride": 8}}
 
@@ -78,3 +80,15 @@ def test_a_head_has_the_pyramid_form_already() -> None:
 def test_unknown_model() -> None:
     with pytest.raises(UserError, match="no model is called 'resnet10z': did you mean"):
         build_pair("mscsa_resnet10z")
+
+
+def test_another_neck_has_a_pyramid_form_alone() -> None:
+    pair = pair_of("mscsa_resnet10t", neck="fpn", neck_config={"channels": 8})
+    assert (pair.name, pair.baseline_name) == ("resnet10t + FPN", "resnet10t")
+    assert pair.is_dense and pair.head is None
+    assert isinstance(pair.model, NeckPyramid) and isinstance(pair.baseline, BackbonePyramid)
+    assert pair_of("resnet10t", neck="mscsa", dense=True).name == "mscsa_resnet10t"
+    with pytest.raises(UserError, match="a model has one neck; give neck_config, or leave fields out"):
+        pair_of("resnet10t", neck="fpn", fields={"depth": 2})
+    with pytest.raises(UserError, match="neck_config given without another neck"):
+        pair_of("resnet10t", neck="mscsa", neck_config={"depth": 2})
