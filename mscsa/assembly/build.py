@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from mscsa.attention import MSCSA
 from mscsa.attention.config import CONFIG_FIELDS
+from mscsa.attention.module import MSCSA
 from mscsa.backbones.timm_pyramid import build_backbone
-from mscsa.checkpoints import load_weights
-from mscsa.detection import Detector, build_detector
+from mscsa.checkpoints.loading import load_weights
+from mscsa.detection.build import build_detector
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError, unknown_name
 from mscsa.heads import COUNT
 from mscsa.models.build import create_model
 from mscsa.names import parse_model_name
 from mscsa.recipes.spec import ModelSpec
-from mscsa.segmentation import Segmenter, build_segmenter
+from mscsa.segmentation.build import build_segmenter
+from mscsa.segmentation.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 

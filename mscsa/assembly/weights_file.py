@@ -14,7 +14,8 @@ from typing import Any
 from torch import nn
 
 from mscsa.assembly.build import build_model
-from mscsa.checkpoints import load_weights, read_state_dict
+from mscsa.checkpoints.loading import load_weights
+from mscsa.checkpoints.reading import read_state_dict
 from mscsa.errors import UserError
 from mscsa.heads import Task
 from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData

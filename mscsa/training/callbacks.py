@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mscsa.assembly.weights_file import ModelInfo
-from mscsa.checkpoints import save_weights
+from mscsa.checkpoints.saving import save_weights
 from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names, score_values
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast

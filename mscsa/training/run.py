@@ -28,7 +28,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.files import write_text
-from mscsa.frozen import freeze_backbone
+from mscsa.frozen.backbone import freeze_backbone
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
