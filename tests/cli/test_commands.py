@@ -49,7 +49,7 @@ def test_help_names_the_purpose_and_an_example_that_parses(
 
 
 BAD_LINES = {
-    "command": (["trian"], "unknown command 'trian': did you mean `mscsa train`?"),
+    "command": (["trian"], "unknown command 'trian': did you mean train?"),
     "option": (["bench", "resnet18", "--batchsize", "2"], "--batchsize: did you mean --batch-size?"),
     "abbreviation": (["train", "scenes/resnet10t", "--run.epoch", "7"], "did you mean --run.epochs?"),
     "batch": (["train", "scenes/resnet10t", "--data.batch_size", "0"], "data.batch_size 0 is not possible"),
