@@ -71,7 +71,8 @@ def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     """
     name, *rest = argv
     if name not in COMMANDS:
-        raise ValueError(f"unknown command {name!r}: {nearest(name, COMMANDS)} `mscsa --help` explains")
+        hint = nearest(name, COMMANDS, all_names="`mscsa --help` shows all")
+        raise ValueError(f"unknown command {name!r}: {hint}")
     if name in RECIPE_COMMANDS:
         return COMMANDS[name], _parse_recipe_command(name, rest)
     parsed = build_parser(name, COMMANDS[name]).parse_args(rest)

@@ -83,7 +83,8 @@ class CommandParser(ArgumentParser):
         if not option.startswith("--"):
             return f"unexpected argument {option!r}; `{self.prog} --help` shows what is allowed"
         known = [each for action in self._actions for each in action.option_strings]
-        return f"unknown option {option}: {nearest(option, known)} `{self.prog} --help` explains"
+        hint = nearest(option, known, all_names=f"`{self.prog} --help` shows all")
+        return f"unknown option {option}: {hint}"
 
 
 def _readable_type(kind: str) -> str:
@@ -175,11 +176,10 @@ def parse_pixel(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def nearest(given: str, allowed: Iterable[str]) -> str:
-    """Say what may have been meant, or else what is allowed, as `mscsa.errors.nearest` does."""
-    names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(names)};"
+def nearest(given: str, allowed: Iterable[str], *, all_names: str) -> str:
+    """Say what may have been meant, or else where all names are told, as `mscsa.errors.nearest` does."""
+    near = difflib.get_close_matches(given, list(allowed), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else all_names
 
 
 def fail(message: str, code: int = 2) -> int:

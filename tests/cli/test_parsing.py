@@ -128,4 +128,5 @@ def test_failing_is_a_line_and_a_code(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize("given", ["mask_rcn", "retinanett", "yolo"])
 def test_nearest_names_are_those_of_the_package(given: str) -> None:
     names = ["mask_rcnn", "cascade_mask_rcnn", "retinanet"]
-    assert nearest(given, names).rstrip(";") == errors.nearest(given, names)
+    expected = errors.nearest(given, names, all_names="see help")
+    assert nearest(given, names, all_names="see help") == expected
