@@ -70,6 +70,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 OTHERS: dict[str, set[str]] = {
     "mscsa.attention": {"torch"},
     "mscsa.macs": {"torch"},
+    "mscsa.modes": {"torch"},
+    "mscsa.files": set(),
+    "mscsa.report": {"rich"},
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"jsonargparse", "yaml"},
     "mscsa.errors": set(),
