@@ -25,7 +25,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.scores import SCORES, main_label, score_names
-from mscsa.frozen import prepare
+from mscsa.frozen.backbone import prepare
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
 from mscsa.recipes.arms import baseline_of

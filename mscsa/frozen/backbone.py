@@ -24,7 +24,7 @@ from mscsa.assembly.build import build_model
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
-from mscsa.detection import Detector
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.frozen.dataset import with_transform
 from mscsa.frozen.keeping import Keeping, check_frozen, keeping_of

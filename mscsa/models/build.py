@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mscsa.attention import MSCSAConfig
+from mscsa.attention.config import MSCSAConfig
 from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
 from mscsa.checkpoints.loading import load_weights

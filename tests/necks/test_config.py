@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from mscsa.necks.build import neck_config
-from mscsa.necks.config import NeckConfig, NormedConfig
+from mscsa.necks.config import NeckConfig, check_norm
 from mscsa.necks.registry import NECKS
 
 
 def test_the_fields_that_all_have() -> None:
     assert NeckConfig().channels == 256
-    assert NormedConfig() == NormedConfig(channels=256, norm="bn")
+    check_norm("bn")
+    with pytest.raises(ValueError, match="norm='in' is not allowed: give one of bn, none"):
+        check_norm("in")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NECKS)
