@@ -33,6 +33,7 @@ from torch import nn
 
 from mscsa.assembly.build import build_model
 from mscsa.attention.fusion import LevelFusion
+from mscsa.cost.matched_control import matched_control
 from mscsa.data.coco.annotations import image_path, split_files
 from mscsa.data.coco.masks import decode_segmentation
 from mscsa.data.contract import sample_index
@@ -66,7 +67,7 @@ class Arm:
     keep_classifier: bool = False
     """Whether the backbone's own classifier stays."""
     head_channels: int | None = None
-    """Width of the head, for the baseline that spends MSCSA's MACs there."""
+    """Width of the head, for the baseline that spends MACs there."""
     norm_lr: float = 1.0
     """Factor on the learning rate of the fusion's norms."""
     mscsa_lr: float = 1.0
@@ -147,7 +148,8 @@ CLASSIFIERS = {
     "half the rate": Arm(fields={}, mscsa_lr=0.5),
     "twice the rate": Arm(fields={}, mscsa_lr=2.0),
 }
-BASELINE, CONTROL = "baseline", "wider head"
+BASELINE = "baseline"
+CONTROL = "head of the same MACs"
 
 
 def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
@@ -164,8 +166,13 @@ def settings(name: str, root: str | None) -> tuple[Recipe, dict[str, Arm]]:
         recipe = replace(recipe, data=replace(recipe.data, **sides))
     if name == "nuclei":
         recipe = replace(recipe, data=replace(recipe.data, short_side=256))
-    arms = {BASELINE: Arm(fields=None), CONTROL: Arm(fields=None, head_channels=36), **WEIGHTS, **FUSIONS}
-    return recipe, arms
+    control = matched_control(recipe, len(class_names_of(recipe.data))).recipe
+    assert control is not None
+    wider = {
+        CONTROL: Arm(fields=None, head_channels=control.model.head_kwargs["head_channels"]),
+        "wider head": Arm(fields=None, head_channels=36),  # for a third of MSCSA's MACs
+    }
+    return recipe, {BASELINE: Arm(fields=None), **wider, **WEIGHTS, **FUSIONS}
 
 
 def label_maps(root: str) -> str:

@@ -79,6 +79,21 @@ def levels_of(pyramid: Pyramid) -> tuple[list[int], list[int]]:
     return list(info.channels()), [int(stride) for stride in info.reduction()]
 
 
+def refuse_one_value(error: ValueError, given: str, also: str = "") -> None:
+    """Say what torch's complaint of a batch norm about its batch means for images; other errors pass.
+
+    Args:
+        error: What a network raised in training.
+        given: The images.
+        also: What else helps, beside larger images or more of them.
+    Raises:
+        UserError: If it is that complaint.
+    """
+    if "more than 1 value per channel" in str(error):
+        advice = ", ".join(filter(None, ("give larger images or more per batch", also)))
+        raise UserError(f"{given} gives a map of 1x1, which batch norm cannot train on: {advice}") from error
+
+
 def _pyramid_options() -> list[str]:
     """Name what `build_pyramid` takes, but for the strides, which the head settles."""
     return [

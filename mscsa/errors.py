@@ -30,7 +30,11 @@ def unknown_name(lacking: str, given: str, allowed: Iterable[str], *, all_names:
         allowed: All right names.
         all_names: Where they are told, in place of a list that would be too long for one line.
     """
+    return UserError(f"{lacking} {given!r}: {nearest(given, allowed, all_names=all_names)}")
+
+
+def nearest(given: str, allowed: Iterable[str], *, all_names: str = "") -> str:
+    """Say what may have been meant, or else what is allowed: the end of a message, as `unknown_name`'s."""
     names = list(allowed)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else all_names or f"give one of {', '.join(names)}"
-    return UserError(f"{lacking} {given!r}: {hint}")
+    return f"did you mean {' or '.join(near)}?" if near else all_names or f"give one of {', '.join(names)}"

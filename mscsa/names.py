@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PREFIX = "mscsa_"
+MSCSA_PREFIX = "mscsa_"
 """Before a timm name: the same backbone with MSCSA."""
 
 _TAKES_THE_PLACE_IN = {"coat_tiny": "coat_serial_tiny", "coat_small": "coat_serial_small"}
@@ -52,7 +52,7 @@ class ModelName:
     @property
     def with_mscsa(self) -> str:
         """The name of the same model with MSCSA, tag included."""
-        return PREFIX + _tagged(_WHOLE.get(self.baseline, self.baseline), self.tag)
+        return MSCSA_PREFIX + _tagged(_WHOLE.get(self.baseline, self.baseline), self.tag)
 
     def __str__(self) -> str:
         return self.with_mscsa if self.has_mscsa else self.without_mscsa
@@ -63,7 +63,7 @@ def parse_model_name(name: str) -> ModelName:
 
     Names of other sources (`hf-hub:OWNER/NAME`, `local-dir:FOLDER`) are kept whole.
     """
-    bare = name.removeprefix(PREFIX)
+    bare = name.removeprefix(MSCSA_PREFIX)
     baseline, _, tag = (bare, "", "") if ":" in bare else bare.partition(".")
     has_mscsa = bare != name
     return ModelName(_WHOLE.get(baseline, baseline) if has_mscsa else baseline, tag, has_mscsa)

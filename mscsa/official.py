@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from timm.models.coat import CoaT
 from torch import Tensor, nn
 
 from mscsa.backbones import FAMILIES, coat, topformer
+from mscsa.backbones.timm_contract import KeyMap
 from mscsa.backbones.topformer_parts import TokenPyramid
 from mscsa.checkpoints.loading import fit, read_source
 from mscsa.checkpoints.parts import BACKBONE, HasParts
@@ -21,8 +22,6 @@ from mscsa.errors import UserError
 from mscsa.segmentation import topformer_head
 from mscsa.segmentation.dense_topformer import DenseTopFormer
 from mscsa.segmentation.segmenter import Segmenter
-
-KeyMap = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
 
 def pvt_v2_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

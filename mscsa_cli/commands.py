@@ -5,7 +5,6 @@ No module here imports torch or `mscsa` before a command needs them, so that hel
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import inspect
 import logging
@@ -19,7 +18,7 @@ from jsonargparse import Namespace
 
 from mscsa_cli.data import check_data
 from mscsa_cli.models import bench, info, list_models, macs, saliency
-from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments
+from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments, nearest
 from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
 
 RECIPE_COMMANDS = ("train", "compare")
@@ -72,8 +71,8 @@ def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     """
     name, *rest = argv
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown command {name!r}: did you mean `mscsa {near}`? `mscsa --help` shows all")
+        hint = nearest(name, COMMANDS, all_names="`mscsa --help` shows all")
+        raise ValueError(f"unknown command {name!r}: {hint}")
     if name in RECIPE_COMMANDS:
         return COMMANDS[name], _parse_recipe_command(name, rest)
     parsed = build_parser(name, COMMANDS[name]).parse_args(rest)

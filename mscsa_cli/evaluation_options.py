@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mscsa.assembly.weights_file import ModelInfo
+from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.errors import UserError
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.recipes.spec import DetectionData, SegmentationData
 
 
 def evaluation_options(
-    info: ModelInfo,
+    info: WeightsInfo,
     *,
     window: str,
     crop: int | None,

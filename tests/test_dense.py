@@ -93,3 +93,15 @@ def test_a_number_of_classes_that_cannot_be_is_one_line(num_classes: Any) -> Non
         UserError, match=f"^num_classes={num_classes!r} given: give a whole number from 1 on$"
     ):
         build_head("semantic_fpn", "test_resnet", num_classes, {}, tasks=SEGMENTATION)
+
+
+def test_a_batch_norm_without_a_batch_is_told_as_a_matter_of_images() -> None:
+    complaint = ValueError(
+        "Expected more than 1 value per channel when training, got input size [1, 8, 1, 1]"
+    )
+    with pytest.raises(UserError, match="^one image gives a map of 1x1.* per batch, or freeze$") as caught:
+        dense.refuse_one_value(complaint, "one image", "or freeze")
+    assert caught.value.__cause__ is complaint
+    with pytest.raises(UserError, match="give larger images or more per batch$"):
+        dense.refuse_one_value(complaint, "one image")
+    dense.refuse_one_value(ValueError("another"), "one image")

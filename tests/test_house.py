@@ -88,5 +88,39 @@ def test_a_test_file_of_its_name(path):
     mirrored = Path("cli") if folder == Path("mscsa_cli") else folder.relative_to("mscsa")
     test = ROOT / "tests" / mirrored / f"test_{path.name}"
     assert test.is_file(), f"{test.relative_to(ROOT)} is missing"
-    tests = [name for name, _ in functions(ast.parse(test.read_text(encoding="utf-8"))) if "test_" in name]
-    assert tests, f"{test.relative_to(ROOT)} has no test"
+    tree = ast.parse(test.read_text(encoding="utf-8"))
+    # A class of tests counts, what is written inside another function does not.
+    owners = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    names = [node.name for owner in owners for node in owner.body if isinstance(node, FUNCTIONS)]
+    assert any(name.startswith("test_") for name in names), f"{test.relative_to(ROOT)} has no test"
+
+
+def bases_of_classes() -> dict[str, list[str]]:
+    """The bases of each class here, all by their full names, as far as the file's imports tell them."""
+    bases = {}
+    for path in modules():
+        module, tree = name_of(path), ast.parse(path.read_text(encoding="utf-8"))
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        known = {node.name: f"{module}.{node.name}" for node in classes}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                package = module.rsplit(".", node.level)[0] if node.level else ""
+                source = ".".join(filter(None, (package, node.module)))
+                known |= {alias.asname or alias.name: f"{source}.{alias.name}" for alias in node.names}
+        for node in classes:
+            written = [ast.unparse(base).partition("[")[0].split(".") for base in node.bases]
+            bases[known[node.name]] = [".".join([known.get(name, name), *rest]) for name, *rest in written]
+    return bases
+
+
+def test_no_class_stands_on_more_than_one_of_ours():
+    """A reader of a class needs one other file at most: what a base of ours stands on is not ours."""
+    bases = bases_of_classes()
+    assert "mscsa.errors.UserError" in bases["mscsa.errors.UnknownKeyword"]
+    deep = {
+        name: base
+        for name, above in bases.items()
+        for base in above
+        if any(each in bases for each in bases.get(base, ()))
+    }
+    assert not deep

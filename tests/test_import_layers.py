@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,95 +12,69 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BUILT = {
-    *("mscsa.assembly", "mscsa.attention", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-    *("mscsa.heads", "mscsa.macs", "mscsa.models", "mscsa.names", "mscsa.segmentation"),
-}
-"""What a look at a built model needs."""
+
+def parts(names: str) -> set[str]:
+    """Write out the full names of parts of the package."""
+    return {f"mscsa.{name}" for name in names.split()}
+
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.errors": set(),
     "mscsa.names": set(),
-    "mscsa.files": {"mscsa.errors"},
-    "mscsa.heads": {"mscsa.errors"},
-    "mscsa.report": {"mscsa.errors", "mscsa.files"},
-    "mscsa.paper": {"mscsa.names"},
-    "mscsa.recipes": {
-        *("mscsa.errors", "mscsa.heads", "mscsa.names", "mscsa.neck_table", "mscsa.paper"),
-    },
-    "mscsa.recipes.options": {"mscsa.errors", "mscsa.recipes"},
-    "mscsa.attention": set(),
+    "mscsa.modes": set(),
     "mscsa.macs": set(),
-    "mscsa.checkpoints": {"mscsa.errors", "mscsa.files"},
-    "mscsa.backbones": {"mscsa.attention", "mscsa.errors", "mscsa.names", "mscsa.paper"},
-    "mscsa.neck_table": {"mscsa.errors"},
-    "mscsa.necks": {"mscsa.attention", "mscsa.backbones", "mscsa.neck_table"},
-    "mscsa.models": {
-        *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.macs"),
-        *("mscsa.names", "mscsa.necks", "mscsa.neck_table"),
-    },
-    "mscsa.dense": {"mscsa.errors", "mscsa.heads", "mscsa.models"},
-    "mscsa.detection": {"mscsa.attention", "mscsa.dense", "mscsa.errors", "mscsa.heads", "mscsa.models"},
-    "mscsa.segmentation": {
-        *("mscsa.attention", "mscsa.backbones", "mscsa.dense", "mscsa.errors", "mscsa.heads"),
-        "mscsa.models",
-    },
-    "mscsa.official": {"mscsa.backbones", "mscsa.checkpoints", "mscsa.errors", "mscsa.segmentation"},
-    "mscsa": {
-        *("mscsa.attention", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors", "mscsa.models"),
-        *("mscsa.official", "mscsa.segmentation"),
-    },
-    "mscsa.assembly": {
-        *("mscsa.attention", "mscsa.backbones", "mscsa.checkpoints", "mscsa.detection", "mscsa.errors"),
-        *("mscsa.heads", "mscsa.models", "mscsa.neck_table", "mscsa.recipes", "mscsa.segmentation"),
-    },
-    "mscsa.data": {"mscsa.errors", "mscsa.recipes"},
-    "mscsa.evaluation": {
-        *("mscsa.assembly", "mscsa.data", "mscsa.detection", "mscsa.errors", "mscsa.files"),
-        *("mscsa.recipes", "mscsa.segmentation"),
-    },
-    "mscsa.frozen": {
-        *("mscsa.assembly", "mscsa.backbones", "mscsa.data", "mscsa.detection", "mscsa.errors"),
-        *("mscsa.models", "mscsa.recipes"),
-    },
-    "mscsa.training": {
-        *(
-            "mscsa.assembly",
-            "mscsa.frozen",
-            "mscsa.checkpoints",
-            "mscsa.data",
-            "mscsa.detection",
-            "mscsa.errors",
-        ),
-        *("mscsa.evaluation", "mscsa.files", "mscsa.models", "mscsa.recipes", "mscsa.segmentation"),
-    },
-    "mscsa.cost": BUILT
-    | {
-        *("mscsa.backbones", "mscsa.necks", "mscsa.neck_table", "mscsa.paper", "mscsa.recipes"),
-        "mscsa.report",
-    },
-    "mscsa.speed": BUILT | {"mscsa.cost", "mscsa.report", "mscsa.recipes", "mscsa.backbones"},
-    "mscsa.pictures": BUILT
-    | {"mscsa.backbones", "mscsa.data", "mscsa.evaluation", "mscsa.report", "mscsa.recipes"},
-    "mscsa.compare": {
-        *("mscsa.assembly", "mscsa.frozen", "mscsa.cost", "mscsa.data", "mscsa.errors", "mscsa.files"),
-        *("mscsa.evaluation", "mscsa.macs", "mscsa.recipes", "mscsa.recipes.options", "mscsa.report"),
-        *("mscsa.names", "mscsa.neck_table", "mscsa.pictures", "mscsa.speed", "mscsa.training"),
-    },
-    "mscsa_cli": {
-        *("mscsa", "mscsa.names", "mscsa.recipes.options"),
-        *("mscsa.assembly", "mscsa.backbones", "mscsa.compare", "mscsa.cost", "mscsa.data", "mscsa.errors"),
-        *("mscsa.evaluation", "mscsa.models", "mscsa.neck_table", "mscsa.pictures", "mscsa.recipes"),
-        *("mscsa.report", "mscsa.speed", "mscsa.training"),
-    },
+    "mscsa.files": parts("errors"),
+    "mscsa.heads": parts("errors"),
+    "mscsa.report": parts("files"),
+    "mscsa.paper": parts("names"),
+    "mscsa.recipes": parts("errors heads names neck_table paper"),
+    "mscsa.recipes.options": parts("errors recipes"),
+    "mscsa.attention": set(),
+    "mscsa.checkpoints": parts("errors files"),
+    "mscsa.backbones": parts("attention errors modes names paper"),
+    "mscsa.neck_table": parts("errors"),
+    "mscsa.necks": parts("attention backbones neck_table"),
+    "mscsa.models": parts("attention backbones checkpoints errors macs names neck_table necks"),
+    "mscsa.dense": parts("errors heads models"),
+    "mscsa.detection": parts("dense errors heads models"),
+    "mscsa.segmentation": parts("attention backbones dense errors heads models"),
+    "mscsa.official": parts("backbones checkpoints errors segmentation"),
+    "mscsa": parts("attention checkpoints detection errors models official segmentation"),
+    "mscsa.assembly": parts(
+        "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
+    ),
+    "mscsa.data": parts("errors recipes"),
+    "mscsa.evaluation": parts("assembly data errors files modes recipes"),
+    "mscsa.frozen": parts("assembly backbones data detection errors models recipes"),
+    "mscsa.training": parts("assembly checkpoints data errors evaluation files frozen recipes"),
+    "mscsa.cost": parts(
+        "assembly attention backbones detection errors heads macs models names neck_table necks paper "
+        "recipes report segmentation"
+    ),
+    "mscsa.speed": parts("cost detection errors report"),
+    "mscsa.pictures": parts(
+        "assembly attention backbones data detection errors evaluation models names report"
+    ),
+    "mscsa.compare": parts(
+        "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
+        "recipes.options report speed"
+    ),
+    "mscsa_cli": {"mscsa"}
+    | parts(
+        "assembly backbones compare cost data errors evaluation names neck_table pictures recipes "
+        "recipes.options report speed training"
+    ),
 }
 """Part -> the other parts it may import, anywhere in its files."""
 
 OTHERS: dict[str, set[str]] = {
     "mscsa.attention": {"torch"},
     "mscsa.macs": {"torch"},
+    "mscsa.modes": {"torch"},
+    "mscsa.files": set(),
+    "mscsa.report": {"rich"},
     "mscsa.recipes": set(),
-    "mscsa.recipes.options": {"docstring_parser", "jsonargparse", "yaml"},
+    "mscsa.recipes.options": {"jsonargparse", "yaml"},
     "mscsa.errors": set(),
     "mscsa.heads": set(),
     "mscsa.names": set(),
@@ -121,8 +96,8 @@ def source_files() -> list[Path]:
 
 def part_of(module: str) -> str:
     """mscsa.attention.config -> mscsa.attention; mscsa.UserError -> mscsa."""
-    parts = module.split(".")
-    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    names = module.split(".")
+    prefixes = (".".join(names[:length]) for length in range(len(names), 0, -1))
     return next(prefix for prefix in prefixes if prefix in MAY_IMPORT)
 
 
@@ -161,6 +136,40 @@ def violations(path: Path) -> list[str]:
         if not is_allowed:
             found.append(f"{path.relative_to(ROOT)} imports {name}")
     return found
+
+
+def others_imported(part: str) -> set[str]:
+    """What a part's files import from outside it: other parts, and packages beside the standard library."""
+    files = [path for path in source_files() if part_of(module_name(path)) == part]
+    names = {name for path in files for name in imported_modules(path)}
+    ours = {name for name in names if name.split(".")[0] in ("mscsa", "mscsa_cli")}
+    packages = {name.split(".")[0] for name in names - ours}
+    return {part_of(name) for name in ours} - {part} | packages - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_nothing_is_allowed_that_nobody_needs(part):
+    assert not (MAY_IMPORT[part] | OTHERS.get(part, set())) - others_imported(part)
+
+
+def drawn_order() -> list[set[str]]:
+    """The chain of parts that CONTRIBUTING draws, top first."""
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    chain = re.search(r"`(mscsa_cli → [^`]*)`", text)
+    assert chain
+    steps = [re.findall(r"\w+", step.replace(".py", "")) for step in chain[1].split("→")]
+    return [{name if name == "mscsa_cli" else f"mscsa.{name}" for name in step} for step in steps]
+
+
+def test_the_drawn_order_is_that_of_the_table():
+    height = {part: -step for step, names in enumerate(drawn_order()) for part in names}
+    assert set(height) <= set(MAY_IMPORT)
+    up = [(p, q) for p in height for q in MAY_IMPORT[p] if q in height and height[q] >= height[p]]
+    assert not up
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    beside = {part.removeprefix("mscsa.").replace(".", "/") for part in MAY_IMPORT} - {"mscsa"}
+    beside -= {part.removeprefix("mscsa.") for part in height}
+    assert not [name for name in beside if f"`{name}.py`" not in text and f"`{name}/`" not in text]
 
 
 def test_every_part_is_placed():

@@ -10,18 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from mscsa.attention import MSCSA
 from mscsa.attention.config import CONFIG_FIELDS
+from mscsa.attention.module import MSCSA
 from mscsa.backbones.timm_pyramid import build_backbone
-from mscsa.checkpoints import load_weights
-from mscsa.detection import Detector, build_detector
+from mscsa.checkpoints.loading import load_weights
+from mscsa.detection.build import build_detector
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError, unknown_name
 from mscsa.heads import COUNT
 from mscsa.models.build import create_model
 from mscsa.models.neck import NeckPyramid
+from mscsa.modes import evaluating
 from mscsa.neck_table import MSCSA_NECK, find_neck
 from mscsa.recipes.spec import ModelSpec
-from mscsa.segmentation import Segmenter, build_segmenter
+from mscsa.segmentation.build import build_segmenter
+from mscsa.segmentation.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +128,12 @@ def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -
     Raises:
         UserError: If the model does not take the size.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, *size, device=parameter.device, dtype=parameter.dtype)
     # What stands on a detector's pyramid takes any size, and a while.
     run = model.pyramid if isinstance(model, Detector) else model
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             run(image)
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -140,9 +141,6 @@ def check_input_size(model: nn.Module, spec: ModelSpec, size: tuple[int, int]) -
             f"model {spec.name} does not take images of {size[0]}x{size[1]}: {reason}; "
             "change their size, or build it for that size with model.backbone_kwargs"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _with_one_neck(spec: ModelSpec) -> ModelSpec:

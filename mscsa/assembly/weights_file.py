@@ -14,12 +14,13 @@ from typing import Any
 from torch import nn
 
 from mscsa.assembly.build import build_model
-from mscsa.checkpoints import load_weights, read_state_dict
+from mscsa.checkpoints.loading import load_weights
+from mscsa.checkpoints.reading import read_state_dict
 from mscsa.errors import UserError
 from mscsa.heads import Task
 from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData
 
-INPUT_FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
+EVALUATION_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
 
 _REQUIRED = ("model", "data", "class_names", "input")
@@ -34,7 +35,7 @@ _KIND_OF_FOLDER: dict[Task, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelInfo:
+class WeightsInfo:
     """A trained model without its weights."""
 
     model: ModelSpec
@@ -46,7 +47,7 @@ class ModelInfo:
     category_ids: tuple[int, ...] = ()
     """COCO's id of label i + 1, for detectors."""
     input: dict[str, Any]
-    """Mean, std, crop and interpolation (`INPUT_FIELDS`)."""
+    """Mean, std, crop and interpolation (`EVALUATION_INPUT`)."""
     provenance: dict[str, Any]
     """Where it comes from: recipe, versions, step and scores; not needed to use it."""
 
@@ -83,7 +84,7 @@ class ModelInfo:
         return {"format": "pt", **{key: json.dumps(value) for key, value in fields.items()}}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], path: str | Path) -> ModelInfo:
+    def from_metadata(cls, metadata: Mapping[str, str], path: str | Path) -> WeightsInfo:
         """Decode what `to_metadata` wrote.
 
         Raises:
@@ -123,16 +124,16 @@ def _complete(mscsa: dict[str, Any] | None) -> None:
         mscsa["gate_scale"] = 2.0 if mscsa.pop("init") == "identity" else 1.0
 
 
-def read_info(path: str | Path) -> ModelInfo:
+def read_info(path: str | Path) -> WeightsInfo:
     """Read what a file of weights says about itself.
 
     Raises:
         UserError: If the file is missing, damaged, or not one that training wrote.
     """
-    return ModelInfo.from_metadata(read_state_dict(path)[1], path)
+    return WeightsInfo.from_metadata(read_state_dict(path)[1], path)
 
 
-def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, ModelInfo]:
+def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo]:
     """Rebuild a model from a file that training wrote, in eval mode on the CPU.
 
     Args:
@@ -142,7 +143,7 @@ def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, ModelInfo]:
             fill the model.
     """
     state, metadata = read_state_dict(path)
-    info = ModelInfo.from_metadata(metadata, path)
+    info = WeightsInfo.from_metadata(metadata, path)
     if tasks and info.model.task not in tasks:
         raise UserError(f"{path} holds a model for {info.model.task}: give one for {' or '.join(tasks)}")
     model = build_model(info.model, len(info.class_names))

@@ -7,13 +7,12 @@ does the rest.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from timm.layers import get_device_dtype
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from mscsa.attention.checkpointing import checkpoint_module
 from mscsa.backbones.layers import init_linear
-from mscsa.backbones.timm_contract import check_image, check_output_format, chosen_pooling
+from mscsa.backbones.timm_contract import check_image, check_output_format, replace_classifier
 
 
 class Stage(nn.Module):
@@ -105,13 +104,13 @@ class StagedBackbone(nn.Module):
         Raises:
             UserError: As `chosen_pooling`.
         """
-        self.global_pool = chosen_pooling(global_pool, self.global_pool, num_classes)
-        self.num_classes = num_classes
-        self.head = nn.Identity()
-        if num_classes > 0:
-            self.head = nn.Linear(self.num_features, num_classes, **get_device_dtype(self))
-            init_linear(self.head)
-        self.head.train(self.training)
+
+        def build() -> nn.Module:
+            linear = nn.Linear(self.num_features, num_classes)
+            init_linear(linear)
+            return linear
+
+        replace_classifier(self, num_classes, global_pool, build)
 
     def forward_intermediates(
         self,

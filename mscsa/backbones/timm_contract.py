@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import get_device_dtype
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_notrace_function
 from timm.models._pretrained import DefaultCfg
 from torch import Tensor, nn
@@ -127,6 +128,25 @@ def chosen_pooling(given: str | None, current: str, num_classes: int) -> str:
             "give 'avg', or '' with num_classes=0"
         )
     return pooling
+
+
+def replace_classifier(
+    model: Any, num_classes: int, global_pool: str | None, build: Callable[[], nn.Module]
+) -> None:
+    """Give a model a new classifier as its `head`, and set `global_pool` and `num_classes`.
+
+    Args:
+        model: One that pools by `global_pool` and then classifies by `head`.
+        num_classes: Of the new classifier; 0 for none.
+        global_pool: As `given` of `chosen_pooling`.
+        build: Builds the classifier, which then goes where the model is.
+    Raises:
+        UserError: As `chosen_pooling`.
+    """
+    model.global_pool = chosen_pooling(global_pool, model.global_pool, num_classes)
+    model.num_classes = num_classes
+    head = build().to(**get_device_dtype(model)) if num_classes > 0 else nn.Identity()
+    model.head = head.train(model.training)
 
 
 def check_output_format(output_fmt: str) -> None:

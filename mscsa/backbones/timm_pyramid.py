@@ -20,6 +20,7 @@ from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
 from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
 from mscsa.errors import UnknownKeyword, UserError, unknown_name
+from mscsa.modes import evaluating
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -252,16 +253,11 @@ def _takes_its_default_size(backbone: Any, image: Tensor) -> bool:
     size = get_model_input_config(backbone)["input_size"][-2:]
     if tuple(size) == tuple(image.shape[-2:]):
         return False
-    modes = [(module, module.training) for module in backbone.modules()]
-    backbone.eval()
     try:
-        with torch.no_grad():
+        with evaluating(backbone), torch.no_grad():
             backbone.forward_intermediates(image.new_zeros(1, image.shape[1], *size), output_fmt="NCHW")
     except Exception:
         return False
-    finally:
-        for module, mode in modes:
-            module.training = mode
     return True
 
 

@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from timm.layers import get_device_dtype
 from timm.models import register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from .official_keys import part_of
-from .timm_contract import check_output_format, chosen_pooling, create_backbone, describe_sizes
+from .timm_contract import check_output_format, create_backbone, describe_sizes, replace_classifier
 from .topformer_parts import (
     STRIDES,
     BatchNormHead,
@@ -64,6 +63,8 @@ class TopFormer(nn.Module):
     Its pyramid (`forward_intermediates`, `features_only=True`) is the token pyramid; the tokens
     are the final features.
     """
+
+    head: nn.Module
 
     def __init__(
         self,
@@ -136,13 +137,11 @@ class TopFormer(nn.Module):
         Raises:
             UserError: As `chosen_pooling`.
         """
-        self.global_pool = chosen_pooling(global_pool, self.global_pool, num_classes)
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes > 0:
-            head = BatchNormHead(self.num_features, num_classes, self.drop_rate)
-            self.head = head.to(**get_device_dtype(self))
-        self.head.train(self.training)
+
+        def build() -> nn.Module:
+            return BatchNormHead(self.num_features, num_classes, self.drop_rate)
+
+        replace_classifier(self, num_classes, global_pool, build)
 
     def forward_intermediates(
         self,

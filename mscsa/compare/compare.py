@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mscsa.assembly.weights_file import load_trained
@@ -26,7 +27,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.scores import SCORES, main_label, score_names
-from mscsa.frozen import prepare
+from mscsa.frozen.backbone import prepare
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
 from mscsa.neck_table import MSCSA_NECK, NECKS
@@ -208,10 +209,11 @@ def _check_same_images(
 ) -> None:
     """Refuse runs that were not evaluated on the same images: their differences would not be paired."""
     first = runs["baseline"][0]
-    expected = counts["baseline"][0].index.tolist()
+    expected = counts["baseline"][0]
     for arm, each in counts.items():
         for run, images in zip(runs[arm], each, strict=True):
-            if images.index.tolist() != expected:
+            same = np.array_equal(images.index, expected.index)
+            if not same or not np.array_equal(images.truth(), expected.truth()):
                 raise UserError(
                     f"the runs {first.label} and {run.label} were evaluated on different images: the data "
                     f"set has changed between them; remove {run.folder} or {first.folder} and compare again"

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from mscsa.errors import UserError
+
 Interval = tuple[float, float]
 
 ALPHA = 0.05
@@ -50,8 +52,14 @@ def paired_statistics(differences: Sequence[float]) -> PairedStatistics:
 
     Args:
         differences: In points, one for each seed.
+    Raises:
+        UserError: If one is no number.
     """
     values = np.asarray(differences, np.float64)
+    if not np.isfinite(values).all():
+        raise UserError(
+            f"differences {values.tolist()} given: a run has no score to compare by; look at its log"
+        )
     return PairedStatistics(
         differences=tuple(values.tolist()),
         mean=float(values.mean()),

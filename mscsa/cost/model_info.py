@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mscsa.attention import MSCSA, Macs, MSCSAConfig, PyramidFusion, mscsa_macs
+from mscsa.attention.config import MSCSAConfig
+from mscsa.attention.cost import Macs, mscsa_macs
+from mscsa.attention.fusion import PyramidFusion
+from mscsa.attention.module import MSCSA
 from mscsa.attention.pooling import token_map_size
 from mscsa.cost.model_pair import ModelPair, build_pair
-from mscsa.detection import Detector
 from mscsa.detection.cost import run_fixed
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.macs import count_macs, count_parameters, run_and_count
 from mscsa.models.neck import NeckPyramid

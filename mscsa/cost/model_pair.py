@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from mscsa.backbones.timm_pyramid import build_backbone, check_model_name
-from mscsa.detection import build_detector
+from mscsa.detection.build import build_detector
 from mscsa.errors import UserError
 from mscsa.heads import find_head
 from mscsa.models.build import build_pyramid, create_model
 from mscsa.names import parse_model_name
 from mscsa.neck_table import MSCSA_NECK, find_neck
-from mscsa.segmentation import build_segmenter
+from mscsa.segmentation.build import build_segmenter
 
 IMAGE_CLASSES = 1000
 """Classes of ImageNet-1k."""

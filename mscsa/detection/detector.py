@@ -12,8 +12,9 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mscsa.dense import refuse_one_value
 from mscsa.errors import UserError
-from mscsa.models.pyramid import prefixed_no_weight_decay
+from mscsa.models.pyramid import layer_groups, prefixed_no_weight_decay
 
 Target = Mapping[str, Tensor]
 """Boxes (N, 4), labels (N,) and, for instance segmentation, masks (N, H, W) of an image."""
@@ -158,12 +159,9 @@ class Detector(nn.Module):
         try:
             return self.net(list(images), shifted)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise UserError(
-                "one image this small gives a map of 1x1, which batch norm cannot train on: give larger "
-                "images or more per batch, or backbone_norm='frozen' and mscsa_norm='frozen'"
-            ) from error
+            frozen = "or backbone_norm='frozen' and mscsa_norm='frozen'"
+            refuse_one_value(error, "one image this small", frozen)
+            raise
 
     def _check(
         self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None
@@ -198,11 +196,7 @@ class Detector(nn.Module):
             UserError: If timm names no layer groups for the backbone.
         """
         backbone, prefix = self.pyramid.backbone, f"{self.body}backbone."
-        if not hasattr(backbone, "group_matcher"):
-            raise UserError(
-                f"timm names no layer groups for {type(backbone).__name__}: train it without layer decay"
-            )
-        layers = group_parameters(backbone, backbone.group_matcher(coarse=coarse), reverse=True)
+        layers = group_parameters(backbone, layer_groups(backbone, coarse), reverse=True)
         return lambda name: layers[name.removeprefix(prefix)] if name.startswith(prefix) else math.inf
 
     def no_weight_decay(self) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from mscsa.assembly.build import check_input_size
 from mscsa.assembly.weights_file import load_trained
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
-from mscsa.errors import UserError
+from mscsa.errors import unknown_name
 from mscsa.evaluation.running import choose_device, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
@@ -81,6 +80,5 @@ def _override(data: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
     known = [field.name for field in fields(data)]
     for name in overrides:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise UserError(f"data has no field {name!r}: did you mean {near}?")
+            raise unknown_name("data has no field", name, known)
     return replace(data, **overrides)

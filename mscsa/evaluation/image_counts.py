@@ -37,6 +37,10 @@ class ImageCounts(ABC):
             In %, (R,); NaN where a sample has nothing to score.
         """
 
+    def truth(self) -> NDArray[np.int64]:
+        """Give what the labels alone say of each image, by which runs on other data are told, (N, any)."""
+        return np.zeros((len(self.index), 0), np.int64)
+
     def save(self, path: Path) -> None:
         """Write the arrays, compressed, whole or not at all.
 

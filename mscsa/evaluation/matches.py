@@ -45,6 +45,10 @@ class Matches(ImageCounts):
         with np.errstate(invalid="ignore"):
             return 100 * sums / (totals > 0).sum(axis=1)
 
+    def truth(self) -> NDArray[np.int64]:
+        """Give the objects of each class in each image, (N, K)."""
+        return self.objects
+
     def _class_ap(
         self, order: NDArray[np.int64], weights: NDArray[np.int64], totals: NDArray[np.int64]
     ) -> NDArray[np.float64]:

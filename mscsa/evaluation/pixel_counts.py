@@ -47,6 +47,14 @@ class PixelCounts(ImageCounts):
         ]
         return np.concatenate(parts)
 
+    def truth(self) -> NDArray[np.int64]:
+        """Give the pixels of each label in each image, (N, K)."""
+        count = int(self.num_classes)
+        totals = np.zeros((len(self.index), count), np.int64)
+        image = np.searchsorted(self.ends, np.arange(len(self.cells)), side="right")
+        np.add.at(totals, (image, self.cells // (count + 1)), self.pixels)
+        return totals
+
     def _scores(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         count = int(self.num_classes)
         matrices = np.zeros((len(weights), count * (count + 1)), np.int64)

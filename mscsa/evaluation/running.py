@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mscsa.errors import UserError
+from mscsa.modes import evaluating
 
 B = TypeVar("B")
 
@@ -29,17 +30,12 @@ def pass_over(
     Returns:
         Whether it was stopped, in this process.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with evaluating(model):
         for batch in loader:
             take(batch)
             if stop is not None and stop():
                 return True
         return False
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,13 +25,14 @@ from mscsa.assembly.build import build_model
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
-from mscsa.detection import Detector
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.frozen.dataset import with_transform
 from mscsa.frozen.keeping import Keeping, check_frozen, keeping_of
 from mscsa.frozen.reading import KeptMaps
 from mscsa.frozen.store import INDEX, MapStore, write_store
 from mscsa.models.pyramid import BackboneModel, Level
+from mscsa.names import parse_model_name
 from mscsa.recipes.spec import Recipe
 
 logger = logging.getLogger(__name__)
@@ -114,10 +116,13 @@ def _open_store(
     """Find the maps of images, or compute them: each variant for training, then those of evaluation."""
     records = [with_transform(sets[0], each) for each in keeping.variants]
     records.append(with_transform(sets[1], keeping.whole))
+    name = parse_model_name(recipe.model.name)
     identity = {
         "format": _FORMAT,
         "levels": [asdict(level) for level in _kept_levels(pyramid)],
-        "backbone": _hash_of_weights(pyramid.backbone),
+        "backbone": _hash_of_backbone(pyramid.backbone),
+        "arguments": {"name": name.tagged_backbone, **recipe.model.backbone_kwargs},
+        "timm": timm.__version__,
         "input": {key: pyramid.pretrained_cfg.get(key) for key in ("mean", "std")},
         "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES},
         "variants": keeping.identity,
@@ -209,8 +214,9 @@ def _read(pyramid: BackboneModel, levels: Sequence[Level], images: Tensor) -> li
     return maps
 
 
-def _hash_of_weights(backbone: nn.Module) -> str:
-    found = hashlib.sha256(type(backbone).__name__.encode())
+def _hash_of_backbone(backbone: nn.Module) -> str:
+    """Hash the layers, whose options change maps without changing weights, and the weights."""
+    found = hashlib.sha256(repr(backbone).encode())
     for name, value in backbone.state_dict().items():
         found.update(name.encode())
         found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -7,6 +7,7 @@ each begins and how large it is.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -41,12 +42,15 @@ class MapStore:
                 self._label_shapes: NDArray[np.int64] = index["label_shapes"]
                 self.sizes: list[tuple[int, int]] = [(int(h), int(w)) for h, w in index["sizes"]]
                 """(H, W) in px of each record's image."""
-            self._maps = np.memmap(folder / MAPS, np.float16, mode="r")
-            has_labels = bool(self._label_shapes.prod(axis=1).any())  # an empty file cannot be mapped
+            count = int(self._shapes.prod(axis=2).sum())
+            self._maps = np.memmap(folder / MAPS, np.float16, mode="r", shape=(count,))
+            num_labels = int(self._label_shapes.prod(axis=1).sum())
             self._labels: NDArray[np.uint8] = (
-                np.memmap(folder / LABELS, np.uint8, mode="r") if has_labels else np.zeros(0, np.uint8)
+                np.memmap(folder / LABELS, np.uint8, mode="r", shape=(num_labels,))
+                if num_labels  # an empty file cannot be mapped
+                else np.zeros(0, np.uint8)
             )
-        except (OSError, EOFError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{folder} holds no maps that can be read ({error}): delete it, and they are computed again"
             ) from error
@@ -114,6 +118,6 @@ def _half(x_CHW: Tensor) -> NDArray[np.float16]:
     if not bool(half.isfinite().all()):
         raise UserError(
             "the backbone's maps do not fit half precision (largest value "
-            f"{x_CHW.abs().max().item():.3g}): train it without freezing it (leave --frozen out)"
+            f"{x_CHW.abs().max().item():.3g}): train it without freezing it (--model.frozen false)"
         )
     return half.contiguous().cpu().numpy()

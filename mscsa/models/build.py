@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mscsa.attention import MSCSAConfig
+from mscsa.attention.config import MSCSAConfig
 from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
 from mscsa.checkpoints.loading import load_weights
@@ -52,8 +52,7 @@ def create_model(
         features_only: Build the pyramid form: a list of fused maps, with timm's `feature_info`.
         out_indices: Levels of the pyramid form, with timm's meaning; all if None.
         keep_classifier: Keep the backbone's own classifier and add MSCSA's logits to its: with pretrained
-            weights the model says at step 0 what it said without MSCSA. By default
-            the classifier reads MSCSA's token map alone, as in the paper.
+            weights the model says at step 0 what it said without. By default, as in the paper, MSCSA's alone.
         num_classes: Of the classifier; 0 gives pooled features; those of the weights, or 1000, if None.
         in_chans: Channels of the image; those of the weights, or 3, if None.
         drop_rate: Dropout before the classifier; the backbone's default if None.
@@ -69,32 +68,22 @@ def create_model(
             TypeError too), or weights do not fit.
         ValueError: If a configuration field is out of range, or no configuration fits the budget.
     """
-    sorted_keywords = sort_keywords(keywords, backbone_kwargs)
-    whole = WholeModel(parse_model_name(name), sorted_keywords.timm)
-    request = ConfigRequest(
-        config=config,
-        budget=budget,
-        budget_size=budget_size,
-        drop_path_rate=drop_path_rate,
-        fields=sorted_keywords.mscsa,
-    )
-    form = {
-        "features_only": features_only,
-        "out_indices": out_indices,
-        "keep_classifier": keep_classifier,
-        "drop_rate": drop_rate,
-    }
+    said = sort_keywords(keywords, backbone_kwargs)
+    whole = WholeModel(parse_model_name(name), said.timm)
+    sizes: dict[str, Any] = {"config": config, "budget": budget, "budget_size": budget_size}
+    request = ConfigRequest(**sizes, drop_path_rate=drop_path_rate, fields=said.mscsa)
+    form = {"features_only": features_only, "out_indices": out_indices, "keep_classifier": keep_classifier}
     backbone_options = {
         "pretrained": pretrained and not whole.has_weights,
         "in_chans": whole.in_chans if in_chans is None else in_chans,
         "drop_path_rate": drop_path_rate,
-        **sorted_keywords.backbone,
+        **said.backbone,
     }
-    num_classes = whole.num_classes if num_classes is None else num_classes
+    of_classifier: dict[str, Any] = {"num_classes": whole.num_classes if num_classes is None else num_classes}
+    of_classifier |= {} if drop_rate is None else {"drop_rate": drop_rate}
     if keep_classifier:
-        kept = {"num_classes": num_classes, "drop_rate": drop_rate}
-        backbone_options |= {key: value for key, value in kept.items() if value is not None}
-    return _build(whole, request, backbone_options, pretrained, num_classes=num_classes, **form)
+        backbone_options |= of_classifier
+    return _build(whole, request, backbone_options, pretrained, **of_classifier, **form)
 
 
 def _build(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from timm.models._input import get_model_input_config
 
-from mscsa.attention import MSCSAConfig, config_for_budget
-from mscsa.attention.config import CONFIG_FIELDS, config_of
+from mscsa.attention.config import CONFIG_FIELDS, MSCSAConfig, config_of
+from mscsa.attention.cost import config_for_budget
 from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, drop_path_rate_of, pyramid_levels, read_pyramid
 from mscsa.errors import UserError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from mscsa.attention.config import CONFIG_FIELDS
-from mscsa.errors import UnknownKeyword, UserError
+from mscsa.errors import UnknownKeyword, UserError, nearest
 
 BACKBONE_KEYWORDS = (
     *("img_size", "output_stride", "drop_block_rate", "bn_momentum", "bn_eps"),
@@ -99,12 +98,10 @@ def sort_keywords(given: Mapping[str, Any], backbone_kwargs: Mapping[str, Any] |
     of_mscsa = {k: v for k, v in given.items() if k not in of_timms}
     unknown = [key for key in of_mscsa if key not in CONFIG_FIELDS]
     if unknown:
-        near = [match for key in unknown for match in difflib.get_close_matches(key, CONFIG_FIELDS)]
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"MSCSAConfig has {', '.join(CONFIG_FIELDS)};"
-        )
+        all_names = f"MSCSAConfig has {', '.join(CONFIG_FIELDS)};"
+        hint = nearest(unknown[0], CONFIG_FIELDS, all_names=all_names)
         raise UnknownKeyword(
-            f"unknown keyword {', '.join(unknown)}: {hint} the backbone's own go in backbone_kwargs={{...}}"
+            f"unknown keyword {unknown[0]}: {hint} the backbone's own go in backbone_kwargs={{...}}"
         )
     of_timms = {key: value for key, value in of_timms.items() if value is not None}
     return Keywords(

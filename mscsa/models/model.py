@@ -12,7 +12,9 @@ from timm.models import register_notrace_module
 from timm.models._input import get_model_args
 from torch import Tensor, nn
 
-from mscsa.attention import MSCSA, MSCSAConfig, PyramidFusion
+from mscsa.attention.config import MSCSAConfig
+from mscsa.attention.fusion import PyramidFusion
+from mscsa.attention.module import MSCSA
 from mscsa.backbones.timm_contract import check_batch_values
 from mscsa.backbones.timm_pyramid import attended_levels, pyramid_levels, read_features
 from mscsa.errors import UserError
@@ -81,17 +83,9 @@ class MSCSAModel(BackboneModel):
                 is no classifier to keep.
             ValueError: If the configuration does not fit.
         """
-        if features_only and global_pool not in ("avg", ""):
-            raise UserError(
-                f"global_pool={global_pool!r} given for a pyramid, which pools nothing; leave it out"
-            )
+        _check_form(features_only, out_indices, global_pool)
         levels = pyramid_levels(backbone)
         attended = attended_levels(levels, name or type(backbone).__name__)
-        if out_indices is not None and not features_only:
-            raise UserError(
-                f"out_indices={out_indices} given for a classifier: it has no levels to choose; build the "
-                "pyramid form with features_only=True"
-            )
         super().__init__(backbone, resolve_out_indices(levels, out_indices) if features_only else ())
         self.keeps_classifier = keep_classifier
         self._attended = [level.index for level in attended]
@@ -384,6 +378,17 @@ class MSCSAModel(BackboneModel):
         if self.is_pyramid:
             return {"features_only": True, "out_indices": list(self.out_indices)}
         return {"keep_classifier": True} if self.keeps_classifier else {}
+
+
+def _check_form(features_only: bool, out_indices: int | Sequence[int] | None, global_pool: str) -> None:
+    """Refuse what the form asked for does not have."""
+    if features_only and global_pool not in ("avg", ""):
+        raise UserError(f"global_pool={global_pool!r} given for a pyramid, which pools nothing; leave it out")
+    if out_indices is not None and not features_only:
+        raise UserError(
+            f"out_indices={out_indices} given for a classifier: it has no levels to choose; build the "
+            "pyramid form with features_only=True"
+        )
 
 
 def token_map_at(config: MSCSAConfig, input_size: Sequence[int]) -> tuple[int, int]:

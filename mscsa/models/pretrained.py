@@ -22,7 +22,7 @@ from mscsa.names import ModelName
 
 logger = logging.getLogger(__name__)
 
-INPUT_FIELDS = (
+INHERITED_INPUT = (
     *("input_size", "test_input_size", "min_input_size", "mean", "std"),
     *("interpolation", "crop_pct", "test_crop_pct", "crop_mode"),
 )
@@ -103,7 +103,7 @@ class WholeModel:
 
 def whole_model_cfg(backbone_cfg: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     """Describe a whole model in timm's terms: input as its backbone's, no weights of its own."""
-    kept = {k: v for k, v in backbone_cfg.items() if k in INPUT_FIELDS}
+    kept = {k: v for k, v in backbone_cfg.items() if k in INHERITED_INPUT}
     first_conv = backbone_cfg.get("first_conv")
     if first_conv:
         names = [first_conv] if isinstance(first_conv, str) else list(first_conv)

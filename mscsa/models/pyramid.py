@@ -84,11 +84,7 @@ class BackboneModel(nn.Module):
         Raises:
             UserError: If timm names no layer groups for the backbone.
         """
-        if not hasattr(self.backbone, "group_matcher"):
-            raise UserError(
-                f"timm names no layer groups for {type(self.backbone).__name__}: train it without layer decay"
-            )
-        matcher = self.backbone.group_matcher(coarse=coarse)
+        matcher = layer_groups(self.backbone, coarse)
         if callable(matcher):  # the Inception and NASNet families number their layers by a function
             return partial(_group_below_backbone, matcher)
         return {
@@ -234,6 +230,19 @@ def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, n
             f"{list(strides)}; choose another backbone"
         )
     return [index_of[stride] for stride in strides]
+
+
+def layer_groups(backbone: Any, coarse: bool) -> Any:
+    """Give timm's layer groups of a backbone, patterns or a function.
+
+    Raises:
+        UserError: If timm names none.
+    """
+    if not hasattr(backbone, "group_matcher"):
+        raise UserError(
+            f"timm names no layer groups for {type(backbone).__name__}: train it without layer decay"
+        )
+    return backbone.group_matcher(coarse=coarse)
 
 
 def prefixed_no_weight_decay(module: Any, prefix: str) -> set[str]:

@@ -28,16 +28,9 @@ class NeckConfig:
         keep(self, "channels", whole_number("channels", self.channels))
 
 
-@dataclass(frozen=True, kw_only=True)
-class NormedConfig(NeckConfig):
-    """How a neck is built whose convolutions may have a norm."""
-
-    norm: Norm = "bn"
-    """Norm after each convolution."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("norm", self.norm, get_args(Norm))
+def check_norm(norm: Norm) -> None:
+    """Raise a ValueError of one line unless `norm` is one of `Norm`."""
+    check_choice("norm", norm, get_args(Norm))
 
 
 def keep(config: NeckConfig, name: str, value: Any) -> None:

@@ -14,17 +14,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from mscsa.necks.budget import widest
-from mscsa.necks.config import Norm, NormedConfig
+from mscsa.necks.config import NeckConfig, Norm, check_norm
 from mscsa.necks.layers import conv_macs, conv_norm, resize_nearest, size_of, start_convolutions
 from mscsa.necks.neck import Neck, NeckKind, Pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
-class FPNConfig(NormedConfig):
+class FPNConfig(NeckConfig):
     """How an FPN is built."""
 
     norm: Norm = "none"
     """Norm after each convolution; the paper and torchvision have none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_norm(self.norm)
 
 
 class FPN(Neck):

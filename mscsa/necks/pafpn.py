@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mscsa.necks.budget import widest
-from mscsa.necks.config import NormedConfig
+from mscsa.necks.config import NeckConfig, Norm, check_norm
 from mscsa.necks.fpn import FPN, FPNConfig, fpn_macs
 from mscsa.necks.layers import (
     conv_macs,
@@ -28,8 +28,15 @@ from mscsa.necks.neck import Neck, NeckKind, Pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
-class PAFPNConfig(NormedConfig):
-    """How a PAFPN is built; `norm` "none" is MMDetection's default."""
+class PAFPNConfig(NeckConfig):
+    """How a PAFPN is built."""
+
+    norm: Norm = "bn"
+    """Norm after each convolution; "none" is MMDetection's default."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_norm(self.norm)
 
 
 class PAFPN(Neck):

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mscsa.attention import MSCSA
 from mscsa.attention.cross_scale import CrossScaleAttention
+from mscsa.attention.module import MSCSA
 from mscsa.errors import UserError
 
 Map = NDArray[np.float64]

@@ -12,10 +12,10 @@ from PIL import Image
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from mscsa.assembly import load_trained
-from mscsa.attention import MSCSA
+from mscsa.assembly.weights_file import load_trained
+from mscsa.attention.module import MSCSA
 from mscsa.backbones.timm_pyramid import check_model_name
-from mscsa.detection import Detector
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.models.build import create_model
 from mscsa.names import parse_model_name

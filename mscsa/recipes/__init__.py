@@ -10,7 +10,7 @@ from mscsa.errors import unknown_name
 from mscsa.recipes.ablation import ABLATION
 from mscsa.recipes.ade20k import ADE20K
 from mscsa.recipes.coco import COCO
-from mscsa.recipes.finetune import FINETUNE, PREFIX, finetune_recipe
+from mscsa.recipes.finetune import FINETUNE, FINETUNE_PREFIX, finetune_recipe
 from mscsa.recipes.frozen import FROZEN_RECIPES
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
@@ -39,8 +39,8 @@ def get_recipe(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    if name.startswith(PREFIX) and name != PREFIX:
-        return finetune_recipe(name.removeprefix(PREFIX))
+    if name.startswith(FINETUNE_PREFIX) and name != FINETUNE_PREFIX:
+        return finetune_recipe(name.removeprefix(FINETUNE_PREFIX))
     raise unknown_name(
         "no recipe is called", name, RECIPES, all_names="`mscsa list --recipes` shows all names"
     )

@@ -28,7 +28,8 @@ FROZEN: dict[str, tuple[str, ...]] = {
 }
 """Stem and first stage of the backbones of Table 7, by the names of their parameters in timm."""
 
-PREFIX = "finetune/"
+FINETUNE_PREFIX = "finetune/"
+"""Before a model's name: the recipe that fine-tunes it."""
 
 
 def finetune_recipe(model: str) -> Recipe:
@@ -41,7 +42,7 @@ def finetune_recipe(model: str) -> Recipe:
     with_mscsa = name.has_mscsa
     frozen = FROZEN.get(name.baseline, ())
     return Recipe(
-        name=f"{PREFIX}{model}",
+        name=f"{FINETUNE_PREFIX}{model}",
         paper="not in the paper: transfer of a pretrained timm backbone",
         expected="depends on the data; not measured here",
         cost="MACs of the backbone" + (", + at most 10 %" if with_mscsa else "") + "; 20 epochs",

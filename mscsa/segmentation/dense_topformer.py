@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mscsa.attention import MSCSA
+from mscsa.attention.module import MSCSA
 from mscsa.backbones.topformer import SIZES, TopFormer
 from mscsa.backbones.topformer_parts import (
     STRIDES,

@@ -7,8 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscsa.dense import Pyramid
-from mscsa.errors import UserError
+from mscsa.dense import Pyramid, refuse_one_value
 from mscsa.models.pyramid import prefixed_no_weight_decay
 from mscsa.segmentation.dense_topformer import DenseTopFormer
 
@@ -63,12 +62,8 @@ class Segmenter(nn.Module):
         try:
             logits = self.decode_head(self.backbone(padded))
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise UserError(
-                f"one image of {height}x{width} px gives a map of 1x1, which batch norm cannot train on: "
-                "give larger images or more per batch"
-            ) from error
+            refuse_one_value(error, f"one image of {height}x{width} px")
+            raise
         logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
 

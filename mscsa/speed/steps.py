@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscsa.detection import Detector
 from mscsa.detection.cost import fix_workload
+from mscsa.detection.detector import Detector
 
 Mode = Literal["inference", "training"]
 Dtype = Literal["float32", "bfloat16", "float16"]

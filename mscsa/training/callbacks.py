@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mscsa.assembly.weights_file import ModelInfo
-from mscsa.checkpoints import save_weights
+from mscsa.assembly.weights_file import WeightsInfo
+from mscsa.checkpoints.saving import save_weights
 from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names, score_values
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast
@@ -57,7 +57,7 @@ class Evaluate(pl.Callback):
         self,
         folder: Path,
         recipe: Recipe,
-        info: ModelInfo,
+        info: WeightsInfo,
         *,
         total_steps: int,
         resumed_step: int,

@@ -6,7 +6,7 @@ import torch
 
 from mscsa.data.scenes.scene import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
-from mscsa.frozen import check_frozen
+from mscsa.frozen.backbone import check_frozen
 from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionAugment, DetectionData, Recipe
 
 _SIZES = ("image_size", "short_side", "long_side", "max_digits")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from torch import nn
 
-from mscsa.errors import UserError
+from mscsa.errors import UserError, nearest
 
 
 def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
@@ -44,7 +43,5 @@ def _hint(model: nn.Module, prefix: str) -> str:
     names = [
         name for name, module in model.named_modules() if name and any(True for _ in module.parameters())
     ]
-    near = difflib.get_close_matches(prefix, names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {', '.join(near)}?"
-    return f"the model's parts are {', '.join(name for name, _ in model.named_children())}"
+    parts = f"the model's parts are {', '.join(name for name, _ in model.named_children())}"
+    return nearest(prefix, names, all_names=parts)

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from mscsa.data.problems import some_of
 from mscsa.data.seeding import derive_seed
 from mscsa.errors import UserError
-from mscsa.frozen import frozen_prefix
+from mscsa.frozen.backbone import frozen_prefix
 from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.interrupt import StopRequest

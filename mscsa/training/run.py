@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from mscsa.assembly.build import build_model, check_input_size, resolved_spec
-from mscsa.assembly.weights_file import INPUT_FIELDS, ModelInfo
+from mscsa.assembly.weights_file import EVALUATION_INPUT, WeightsInfo
 from mscsa.data.coco.masks import mask_encoder
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
@@ -28,7 +28,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.files import write_text
-from mscsa.frozen import freeze_backbone
+from mscsa.frozen.backbone import freeze_backbone
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
 from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
@@ -239,13 +239,15 @@ def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Mo
     return model
 
 
-def _describe(recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], dataset: TaskDataset) -> ModelInfo:
-    return ModelInfo(
+def _describe(
+    recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], dataset: TaskDataset
+) -> WeightsInfo:
+    return WeightsInfo(
         model=resolved_spec(recipe.model, model),
         data=recipe.data,
         class_names=tuple(dataset.class_names),
         category_ids=tuple(getattr(dataset, "category_ids", ())),
-        input={key: model_cfg[key] for key in INPUT_FIELDS if key in model_cfg},
+        input={key: model_cfg[key] for key in EVALUATION_INPUT if key in model_cfg},
         provenance={
             "recipe": asdict(recipe),
             "versions": run_folder.package_versions(),
@@ -254,7 +256,7 @@ def _describe(recipe: Recipe, model: nn.Module, model_cfg: dict[str, Any], datas
     )
 
 
-def describe_categories(info: ModelInfo) -> str:
+def describe_categories(info: WeightsInfo) -> str:
     """Say which label each of COCO's category ids has become."""
     return ", ".join(
         f"{category_id} -> {i + 1} ({name})"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from mscsa.assembly import ModelInfo, build_model, load_trained, read_info, resolved_spec
+from mscsa.assembly import WeightsInfo, build_model, load_trained, read_info, resolved_spec
 from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ClassificationData, DetectionData, ModelSpec, SegmentationData
 
-CLASSIFIER = ModelInfo(
+CLASSIFIER = WeightsInfo(
     model=ModelSpec(name="test_resnet"),
     data=ClassificationData(kind="scenes", image_size=32),
     class_names=("cat", "d\u00f6g", "fish"),
@@ -39,7 +39,7 @@ ALL = {"classifier": CLASSIFIER, "detector": DETECTOR, "segmenter": SEGMENTER}
 def test_metadata_are_read_as_they_were_written(kind: str) -> None:
     metadata = ALL[kind].to_metadata()
     assert all(isinstance(value, str) for value in metadata.values())
-    again = ModelInfo.from_metadata(metadata, "file")
+    again = WeightsInfo.from_metadata(metadata, "file")
     expected = ALL[kind]
     assert (again.model, again.class_names, again.category_ids) == (
         expected.model,
@@ -51,7 +51,7 @@ def test_metadata_are_read_as_they_were_written(kind: str) -> None:
 
 def test_a_file_makes_nobody_load_others() -> None:
     spec = replace(CLASSIFIER.model, pretrained=True, checkpoint="/elsewhere.pth", freeze=("conv1",))
-    read = ModelInfo.from_metadata(replace(CLASSIFIER, model=spec).to_metadata(), "file").model
+    read = WeightsInfo.from_metadata(replace(CLASSIFIER, model=spec).to_metadata(), "file").model
     assert (read.pretrained, read.checkpoint, read.freeze) == (False, None, ())
 
 
@@ -67,7 +67,7 @@ def test_a_file_makes_nobody_load_others() -> None:
 def test_metadata_that_cannot_be_read_is_one_line(change: dict[str, Any], message: str) -> None:
     metadata = {key: value for key, value in {**CLASSIFIER.to_metadata(), **change}.items() if value}
     with pytest.raises(UserError, match=message) as caught:
-        ModelInfo.from_metadata(metadata, "x.safetensors")
+        WeightsInfo.from_metadata(metadata, "x.safetensors")
     assert "\n" not in str(caught.value)
 
 
@@ -88,7 +88,7 @@ def test_what_differs_from_the_training_data(
     assert ALL[kind].overrides(**given) == expected
 
 
-def written(info: ModelInfo, path: Path) -> torch.nn.Module:
+def written(info: WeightsInfo, path: Path) -> torch.nn.Module:
     """Save an untrained model as training does."""
     torch.manual_seed(0)
     model = build_model(info.model, len(info.class_names))
@@ -140,7 +140,7 @@ def test_a_file_that_was_changed_is_one_line(tmp_path: Path) -> None:
 def test_a_file_of_before_the_gate_had_a_scale_keeps_its_gates(init: str, scale: float) -> None:
     """Its start means nothing any more; what its gates multiply by does."""
     spec = replace(SEGMENTER.model, mscsa={"num_heads": 2, "init": init})
-    read = ModelInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model
+    read = WeightsInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model
     assert read.mscsa == {"num_heads": 2, "gate_scale": scale}
     built = build_model(read, 3)
     gates = [module.gate_scale for module in built.modules() if hasattr(module, "gate_scale")]
@@ -150,4 +150,6 @@ def test_a_file_of_before_the_gate_had_a_scale_keeps_its_gates(init: str, scale:
 def test_a_file_of_now_keeps_its_configuration() -> None:
     mscsa = {"num_heads": 2, "init": "fan_in", "gate_scale": 1.5}
     spec = replace(SEGMENTER.model, mscsa=mscsa)
-    assert ModelInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model.mscsa == mscsa
+    assert (
+        WeightsInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model.mscsa == mscsa
+    )

@@ -31,4 +31,4 @@ def test_it_runs_as_a_module_and_gives_its_exit_code() -> None:
         [sys.executable, "-m", "mscsa_cli", "trian"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: unknown command 'trian': did you mean `mscsa train`?")
+    assert done.stderr.startswith("error: unknown command 'trian': did you mean train?")

@@ -6,21 +6,24 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml  # type: ignore[import-untyped]
 from PIL import Image
 
 import mscsa_cli
-from mscsa.assembly import load_trained
-from mscsa.compare import processes
+from mscsa.assembly.weights_file import load_trained
+from mscsa.compare import compare, processes
 from mscsa.compare.child import Child
 from mscsa.compare.compare import compare_recipe
 from mscsa.compare.tables import compare_json
 from mscsa.cost.model_info import count_model
 from mscsa.errors import UserError
-from mscsa.evaluation.pixel_counts import PixelCounts
+from mscsa.evaluation.pixel_counts import PixelCounts, nonzero_counts
 from mscsa.evaluation.top1 import Hits
 from mscsa.recipes import get_recipe
 from mscsa.speed import interleaved
@@ -195,3 +198,15 @@ def test_a_neck_joins_a_finished_comparison(
         assert image.width > 500
     # The model is built again from its file alone.
     assert count_model(load_trained(out / "fpn/seed0/last.safetensors")[0], (32, 32)) == fpn.macs
+
+
+def test_runs_on_other_labels_are_not_set_side_by_side(tmp_path: Path) -> None:
+    def counted(label: int) -> PixelCounts:
+        matrix = torch.zeros(2, 3, dtype=torch.int64)
+        matrix[label, 0] = 5
+        return PixelCounts.of([(0, nonzero_counts(matrix))], 2)
+
+    runs: Any = {arm: [SimpleNamespace(label=arm, folder=tmp_path / arm)] for arm in ("baseline", "mscsa")}
+    compare._check_same_images(runs, {"baseline": [counted(1)], "mscsa": [counted(1)]})
+    with pytest.raises(UserError, match="baseline and mscsa were evaluated on different images"):
+        compare._check_same_images(runs, {"baseline": [counted(1)], "mscsa": [counted(0)]})

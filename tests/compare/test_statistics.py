@@ -16,6 +16,7 @@ from mscsa.compare.statistics import (
     sign_flip_p,
     smallest_p,
 )
+from mscsa.errors import UserError
 
 SIX = (0.4, 1.1, 0.7, 2.0, 0.9, 1.5)
 
@@ -105,3 +106,9 @@ def test_real_differences_on_which_the_two_disagree() -> None:
     found = paired_statistics((1.0, 1.2, 0.9, 1.1, 1.3, -0.1))
     assert found.interval is not None and found.interval[0] > 0
     assert found.p == pytest.approx(4 / 64) and found.direction == 0
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_a_run_without_a_score_is_no_difference(missing: float) -> None:
+    with pytest.raises(UserError, match="has no score to compare by"):
+        paired_statistics([*SIX, missing])

@@ -36,6 +36,7 @@ def test_classes_that_are_nowhere_in_a_sample_are_left_out() -> None:
     found = images.scores(np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 3]]))
     assert found[:3].tolist() == [50.0, 100.0, 75.0]
     assert np.isnan(found[3])
+    assert images.truth().tolist() == [[10, 0], [0, 8], [0, 0]]
     assert images.cells.tolist() == [0, 2, 4] and images.pixels.tolist() == [5, 5, 8]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mscsa.assembly.build import build_model, resolved_spec
-from mscsa.assembly.weights_file import INPUT_FIELDS, ModelInfo
+from mscsa.assembly.weights_file import EVALUATION_INPUT, WeightsInfo
 from mscsa.checkpoints import save_weights
 from mscsa.data.datasets import class_names_of
 from mscsa.recipes.spec import ClassificationData, DataSpec, DetectionData, ModelSpec, SegmentationData
@@ -39,12 +39,12 @@ def save_untrained(path: Path, spec: ModelSpec, data: DataSpec) -> Path:
     if spec.head is None:
         model.head.weight.data.mul_(30)  # type: ignore[union-attr, operator]
     cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
-    info = ModelInfo(
+    info = WeightsInfo(
         model=resolved_spec(spec, model),
         data=data,
         class_names=tuple(names),
         category_ids=tuple(range(1, len(names) + 1)) if isinstance(data, DetectionData) else (),
-        input={key: cfg[key] for key in INPUT_FIELDS if key in cfg},
+        input={key: cfg[key] for key in EVALUATION_INPUT if key in cfg},
         provenance={"recipe": {"name": "test"}},
     )
     save_weights(model, path, info.to_metadata())

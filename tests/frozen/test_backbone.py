@@ -159,7 +159,7 @@ def test_maps_are_found_again(tmp_path: Path, cache: Path, monkeypatch: pytest.M
     assert list((cache / "frozen").iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("part", ["weights", "size", "scale"])
+@pytest.mark.parametrize("part", ["weights", "size", "scale", "layers"])
 def test_other_maps_are_others(tmp_path: Path, cache: Path, part: str) -> None:
     recipe = frozen_recipe(backbone_file(tmp_path))
     prepare(recipe)
@@ -167,6 +167,8 @@ def test_other_maps_are_others(tmp_path: Path, cache: Path, part: str) -> None:
         "weights": replace(recipe, model=replace(recipe.model, checkpoint=backbone_file(tmp_path, 1))),
         "size": replace(recipe, data=replace(recipe.data, short_side=96, long_side=96)),
         "scale": frozen_recipe(backbone_file(tmp_path), scale=(0.5, 1.0)),
+        # The same weights in other layers.
+        "layers": replace(recipe, model=replace(recipe.model, backbone_kwargs={"act_layer": "silu"})),
     }[part]
     prepare(changed)
     assert len(list((cache / "frozen").iterdir())) == 2

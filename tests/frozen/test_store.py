@@ -62,9 +62,11 @@ def test_maps_beyond_half_precision_are_one_line(tmp_path: Path) -> None:
         write_store(tmp_path, samples(), lambda image: [torch.full((1, 3, 8, 8), 1e6)])
 
 
-@pytest.mark.parametrize("missing", [INDEX, MAPS, LABELS])
-def test_a_damaged_folder_is_one_line(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize("left", [0, 0.9])
+@pytest.mark.parametrize("damaged", [INDEX, MAPS, LABELS])
+def test_a_damaged_folder_is_one_line(tmp_path: Path, damaged: str, left: float) -> None:
     write_store(tmp_path, samples(), read)
-    (tmp_path / missing).write_bytes(b"")
+    content = (tmp_path / damaged).read_bytes()
+    (tmp_path / damaged).write_bytes(content[: int(left * len(content))])
     with pytest.raises(UserError, match="holds no maps that can be read .*: delete it"):
         MapStore(tmp_path)

@@ -11,12 +11,14 @@ import pytest
 
 from mscsa.neck_table import NECKS
 from mscsa.necks.build import neck_config
-from mscsa.necks.config import NeckConfig, NormedConfig
+from mscsa.necks.config import NeckConfig, check_norm
 
 
 def test_the_fields_that_all_have() -> None:
     assert NeckConfig().channels == 256
-    assert NormedConfig() == NormedConfig(channels=256, norm="bn")
+    check_norm("bn")
+    with pytest.raises(ValueError, match="norm='in' is not allowed: give one of bn, none"):
+        check_norm("in")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NECKS)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mscsa.assembly.weights_file import ModelInfo
+from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.checkpoints import read_state_dict
 from mscsa.evaluation.top1 import Accuracy
 from mscsa.training import callbacks
@@ -65,7 +65,9 @@ class FakeLogger:
 
 def evaluation(folder: Path, **run: Any) -> Evaluate:
     recipe = plain_recipe(**run)
-    info = ModelInfo(model=recipe.model, data=recipe.data, class_names=("a",), input={}, provenance={"x": 1})
+    info = WeightsInfo(
+        model=recipe.model, data=recipe.data, class_names=("a",), input={}, provenance={"x": 1}
+    )
     return Evaluate(
         folder,
         recipe,
