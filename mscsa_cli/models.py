@@ -145,15 +145,7 @@ def bench(
         device=choose_device(device).type, dtype=dtype, channels_last=layout == "channels_last"
     )
     result = bench_model(
-        {
-            "name": model,
-            "dense": form.dense,
-            "head": form.head,
-            "budget": form.budget,
-            "fields": form.mscsa,
-            "neck": form.neck,
-            "neck_config": form.neck_config,
-        },
+        {"name": model, **_pair_arguments(form)},
         form.size_px,
         batch_sizes=batch_size,
         modes=("inference", "training") if mode == "both" else (mode,),
@@ -209,13 +201,16 @@ def saliency(
 def _describe(model: str, form: ModelForm) -> ModelInfo:
     from mscsa.cost.model_info import describe_model
 
-    return describe_model(
-        model,
-        size=form.size_px,
-        dense=form.dense,
-        head=form.head,
-        budget=form.budget,
-        fields=form.mscsa,
-        neck=form.neck,
-        neck_config=form.neck_config,
-    )
+    return describe_model(model, size=form.size_px, **_pair_arguments(form))
+
+
+def _pair_arguments(form: ModelForm) -> dict[str, Any]:
+    """Give the arguments of `build_pair` that a form settles, but for the size."""
+    return {
+        "dense": form.dense,
+        "head": form.head,
+        "budget": form.budget,
+        "fields": form.mscsa,
+        "neck": form.neck,
+        "neck_config": form.neck_config,
+    }

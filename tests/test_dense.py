@@ -13,6 +13,7 @@ from mscsa.errors import UserError
 from mscsa.heads import COUNT, HEADS, Head
 from mscsa.models import build_pyramid
 from mscsa.models.model import MSCSAModel
+from mscsa.models.neck import NeckPyramid
 
 SEGMENTATION = ("segmentation",)
 
@@ -105,3 +106,13 @@ def test_a_batch_norm_without_a_batch_is_told_as_a_matter_of_images() -> None:
     with pytest.raises(UserError, match="give larger images or more per batch$"):
         dense.refuse_one_value(complaint, "one image")
     dense.refuse_one_value(ValueError("another"), "one image")
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "topformer_head"])
+def test_every_head_stands_on_another_neck(name: str) -> None:
+    """A head reads `feature_info`: the neck's channels."""
+    options = {"neck": "bifpn", "neck_config": {"channels": 8}}
+    with torch.device("meta"):
+        built = build_head(name, "test_resnet", 3, options, tasks=(HEADS[name].task,))
+    assert isinstance(built.pyramid, NeckPyramid)
+    assert set(levels_of(built.pyramid)[0]) == {8}

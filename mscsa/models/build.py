@@ -237,13 +237,20 @@ def build_pyramid(
     levels = pyramid_levels(backbone)
     attended_levels(levels, parsed.backbone)  # refuses what has one stride, with MSCSA and without
     out_indices = indices_of_strides(levels, strides, parsed.backbone)
+    return _with_neck(backbone, parsed, request, out_indices)
+
+
+def _with_neck(
+    backbone: Any, name: ModelName, request: ConfigRequest | None, out_indices: Sequence[int]
+) -> MSCSAModel | NeckPyramid | BackbonePyramid:
+    """Put the neck that is asked for, if one is, on a built backbone."""
     if request is None:
         return BackbonePyramid(backbone, out_indices)
     if request.neck != MSCSA_NECK:
-        chosen = choose_neck_config(backbone, parsed.backbone, request, out_indices)
-        return NeckPyramid(backbone, request.neck, chosen, out_indices=out_indices, name=parsed.backbone)
-    model = _compose(backbone, parsed, request, features_only=True, out_indices=out_indices)
-    WholeModel(parsed).describe(model)
+        chosen = choose_neck_config(backbone, name.backbone, request, out_indices)
+        return NeckPyramid(backbone, request.neck, chosen, out_indices=out_indices, name=name.backbone)
+    model = _compose(backbone, name, request, features_only=True, out_indices=out_indices)
+    WholeModel(name).describe(model)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mscsa.backbones.timm_pyramid import build_backbone, pyramid_levels
 from mscsa.checkpoints import save_weights
 from mscsa.errors import UserError
 from mscsa.models.model import MSCSAModel
+from mscsa.neck_table import OTHER_NECKS
 from mscsa.recipes.spec import ModelSpec
 
 
@@ -258,3 +260,55 @@ def test_a_kept_classifier() -> None:
     for wrong in (replace(spec, mscsa=None), replace(spec, head="semantic_fpn")):
         with pytest.raises(UserError, match="keep_classifier with"):
             build_model(wrong, 7)
+
+
+def neck_spec(**options: Any) -> ModelSpec:
+    return ModelSpec(
+        name="test_resnet", **{"head": "semantic_fpn", "head_kwargs": {"fpn_channels": 8}, **options}
+    )
+
+
+@pytest.mark.parametrize("neck", OTHER_NECKS)
+def test_a_budget_for_a_neck_is_resolved_into_its_configuration(neck: str) -> None:
+    spec = neck_spec(neck=neck, budget=0.5)
+    model = build_model(spec, 3, input_size=(96, 96))
+    resolved = resolved_spec(spec, model)
+    assert (resolved.budget, resolved.neck) == (None, neck)
+    again = build_model(resolved, 3)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
+    assert resolved_spec(resolved, again) == resolved
+
+
+def test_mscsa_may_be_named_as_a_neck() -> None:
+    named = neck_spec(neck="mscsa", neck_kwargs={"head_dim": 8, "squeeze_ratio": 0.25})
+    plain = neck_spec(mscsa={"head_dim": 8, "squeeze_ratio": 0.25})
+    models = [build_model(spec, 3) for spec in (named, plain)]
+    assert models[0].state_dict().keys() == models[1].state_dict().keys()
+    assert resolved_spec(named, models[0]) == resolved_spec(plain, models[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"neck": "fpn", "head": None, "head_kwargs": {}}, "model.neck fpn without a head"),
+        ({"neck": "fpn", "mscsa": {}}, "model.neck fpn with model.mscsa: a model has one neck"),
+        (
+            {"neck": "fpn", "neck_kwargs": {"chanels": 8}},
+            "model.neck_kwargs has no field 'chanels': did you mean",
+        ),
+        ({"neck": "mscsa", "neck_kwargs": {"chanels": 8}}, "model.neck_kwargs has no field 'chanels'"),
+        ({"neck_kwargs": {"channels": 8}}, "model.neck_kwargs given without model.neck"),
+        ({"neck": "fpm"}, "no neck is called 'fpm': did you mean fpn?"),
+        (
+            {"neck": "fpn", "head_kwargs": {"neck": "fpn"}},
+            "model.head_kwargs has neck: these are fields of model",
+        ),
+        ({"neck": "fpn", "head": "topformer_head", "head_kwargs": {}}, "topformer_head on the neck fpn"),
+    ],
+)
+def test_a_neck_that_has_no_place_is_one_line(options: dict[str, Any], message: str) -> None:
+    with torch.device("meta"), pytest.raises(UserError, match=re.escape(message)) as caught:
+        build_model(neck_spec(**options), 3)
+    assert "\n" not in str(caught.value)

@@ -431,3 +431,19 @@ def test_one_tiny_image_cannot_be_averaged_over(name: str) -> None:
     assert "\n" not in str(caught.value)
     losses = small(name, backbone_norm="frozen")(images, targets)
     assert all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.parametrize("mode", ["live", "frozen"])
+def test_mscsa_norm_is_the_mode_of_any_neck(mode: Any) -> None:
+    model = build_detector(
+        "retinanet",
+        "test_resnet",
+        3,
+        fpn_channels=8,
+        neck="pafpn",
+        neck_config={"channels": 8},
+        mscsa_norm=mode,
+    ).train()
+    norms = [m for m in model.pyramid.neck.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(norm.training == (mode == "live") for norm in norms)
+    assert not any(m.training for m in model.pyramid.backbone.modules() if isinstance(m, nn.BatchNorm2d))

@@ -8,7 +8,7 @@ import pytest
 
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES, get_recipe
-from mscsa.recipes.arms import baseline_of, control_of
+from mscsa.recipes.arms import baseline_of, control_of, neck_arm_of
 from mscsa.recipes.spec import Recipe
 
 WITH_MSCSA = [recipe for recipe in RECIPES.values() if "/mscsa_" in recipe.name]
@@ -87,3 +87,23 @@ def test_no_control_without_a_head_or_without_mscsa() -> None:
         control_of(RECIPES["scenes/mscsa_resnet10t"], {"head_channels": 80})
     with pytest.raises(UserError, match="no MSCSA to take out"):
         control_of(RECIPES["scenes_semantic_fpn/resnet10t"], {"head_channels": 80})
+
+
+def test_another_neck_takes_the_place_of_mscsa() -> None:
+    recipe = RECIPES["scenes_semantic_fpn/mscsa_resnet10t"]
+    arm, baseline = neck_arm_of(recipe, "bifpn", {"channels": 8}), baseline_of(recipe)
+    assert (arm.model.neck, arm.model.neck_kwargs) == ("bifpn", {"channels": 8})
+    assert replace(arm.model, neck=None, neck_kwargs={}) == baseline.model
+    assert (arm.name, arm.data, arm.optim, arm.run) == (baseline.name, recipe.data, recipe.optim, recipe.run)
+    with pytest.raises(UserError, match="scenes/mscsa_resnet10t has no head on a pyramid for FPN"):
+        neck_arm_of(RECIPES["scenes/mscsa_resnet10t"], "fpn", {})
+
+
+def test_a_baseline_has_no_neck_at_all() -> None:
+    bare = RECIPES["scenes_semantic_fpn/resnet10t"]
+    frozen = ("backbone.backbone.layer1", "backbone.neck")
+    necked = replace(
+        bare, model=replace(bare.model, neck="fpn", neck_kwargs={"channels": 8}, budget=None, freeze=frozen)
+    )
+    expected = replace(bare.model, freeze=("backbone.backbone.layer1",))
+    assert necked.model.neck_name == "fpn" and baseline_of(necked).model == expected

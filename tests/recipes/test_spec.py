@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, "/tmp/heads_tmp")
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,17 @@ def test_every_field_is_explained() -> None:
             place = next(i for i, line in enumerate(lines) if line.startswith(f"{field.name}: "))
             following = lines[place + 1 : place + 3]
             assert any(line.startswith('"""') for line in following), field.name
+
+
+@pytest.mark.parametrize(
+    ("options", "neck"),
+    [
+        ({"name": "resnet10t"}, None),
+        ({"name": "mscsa_resnet10t"}, "mscsa"),
+        ({"name": "resnet10t", "mscsa": {}}, "mscsa"),
+        ({"name": "resnet10t", "budget": 0.1}, "mscsa"),
+        ({"name": "resnet10t", "budget": 0.1, "neck": "fpn"}, "fpn"),
+    ],
+)
+def test_the_neck_of_a_model_however_it_is_asked_for(options: dict[str, Any], neck: str | None) -> None:
+    assert ModelSpec(**options).neck_name == neck
