@@ -1,1 +1,1 @@
-"""Baseline, +MSCSA, and a control of the same cost: the same recipe, the same seeds."""
+"""Baseline, +MSCSA, and a control of the same MACs: the same recipe, the same seeds."""

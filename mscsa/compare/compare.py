@@ -114,7 +114,7 @@ def _matched_arms(recipe: Recipe, necks: Sequence[str], *, with_control: bool) -
         )
     baseline_of(recipe)  # refuses what has no MSCSA
     num_classes = len(class_names_of(recipe.data)) if with_control or necks else 0
-    control = MatchedArm(None, "No control of the same cost: it was left out (--no-control).")
+    control = MatchedArm(None, "No control of the same MACs: it was left out (--no-control).")
     if with_control:
         control = matched_control(recipe, num_classes)
     matched = {"control": control, **matched_necks(recipe, necks, num_classes)}

@@ -21,8 +21,8 @@ from mscsa.speed.interleaved import Comparison
 
 ARM_NAMES = {
     "baseline": "its baseline",
-    "control": "the control of the same cost",
-    **{neck: f"{NECKS[neck].title} of the same cost" for neck in OTHER_NECKS},
+    "control": "the control of the same MACs",
+    **{neck: f"{NECKS[neck].title} of the same MACs" for neck in OTHER_NECKS},
     "mscsa": "MSCSA",
 }
 """Arms in their order, and what sentences call them; necks go by their names in the table."""

@@ -140,4 +140,4 @@ def _factors(base: Mapping[str, int], steps: Mapping[str, int]) -> list[Fraction
 
 
 def _none(reason: str) -> MatchedArm:
-    return MatchedArm(None, f"No control of the same cost: {reason}.")
+    return MatchedArm(None, f"No control of the same MACs: {reason}.")

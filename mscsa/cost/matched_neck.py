@@ -107,7 +107,7 @@ def _matched(
     channels = first_as_dear(range(1, MAX_CHANNELS + 1), cost, target)
     if channels is None or channels == 1:
         reason = f"even {MAX_CHANNELS} channels cost less" if channels is None else "one channel costs more"
-        return MatchedArm(None, f"No {title} of the same cost: {reason}.")
+        return MatchedArm(None, f"No {title} of the same MACs: {reason}.")
     chosen = replace(start, channels=channels)
     macs = count_recipe(arm(channels), num_classes)
     return MatchedArm(arm(channels), f"{title}: {_shown(neck, chosen)}, {against_mscsa(macs, target)}.")

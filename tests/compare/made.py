@@ -63,7 +63,7 @@ def result(
             )
             for a, b in pairs_of(arms)
         ),
-        control_note="Control: a wider head." if control else "No control of the same cost: none.",
+        control_note="Control: a wider head." if control else "No control of the same MACs: none.",
         neck_notes={neck: f"{neck}: channels 8." for neck in necks or {}},
         latency=latency(len(arms)),
         machine={

@@ -80,8 +80,8 @@ def test_the_control_is_judged_alike() -> None:
         ("control", "baseline"),
     ]
     said = [verdict(compared, each) for each in compared.contrasts]
-    assert said[1].startswith("MSCSA is worse than the control of the same cost")
-    assert said[2].startswith("The control of the same cost is better than its baseline")
+    assert said[1].startswith("MSCSA is worse than the control of the same MACs")
+    assert said[2].startswith("The control of the same MACs is better than its baseline")
 
 
 def test_each_neck_is_compared_with_mscsa_and_with_the_baseline() -> None:
@@ -98,6 +98,6 @@ def test_each_neck_is_compared_with_mscsa_and_with_the_baseline() -> None:
         ]
     )
     said = {pair: verdict(compared, each) for pair, each in zip(pairs, compared.contrasts, strict=True)}
-    assert said["mscsa", "fpn"].startswith("MSCSA is better than FPN of the same cost here")
-    assert said["mscsa", "topformer"].startswith("MSCSA is worse than TopFormer of the same cost")
-    assert said["topformer", "baseline"].startswith("TopFormer of the same cost is better than its baseline")
+    assert said["mscsa", "fpn"].startswith("MSCSA is better than FPN of the same MACs here")
+    assert said["mscsa", "topformer"].startswith("MSCSA is worse than TopFormer of the same MACs")
+    assert said["topformer", "baseline"].startswith("TopFormer of the same MACs is better than its baseline")

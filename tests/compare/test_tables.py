@@ -24,7 +24,7 @@ def test_tables_show_means_spreads_and_differences() -> None:
     assert re.search(r"\+0.0 % +\+24.0 % +x1.50\n", text)
     assert re.search(r"mscsa_net .* 3.00 +4.25 +400\n", text)
     assert "Latency of mscsa at batch 64 is unstable" in text and "at batch 1 is" not in text
-    assert "No control of the same cost: none." in text
+    assert "No control of the same MACs: none." in text
     assert verdict(compared, compared.contrasts[0]) in text
 
 

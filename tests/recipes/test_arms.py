@@ -1,4 +1,4 @@
-"""What a recipe with MSCSA is set beside: its baseline, and a control of the same cost."""
+"""What a recipe with MSCSA is set beside: its baseline, and a control of the same MACs."""
 
 from __future__ import annotations
 
