@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -19,7 +20,7 @@ Sizes = Sequence[tuple[int, int]]
 """Measured (H_i, W_i) of each stage, finest first."""
 
 
-class Neck(nn.Module):
+class Neck(nn.Module, ABC):
     """A pyramid in, maps of one width out: the base of the necks here, under `MSCSANeck`'s signature.
 
     A neck gives its `config_type` and `mix`, and builds its layers after this constructor. It builds only
@@ -77,9 +78,9 @@ class Neck(nn.Module):
         check_maps(maps, self.channels)
         return self.mix(maps)
 
+    @abstractmethod
     def mix(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Do what `forward` says, with maps that fit."""
-        raise NotImplementedError
 
 
 class NeckModule(Protocol):

@@ -27,8 +27,8 @@ def test_the_base_checks_and_the_neck_mixes() -> None:
     assert neck(maps) == [maps[1]] and neck.out_channels == (4,)
     with pytest.raises(ValueError, match="1 maps of shapes"):
         neck(maps[:1])
-    with pytest.raises(NotImplementedError):
-        Neck.mix(neck, maps)
+    with pytest.raises(TypeError, match="abstract"):
+        Neck([4, 4], [8, 16])  # type: ignore[abstract]
 
 
 def test_a_pyramid_is_checked_as_a_neck_checks_it() -> None:
