@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mscsa_cli.parsing import Device, fail
 
@@ -22,7 +22,9 @@ def compare(
     jobs: int | None = None,
     control: bool = True,
     necks: str | None = None,
+    variants: dict[str, dict[str, Any]] | None = None,
     block: int = 1,
+    latency: bool = True,
 ) -> None:
     """Train a recipe with and without MSCSA from the same seeds, and report the difference.
 
@@ -37,7 +39,10 @@ def compare(
         control: Compare with a baseline whose wider head costs what MSCSA costs, too, where the task has one.
         necks: Compare with these necks in the place of MSCSA, at its cost, too; fpn,pafpn,bifpn,topformer are
             all (`mscsa list --necks`).
+        variants: Compare with MSCSA built otherwise, too: name and `MSCSAConfig` fields, or `budget`, as in
+            '{no_pcp: {parallel_conv: false}}'.
         block: Consecutive test images that are drawn together in the bootstrap over images, for videos.
+        latency: Measure the latency of all arms at the end; leave it out where other work runs beside.
     """
     from mscsa.compare.compare import compare_recipe
     from mscsa.compare.tables import comparison_tables
@@ -50,7 +55,9 @@ def compare(
         jobs=jobs,
         with_control=control,
         necks=[] if necks is None else [name.strip() for name in necks.split(",")],
+        variants=variants,
         block=block,
+        with_latency=latency,
     )
     show(*comparison_tables(result))
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mscsa.assembly.weights_file import load_trained
+from mscsa.compare.arms import Arms, arms_of
 from mscsa.compare.examples import draw_examples
 from mscsa.compare.folder import open_folder
 from mscsa.compare.image_bootstrap import image_intervals
-from mscsa.compare.picture import LABELS, draw_comparison
+from mscsa.compare.picture import draw_comparison, label_of
 from mscsa.compare.processes import Run, train_all
-from mscsa.compare.results import ArmResult, CompareResult, Contrast, pairs_of
+from mscsa.compare.results import ARM_NAMES, ArmResult, CompareResult, Contrast, pairs_of
 from mscsa.compare.statistics import MIN_SEEDS, paired_statistics
 from mscsa.compare.tables import compare_json
-from mscsa.cost.matched_control import MatchedArm, matched_control
-from mscsa.cost.matched_neck import asked_necks, matched_necks
+from mscsa.cost.matched_control import build_on_meta
 from mscsa.cost.model_info import count_model
 from mscsa.data.datasets import build_dataset, class_names_of
 from mscsa.errors import UserError
@@ -31,7 +30,6 @@ from mscsa.frozen.backbone import prepare
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
 from mscsa.neck_table import MSCSA_NECK, NECKS
-from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe, Task
 from mscsa.report import write_json
 from mscsa.speed.interleaved import Comparison, compare_speed
@@ -56,7 +54,9 @@ def compare_recipe(
     jobs: int | None = None,
     with_control: bool = True,
     necks: Sequence[str] = (),
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
     block: int = 1,
+    with_latency: bool = True,
 ) -> CompareResult:
     """Train all arms with each seed, measure them, and write OUT/compare.json and OUT/compare.png.
 
@@ -70,57 +70,32 @@ def compare_recipe(
         with_control: Train a baseline with a wider head that costs what MSCSA costs, too, where there is one.
         necks: Of `mscsa.necks.NECKS`: train each in the place of MSCSA, at its cost, too. Those that join
             later find the runs of the other arms.
+        variants: Name -> fields of `MSCSAConfig`, or `budget`: train MSCSA with these in the place of the
+            recipe's own, too. They may join later as well.
         block: Consecutive test images that are drawn together to say what holds on other images.
+        with_latency: Measure the latency of all arms; where other work runs beside, it says nothing.
     Raises:
-        UserError: If the recipe has no MSCSA, or a neck has no place in it, the folder is of another
-            comparison, a number is too small or too large, or a run fails.
+        UserError: If the recipe has no MSCSA, or a neck has no place in it, or a variant cannot be built, the
+            folder is of another comparison, a number is too small or too large, or a run fails.
     """
     for name, number in (("seeds", num_seeds), ("jobs", jobs), ("block", block)):
         if number is not None and number < 1:
             raise UserError(f"{name}={number} given: give 1 or more")
     device = choose_device(recipe.run.accelerator).type
-    matched = _matched_arms(recipe, asked_necks(necks), with_control=with_control)
-    arms = {
-        "baseline": baseline_of(recipe),
-        **{arm: each.recipe for arm, each in matched.items() if each.recipe is not None},
-        "mscsa": recipe,
-    }
-    open_folder(out, arms)
-    if recipe.model.frozen:
-        prepare(recipe)  # once, by all cores, before the runs ask for it
+    arms = arms_of(recipe, with_control=with_control, necks=necks, variants=variants or {})
+    open_folder(out, arms.recipes)
     seeds = tuple(range(recipe.run.seed, recipe.run.seed + num_seeds))
-    runs = {arm: [_run(out, arm, each, seed) for seed in seeds] for arm, each in arms.items()}
+    runs = {arm: [_run(out, arm, each, seed) for seed in seeds] for arm, each in arms.recipes.items()}
     in_turn = [run for of_seed in zip(*runs.values(), strict=True) for run in of_seed]
+    if recipe.model.frozen and any(run.result is None for run in in_turn):
+        prepare(recipe)  # once, by all cores, before the runs ask for it
     jobs = jobs or (1 if device == "cuda" else num_cores())
     logger.info("%d runs, %d at a time; folder %s", len(in_turn), min(jobs, len(in_turn)), out)
     train_all(in_turn, jobs=jobs, on_gpu=device == "cuda")
-    notes = {arm: each.note for arm, each in matched.items()}
-    result = _measure(out, arms, runs, notes, block, device)
+    result = _measure(out, arms, runs, block, device if with_latency else None)
     write_json(out / "compare.json", compare_json(result))
     draw_comparison(result, out / "compare.png")
     return result
-
-
-def _matched_arms(recipe: Recipe, necks: Sequence[str], *, with_control: bool) -> dict[str, MatchedArm]:
-    """Find the arms that cost what MSCSA costs, in their order; the control is always among them.
-
-    Raises:
-        UserError: If the recipe has no MSCSA, or a neck has no place in it.
-    """
-    if recipe.model.neck not in (None, MSCSA_NECK):
-        raise UserError(
-            f"recipe {recipe.name} with model.neck {recipe.model.neck} in the place of MSCSA: leave it out, "
-            f"and give --necks {recipe.model.neck}"
-        )
-    baseline_of(recipe)  # refuses what has no MSCSA
-    num_classes = len(class_names_of(recipe.data)) if with_control or necks else 0
-    control = MatchedArm(None, "No control of the same MACs: it was left out (--no-control).")
-    if with_control:
-        control = matched_control(recipe, num_classes)
-    matched = {"control": control, **matched_necks(recipe, necks, num_classes)}
-    for arm in matched.values():
-        logger.info(arm.note)
-    return matched
 
 
 def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
@@ -140,30 +115,25 @@ def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
 
 def _measure(
     out: Path,
-    recipes: Mapping[str, Recipe],
+    compared: Arms,
     runs: Mapping[str, Sequence[Run]],
-    notes: Mapping[str, str],
     block: int,
-    device: str,
+    device: str | None,
 ) -> CompareResult:
     """Gather the runs' results and measure the cost of all models.
 
     Args:
-        notes: Of the arms that cost what MSCSA costs: what they are.
+        device: Where latency is measured; None measures none.
     """
-    recipe = recipes["mscsa"]
+    recipe = compared.recipes["mscsa"]
     task, size = recipe.model.task, recipe.data.input_size
-    models = {arm: load_trained(each[0].folder / "last.safetensors")[0] for arm, each in runs.items()}
-    arms = {arm: _arm_result(arm, recipes[arm], runs[arm], models[arm]) for arm in recipes}
+    num_classes = len(class_names_of(recipe.data))
+    arms = {arm: _arm_result(arm, each, runs[arm], num_classes) for arm, each in compared.recipes.items()}
     counts = {arm: [run.images(SCORES[task].IMAGES) for run in each] for arm, each in runs.items()}
     _check_same_images(runs, counts)
     if task == "segmentation":
-        shown = {f"{LABELS[arm]}, seed {runs[arm][0].seed}": model for arm, model in models.items()}
-        cfg: dict[str, Any] = dict(models["mscsa"].pretrained_cfg)  # type: ignore[arg-type]
-        images = build_dataset("val", recipe.data, recipe.augment, cfg, recipe.run.seed)
-        draw_examples(shown, images, out / "examples.png")
-    options = StepOptions(device=device, channels_last=recipe.run.channels_last)
-    machine = describe_machine(options)
+        _draw_examples(recipe, {arm: each[0] for arm, each in runs.items()}, out / "examples.png")
+    options = StepOptions(device=device or "cpu", channels_last=recipe.run.channels_last)
     return CompareResult(
         out=out,
         seeds=tuple(run.seed for run in runs["mscsa"]),
@@ -174,20 +144,35 @@ def _measure(
         block=block,
         arms=arms,
         contrasts=_contrasts(arms, counts, block),
-        control_note=notes["control"],
-        neck_notes={arm: note for arm, note in notes.items() if arm != "control"},
-        latency=tuple(_latency(list(models.values()), task, size, options)),
-        machine=machine,
+        control_note=compared.control_note,
+        neck_notes=compared.neck_notes,
+        variant_notes=compared.variant_notes,
+        latency=_latency([each[0] for each in runs.values()], task, size, options) if device else (),
+        machine=describe_machine(options),
     )
 
 
-def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], model: torch.nn.Module) -> ArmResult:
+def _draw_examples(recipe: Recipe, runs: Mapping[str, Run], path: Path) -> None:
+    """Draw what the first model of each arm says about some images; their weights may have been deleted."""
+    gone = _missing(runs.values())
+    if gone is not None:
+        logger.info("no examples are drawn: %s is not there any more", gone)
+        return
+    models = {f"{label_of(arm)}, seed {run.seed}": load_trained(run.weights)[0] for arm, run in runs.items()}
+    cfg: dict[str, Any] = dict(next(iter(models.values())).pretrained_cfg)  # type: ignore[arg-type]
+    draw_examples(models, build_dataset("val", recipe.data, recipe.augment, cfg, recipe.run.seed), path)
+
+
+def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], num_classes: int) -> ArmResult:
     kind = SCORES[recipe.model.task]
+    model = build_on_meta(recipe, num_classes)
     finished = [run.result or {} for run in runs]
     name = parse_model_name(recipe.model.name)
     shown = {"baseline": name.without_mscsa, "control": f"{name.without_mscsa}, wider head"}
     if arm in NECKS and arm != MSCSA_NECK:
         shown[arm] = f"{name.without_mscsa} + {NECKS[arm].title}"
+    elif arm not in ARM_NAMES:
+        shown[arm] = f"{name.with_mscsa}, {arm}"
     return ArmResult(
         model=shown.get(arm, name.with_mscsa),
         recipe=recipe.name,
@@ -236,14 +221,23 @@ def _contrasts(
     )
 
 
+def _missing(runs: Iterable[Run]) -> Path | None:
+    """Give the first file of weights that was deleted since its run."""
+    return next((run.weights for run in runs if not run.weights.exists()), None)
+
+
 def _latency(
-    models: Sequence[torch.nn.Module], task: Task, size: tuple[int, int], options: StepOptions
-) -> list[Comparison]:
-    return compare_speed(
-        models,
+    runs: Sequence[Run], task: Task, size: tuple[int, int], options: StepOptions
+) -> tuple[Comparison, ...]:
+    gone = _missing(runs)
+    if gone is not None:
+        raise UserError(f"the latency of {gone} was to be measured, which is not there: give --no-latency")
+    compared = compare_speed(
+        [load_trained(run.weights)[0] for run in runs],
         size,
         batch_sizes=_LATENCY_BATCHES[task],
         modes=("inference",),
         options=options,
         rounds=15,
     )
+    return tuple(compared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,6 +14,8 @@ from mscsa.neck_table import NECKS, OTHER_NECKS
 from mscsa.pictures.figure import new_figure, save_figure
 
 _NECK_COLORS = ("#009e73", "#cc79a7", "#56b4e9", "#7a4f01", "#b2a100", "#7b3294")
+
+_VARIANT_COLORS = ("#6baed6", "#3f6fb5", "#9ecae1", "#5b8a9a")
 
 COLORS = {
     "baseline": "#555555",
@@ -29,6 +32,19 @@ LABELS = {
     "mscsa": "+MSCSA",
 }
 """What pictures call the arms."""
+
+
+def label_of(arm: str) -> str:
+    """Give what pictures call an arm; variants of MSCSA go by their own names."""
+    return LABELS.get(arm, f"MSCSA,\n{arm}")
+
+
+def _color_of(arm: str, arms: Iterable[str]) -> str:
+    if arm in COLORS:
+        return COLORS[arm]
+    variants = [each for each in arms if each not in COLORS]
+    return _VARIANT_COLORS[variants.index(arm) % len(_VARIANT_COLORS)]
+
 
 _NUM_ARMS, _ARM_WIDTH = 3, 1.2
 # Arms that the usual width is for, and inches of each more.
@@ -69,7 +85,7 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
 
 def _draw_all_curves(axes: Any, result: CompareResult) -> None:
     for name, arm in result.arms.items():
-        _draw_curves(axes, arm, COLORS[name])
+        _draw_curves(axes, arm, _color_of(name, result.arms))
     is_single = len(result.seeds) == 1
     what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
     axes.set_title(f"Learning curves ({what})", fontsize=10)
@@ -80,11 +96,13 @@ def _draw_all_curves(axes: Any, result: CompareResult) -> None:
 
 def _draw_contrasts(axes: Any, result: CompareResult) -> None:
     """Draw the differences of the arms with their intervals, the first on top."""
-    names = [f"{LABELS[each.first]}\n- {LABELS[each.second].removeprefix('+')}" for each in result.contrasts]
+    names = [
+        f"{label_of(each.first)}\n- {label_of(each.second).removeprefix('+')}" for each in result.contrasts
+    ]
     places = range(len(names) - 1, -1, -1)
     axes.axvline(0, color="black", linewidth=0.8)
     for place, contrast in zip(places, result.contrasts, strict=True):
-        color = COLORS[contrast.first]
+        color = _color_of(contrast.first, result.arms)
         if contrast.seeds.interval is not None:
             axes.hlines(place + 0.08, *contrast.seeds.interval, color=color, linewidth=4)
         axes.hlines(place - 0.08, *contrast.image_interval, color=color, linewidth=1.5)
@@ -118,14 +136,15 @@ def _draw_ends(axes: Any, result: CompareResult) -> None:
     for scores in zip(*(arm.scores for arm in arms.values()), strict=True):
         axes.plot(places, scores, color="#999999", linewidth=0.8, zorder=1)
     for place, (name, arm) in enumerate(arms.items()):
-        axes.scatter([place] * len(arm.scores), arm.scores, s=22, color=COLORS[name], zorder=3)
+        color = _color_of(name, arms)
+        axes.scatter([place] * len(arm.scores), arm.scores, s=22, color=color, zorder=3)
         if arm.std is not None:  # beside the dots, so that neither hides the other
             axes.errorbar(
-                place + 0.18, arm.mean, yerr=arm.std, fmt="_", color=COLORS[name], markersize=16, capsize=5
+                place + 0.18, arm.mean, yerr=arm.std, fmt="_", color=color, markersize=16, capsize=5
             )
     axes.set_xlim(-0.4, len(arms) - 0.5)
     axes.margins(y=0.15)
-    axes.set_xticks(places, [f"{LABELS[name]}\n{_shown(arm)}" for name, arm in arms.items()], fontsize=9)
+    axes.set_xticks(places, [f"{label_of(name)}\n{_shown(arm)}" for name, arm in arms.items()], fontsize=9)
     marks = "dot: the one seed" if len(result.seeds) == 1 else "lines: seeds, bars: mean ± 1 std"
     axes.set_title(f"Last epoch ({marks})", fontsize=10)
     axes.set_ylabel(f"{result.metric_label} (%)")

@@ -25,7 +25,13 @@ ARM_NAMES = {
     **{neck: f"{NECKS[neck].title} of the same MACs" for neck in OTHER_NECKS},
     "mscsa": "MSCSA",
 }
-"""Arms in their order, and what sentences call them; necks go by their names in the table."""
+"""Arms in their order, and what sentences call them; necks go by their names in the table. Variants of MSCSA
+stand before MSCSA itself, and go by the names that they were given."""
+
+
+def arm_name(arm: str) -> str:
+    """Give what sentences call an arm."""
+    return ARM_NAMES.get(arm, f"MSCSA's variant {arm}")
 
 
 def pairs_of(arms: Iterable[str]) -> list[tuple[str, str]]:
@@ -106,8 +112,10 @@ class CompareResult:
     """What the control is, or why there is none."""
     neck_notes: dict[str, str] = field(default_factory=dict)
     """Neck that was asked for -> how wide it is, or why it is not among the arms."""
+    variant_notes: dict[str, str] = field(default_factory=dict)
+    """Variant of MSCSA -> what is otherwise in it."""
     latency: tuple[Comparison, ...]
-    """Of all arms in their order, at each batch size."""
+    """Of all arms in their order, at each batch size; empty where it was not to be measured."""
     machine: dict[str, Any]
 
     @property
@@ -118,7 +126,7 @@ class CompareResult:
 
 def verdict(result: CompareResult, contrast: Contrast) -> str:
     """Say in one sentence what the numbers allow on two arms."""
-    first, second = ARM_NAMES[contrast.first], ARM_NAMES[contrast.second]
+    first, second = arm_name(contrast.first), arm_name(contrast.second)
     first = first[0].upper() + first[1:]
     numbers = _numbers(result, contrast)
     count, direction = len(result.seeds), contrast.seeds.direction

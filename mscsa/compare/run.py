@@ -41,6 +41,11 @@ class Run:
         return f"{self.arm}, seed {self.seed}"
 
     @property
+    def weights(self) -> Path:
+        """Its model after the last step, once it is finished."""
+        return self.folder / "last.safetensors"
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """What it came to; None until it is finished."""
         path = self.folder / "result.json"

@@ -37,6 +37,7 @@ def compare_json(result: CompareResult) -> dict[str, Any]:
         "verdict": verdict(result, result.contrasts[0]),
         "control": result.control_note,
         "necks": result.neck_notes,
+        "variants": result.variant_notes,
         "arms": {
             name: {**asdict(arm), "mean": arm.mean, "std": arm.std} for name, arm in result.arms.items()
         },
@@ -80,43 +81,50 @@ def _plain_latency(result: CompareResult, latency: Comparison) -> dict[str, Any]
 
 
 def _arms_table(result: CompareResult) -> Table:
-    single, batch = result.latency
+    times, columns = _times(result)
     rows = [
         (
             arm.model,
             _spread(arm.mean, arm.std),
             f"{arm.parameters / 1e6:.2f}",
             f"{arm.macs / 1e9:.4f}",
-            f"{single.timings[place].median_ms:.2f}",
-            f"{single.timings[place].p95_ms:.2f}",
-            f"{batch.timings[place].images_per_s:.0f}",
+            *of_arm,
         )
-        for place, arm in enumerate(result.arms.values())
+        for arm, of_arm in zip(result.arms.values(), times, strict=True)
     ]
     (height, width), label = result.input_size, result.metric_label
     baseline, with_mscsa = result.arms["baseline"], result.arms["mscsa"]
     return Table(
         title=f"{with_mscsa.recipe} against {baseline.recipe}, {len(result.seeds)} seeds, images of "
         f"{height}x{width} px",
-        columns=(
-            *("model", f"{label} %", "parameters (M)", "GMACs"),
-            *(f"ms p50, batch {single.batch_size}", "p95"),
-            f"images/s, batch {batch.batch_size}",
-        ),
+        columns=("model", f"{label} %", "parameters (M)", "GMACs", *columns),
         rows=rows,
         notes=(
             f"{label}: mean ± standard deviation over the seeds, after the last epoch.",
             result.control_note,
             *_neck_notes(result),
+            *_variant_notes(result),
             *_latency_notes(result),
-            f"Latency is interleaved inference on {machine_line(result.machine)}.",
         ),
     )
 
 
+def _times(result: CompareResult) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Give the latency of each arm, and what the columns are called; nothing where it was not measured."""
+    if not result.latency:
+        return [()] * len(result.arms), ()
+    single, batch = result.latency
+    times = [
+        (f"{alone.median_ms:.2f}", f"{alone.p95_ms:.2f}", f"{together.images_per_s:.0f}")
+        for alone, together in zip(single.timings, batch.timings, strict=True)
+    ]
+    return times, (f"ms p50, batch {single.batch_size}", "p95", f"images/s, batch {batch.batch_size}")
+
+
 def _contrasts_table(result: CompareResult) -> Table:
-    single = result.latency[0]
-    ratios = dict(zip(result.arms, (1.0, *(ratio.median for ratio in single.ratios)), strict=True))
+    ratios = {}
+    for single in result.latency[:1]:
+        ratios = dict(zip(result.arms, (1.0, *(ratio.median for ratio in single.ratios)), strict=True))
     blocks = f" in blocks of {result.block}" if result.block > 1 else ""
     rows = []
     for contrast in result.contrasts:
@@ -131,7 +139,7 @@ def _contrasts_table(result: CompareResult) -> Table:
                 show_interval(contrast.image_interval),
                 percent_more(a.parameters, b.parameters),
                 percent_more(a.macs, b.macs),
-                f"x{ratios[contrast.first] / ratios[contrast.second]:.2f}",
+                *([f"x{ratios[contrast.first] / ratios[contrast.second]:.2f}"] if ratios else []),
             )
         )
     return Table(
@@ -139,7 +147,8 @@ def _contrasts_table(result: CompareResult) -> Table:
         columns=(
             *("arms", "mean ± std", f"95 % over {len(result.seeds)} seeds", "p"),
             f"95 % over {result.num_images} images",
-            *("parameters", "MACs", f"ms, batch {single.batch_size}"),
+            *("parameters", "MACs"),
+            *(f"ms, batch {single.batch_size}" for single in result.latency[:1]),
         ),
         rows=rows,
         notes=(
@@ -198,9 +207,15 @@ def _neck_notes(result: CompareResult) -> list[str]:
     ]
 
 
+def _variant_notes(result: CompareResult) -> list[str]:
+    if not result.variant_notes:
+        return []
+    return ["Variants, as MSCSA is but for:", *result.variant_notes.values()]
+
+
 def _many_note(result: CompareResult) -> list[str]:
     """Say that many differences were tested, where there are more than those of the control."""
-    if not result.neck_notes:
+    if not result.neck_notes and not result.variant_notes:
         return []
     return [
         f"Intervals and p are of each of the {len(result.contrasts)} differences by itself: of so many, one "
@@ -209,14 +224,17 @@ def _many_note(result: CompareResult) -> list[str]:
 
 
 def _latency_notes(result: CompareResult) -> list[str]:
+    if not result.latency:
+        return ["Latency was not to be measured (--no-latency)."]
     names = list(result.arms)[1:]
-    return [
+    unstable = [
         f"Latency of {name} at batch {each.batch_size} is unstable: its ratio to the baseline's varies by "
         f"{100 * ratio.spread:.0f} % over {each.rounds} rounds (limit {100 * UNSTABLE_SPREAD:.0f} %)."
         for each in result.latency
         for name, ratio in zip(names, each.ratios, strict=True)
         if not ratio.is_stable
     ]
+    return [*unstable, f"Latency is interleaved inference on {machine_line(result.machine)}."]
 
 
 def _spread(value: float, std: float | None, *, signed: bool = False) -> str:

@@ -114,6 +114,19 @@ def neck_arm_of(recipe: Recipe, neck: str, fields: Mapping[str, Any]) -> Recipe:
     )
 
 
+def variant_of(recipe: Recipe, fields: Mapping[str, Any]) -> Recipe:
+    """Build MSCSA otherwise; everything else stays. The name stays, too.
+
+    Args:
+        recipe: A recipe with MSCSA.
+        fields: Of `MSCSAConfig`, in the place of the recipe's own; `budget` stands for `model.budget`, and a
+            budget that stays is spent anew.
+    """
+    own = {**(recipe.model.mscsa or {}), **{name: fields[name] for name in fields if name != "budget"}}
+    budget = fields.get("budget", recipe.model.budget)
+    return replace(recipe, model=replace(recipe.model, mscsa=own, budget=budget))
+
+
 def _without_neck(model: ModelSpec) -> tuple[str, ...]:
     """Name what stays fixed in the model without a neck: parts of the backbone, or of a dense task's head."""
     if model.head is not None:  # the backbone is `backbone.backbone` with a neck and without

@@ -200,6 +200,36 @@ def test_a_neck_joins_a_finished_comparison(
     assert count_model(load_trained(out / "fpn/seed0/last.safetensors")[0], (32, 32)) == fpn.macs
 
 
+def test_a_variant_joins_and_weights_may_be_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
+) -> None:
+    out, recipe = tmp_path / "out", tiny_segmenter()
+    caplog.set_level(logging.INFO)
+    compare_recipe(recipe, out, num_seeds=1, with_control=False, with_latency=False)
+    (out / "examples.png").unlink()
+    (out / "baseline/seed0/last.safetensors").unlink()
+    variants = {"single": {"downsampling": "single_dwconv"}, "dear": {"budget": 0.9}}
+
+    def again(**options: Any) -> Any:
+        return compare_recipe(recipe, out, num_seeds=1, with_control=False, variants=variants, **options)
+
+    compared = again(with_latency=False)
+    assert list(compared.arms) == ["baseline", "single", "dear", "mscsa"]
+    assert not compared.latency and not (out / "examples.png").exists()
+    assert "no examples are drawn" in caplog.text and caplog.text.count("finished before") == 2
+    baseline, single, dear, with_mscsa = compared.arms.values()
+    assert baseline.macs < 0.95 * with_mscsa.macs and abs(single.macs / with_mscsa.macs - 1) < 0.1
+    assert dear.macs > 1.1 * with_mscsa.macs and single.model == "mscsa_test_resnet, single"
+    settings = yaml.safe_load((out / "single/seed0/config.yaml").read_text())["model"]
+    assert settings["mscsa"]["downsampling"] == "single_dwconv" and settings["budget"] == 0.5
+    assert yaml.safe_load((out / "dear/seed0/config.yaml").read_text())["model"]["budget"] == 0.9
+    content = json.loads((out / "compare.json").read_text())
+    assert content["variants"]["single"].startswith("single: downsampling single_dwconv; ")
+    assert content["latency"] == []
+    with pytest.raises(UserError, match="was to be measured, which is not there: give --no-latency"):
+        again()
+
+
 def test_runs_on_other_labels_are_not_set_side_by_side(tmp_path: Path) -> None:
     def counted(label: int) -> PixelCounts:
         matrix = torch.zeros(2, 3, dtype=torch.int64)

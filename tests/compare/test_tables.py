@@ -12,7 +12,7 @@ import pytest
 from mscsa.compare.results import verdict
 from mscsa.compare.tables import compare_json, comparison_tables
 from mscsa.report import plain_text
-from tests.compare.made import result
+from tests.compare.made import BASE, result
 
 
 def test_tables_show_means_spreads_and_differences() -> None:
@@ -95,3 +95,20 @@ def test_any_number_of_necks() -> None:
     assert "bifpn: channels 8." in arms.notes
     assert any("of each of the 9 differences by itself" in note for note in contrasts.notes)
     assert sum("MSCSA" in note and "No verdict" in note for note in contrasts.notes) == 5
+
+
+def test_without_latency_there_are_no_columns_of_it() -> None:
+    measured = result(BASE, BASE)
+    *_, arms, contrasts = comparison_tables(replace(measured, latency=()))
+    for table in (arms, contrasts):
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+        assert not [name for name in table.columns if name.startswith("ms")]
+    assert "Latency was not to be measured (--no-latency)." in arms.notes
+    assert not [note for note in arms.notes if "interleaved" in note]
+
+
+def test_variants_are_explained_below_the_table() -> None:
+    told = {"single": "single: downsampling single_dwconv; +0.10 % MACs against MSCSA."}
+    *_, arms, contrasts = comparison_tables(replace(result(BASE, BASE), variant_notes=told))
+    assert "Variants, as MSCSA is but for:" in arms.notes and told["single"] in arms.notes
+    assert any("one may look clear by chance" in note for note in contrasts.notes)

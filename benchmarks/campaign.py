@@ -1,0 +1,131 @@
+"""The evidence campaign: what MSCSA does for the score at equal cost (benchmarks/results/PROTOCOL.md).
+
+Each row is one `mscsa compare`, which goes on where it stopped. From a folder with the data sets in it:
+
+    python benchmarks/campaign.py show
+    python benchmarks/campaign.py run frozen_camvid --runs runs/campaign
+
+`run` writes the row to benchmarks/results/campaign/ROW.json, for `python benchmarks/evidence.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscsa.neck_table import OTHER_NECKS
+from mscsa.report import write_json
+
+RESULTS = Path(__file__).parent / "results" / "campaign"
+
+_NO_MSP = {"downsampling": "none"}
+TABLES = {
+    "all_removed": {"parallel_conv": False, "intra_ffn": False, **_NO_MSP},
+    "pcp": {"intra_ffn": False, **_NO_MSP},
+    "pcp_intra": _NO_MSP,
+    "avgpool": {"downsampling": "parallel_avgpool"},
+    "cascaded": {"downsampling": "cascaded_dwconv"},
+    "single": {"downsampling": "single_dwconv"},
+}
+"""Rows of the paper's Tables 4 and 5; MSCSA itself is the last of the one and the first of the other."""
+
+KNOBS = {
+    "stride_8": {"pool_stride": 8},
+    "stride_32": {"pool_stride": 32},
+    "depth_2": {"depth": 2},
+    "heads_4": {"num_heads": 4},
+    "head_dim_8": {"head_dim": 8},
+    "gate_1": {"gate_scale": 1.0},
+    "trunc_normal": {"init": "trunc_normal"},
+    "fan_in": {"init": "fan_in"},
+    "budget_05": {"budget": 0.05},
+    "budget_10": {"budget": 0.10},
+    "budget_25": {"budget": 0.25},
+}
+"""What the paper leaves open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One comparison of the campaign."""
+
+    recipe: str
+    options: tuple[str, ...]
+    seeds: int = 10
+    necks: bool = False
+    variants: dict[str, dict[str, object]] | None = None
+    shares: str | None = None
+    """Row whose folder it uses, so that arms which both have are trained once."""
+
+    def command(self, runs: str) -> list[str]:
+        """Give the command that makes it, for a folder of runs."""
+        options = [*self.options, "--seeds", str(self.seeds)]
+        options += ["--necks", ",".join(OTHER_NECKS)] if self.necks else []
+        options += ["--no-control", "--variants", json.dumps(self.variants)] if self.variants else []
+        return ["mscsa", "compare", self.recipe, *options, "--out", f"{runs}/{self.shares or self.name}"]
+
+    @property
+    def name(self) -> str:
+        """Its name in `ROWS`."""
+        return next(name for name, row in ROWS.items() if row is self)
+
+
+_SEGMENT = "frozen_semantic_fpn/mscsa_tf_efficientnet_lite0"
+_CAMVID = ("--data.root", "camvid11", "--data.image_size", "192", "--model.budget", "0.14", "--block", "5")
+_SHORT = (*_CAMVID, "--run.steps", "400")
+_MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
+
+ROWS: dict[str, Row] = {
+    "frozen_camvid": Row(recipe=_SEGMENT, options=_SHORT, necks=True),
+    "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), necks=True),
+    "frozen_carparts": Row(recipe=_MASKS, options=("--data.root", "carparts"), necks=True),
+    "finetuned_camvid": Row(
+        recipe=_SEGMENT,
+        options=(
+            *(*_CAMVID, "--run.steps", "600", "--model.frozen", "false", "--augment.scale", "[0.75,1.5]"),
+            *("--augment.photometric", "true", "--optim.lr", "3e-4", "--optim.head_lr_factor", "3"),
+        ),
+        seeds=6,
+    ),
+    "frozen_camvid_tables": Row(recipe=_SEGMENT, options=_SHORT, variants=TABLES, shares="frozen_camvid"),
+    "frozen_camvid_knobs": Row(recipe=_SEGMENT, options=_SHORT, variants=KNOBS, shares="frozen_camvid"),
+    "frozen_camvid_long": Row(recipe=_SEGMENT, options=(*_CAMVID, "--run.steps", "1600"), seeds=6),
+    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_SHORT, seeds=6),
+}
+
+
+def main() -> None:
+    """Show the commands, or run some."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("action", choices=("show", "run"))
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all if none")
+    parser.add_argument("--runs", default="runs/campaign", help="folder of the runs")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="after --: more options of `mscsa compare`")
+    options = parser.parse_args()
+    unknown = [name for name in options.rows if name not in ROWS]
+    if unknown:
+        parser.error(f"no row is called {unknown[0]}: there are {', '.join(ROWS)}")
+    for name in options.rows or ROWS:
+        command = ROWS[name].command(options.runs)
+        print(shlex.join(command), flush=True)
+        if options.action == "run":
+            _run(name, [*command, *options.options[1:]])
+
+
+def _run(name: str, command: list[str]) -> None:
+    """Run a row, and keep what it came to."""
+    done = subprocess.run([sys.executable, "-m", "mscsa_cli", *command[1:]], check=False)
+    if done.returncode:
+        sys.exit(f"{name} failed: the same command goes on")
+    out = Path(command[command.index("--out") + 1])
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{name}.json", json.loads((out / "compare.json").read_text()))
+
+
+if __name__ == "__main__":
+    main()
