@@ -83,7 +83,10 @@ _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 ROWS: dict[str, Row] = {
     "frozen_camvid": Row(recipe=_SEGMENT, options=_SHORT, necks=True),
     "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), necks=True),
-    "frozen_carparts": Row(recipe=_MASKS, options=("--data.root", "carparts"), necks=True),
+    # Its classes say left and right: no mirroring.
+    "frozen_carparts": Row(
+        recipe=_MASKS, options=("--data.root", "carparts", "--augment.hflip", "0"), necks=True
+    ),
     "finetuned_camvid": Row(
         recipe=_SEGMENT,
         options=(
