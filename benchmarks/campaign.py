@@ -3,9 +3,10 @@
 Each row is one `mscsa compare`, which goes on where it stopped. From a folder with the data sets in it:
 
     python benchmarks/campaign.py show
-    python benchmarks/campaign.py run frozen_camvid --runs runs/campaign
+    python benchmarks/campaign.py run frozen_camvid --runs runs/campaign -- --jobs 2
 
-`run` writes the row to benchmarks/results/campaign/ROW.json, for `python benchmarks/evidence.py`.
+What stands after -- goes to `mscsa compare`. `run` writes the row to benchmarks/results/campaign/ROW.json,
+which `python benchmarks/evidence.py` reads.
 """
 
 from __future__ import annotations
@@ -108,8 +109,9 @@ def main() -> None:
     parser.add_argument("action", choices=("show", "run"))
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all if none")
     parser.add_argument("--runs", default="runs/campaign", help="folder of the runs")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="after --: more options of `mscsa compare`")
-    options = parser.parse_args()
+    given = sys.argv[1:]
+    more = given[given.index("--") + 1 :] if "--" in given else []
+    options = parser.parse_args(given[: len(given) - len(more) - bool(more)])
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
         parser.error(f"no row is called {unknown[0]}: there are {', '.join(ROWS)}")
@@ -117,7 +119,7 @@ def main() -> None:
         command = ROWS[name].command(options.runs)
         print(shlex.join(command), flush=True)
         if options.action == "run":
-            _run(name, [*command, *options.options[1:]])
+            _run(name, [*command, *more])
 
 
 def _run(name: str, command: list[str]) -> None:

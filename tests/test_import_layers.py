@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa.data": parts("errors recipes"),
     "mscsa.evaluation": parts("assembly data errors files modes recipes"),
-    "mscsa.frozen": parts("assembly backbones data detection errors models names recipes"),
+    "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
     "mscsa.training": parts("assembly checkpoints data errors evaluation files frozen recipes"),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "

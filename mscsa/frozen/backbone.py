@@ -27,6 +27,7 @@ from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
 from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
+from mscsa.evaluation.running import choose_device
 from mscsa.frozen.dataset import with_transform
 from mscsa.frozen.keeping import Keeping, check_frozen, keeping_of
 from mscsa.frozen.reading import KeptMaps
@@ -132,7 +133,10 @@ def _open_store(
     folder = cache_folder() / "frozen" / key
     if not (folder / INDEX).exists():
         logger.info("maps of the frozen %s: computing them", recipe.model.name)
+        device = choose_device(recipe.run.accelerator)
+        pyramid.backbone.to(device)
         _compute(folder, pyramid, records, has_labels=keeping.has_labels)
+        pyramid.backbone.to("cpu")  # where the model was built
     else:
         logger.info("maps of the frozen %s: found in %s", recipe.model.name, folder)
     return MapStore(folder)
@@ -201,9 +205,8 @@ def _read(pyramid: BackboneModel, levels: Sequence[Level], images: Tensor) -> li
     height, width = images.shape[-2:]
     padded = F.pad(images, (0, -width % deepest, 0, -height % deepest))
     pyramid.backbone.eval()
-    maps = pyramid.read(
-        padded.contiguous(memory_format=torch.channels_last), [level.index for level in levels]
-    )
+    padded = padded.to(next(pyramid.backbone.parameters()).device, memory_format=torch.channels_last)
+    maps = pyramid.read(padded, [level.index for level in levels])
     for x, level in zip(maps, levels, strict=True):
         if (x.shape[-2] * level.stride, x.shape[-1] * level.stride) != tuple(padded.shape[-2:]):
             raise UserError(
