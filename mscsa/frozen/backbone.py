@@ -205,8 +205,10 @@ def _read(pyramid: BackboneModel, levels: Sequence[Level], images: Tensor) -> li
     height, width = images.shape[-2:]
     padded = F.pad(images, (0, -width % deepest, 0, -height % deepest))
     pyramid.backbone.eval()
-    padded = padded.to(next(pyramid.backbone.parameters()).device, memory_format=torch.channels_last)
-    maps = pyramid.read(padded, [level.index for level in levels])
+    padded = padded.to(next(pyramid.backbone.parameters()).device)
+    maps = pyramid.read(
+        padded.contiguous(memory_format=torch.channels_last), [level.index for level in levels]
+    )
     for x, level in zip(maps, levels, strict=True):
         if (x.shape[-2] * level.stride, x.shape[-1] * level.stride) != tuple(padded.shape[-2:]):
             raise UserError(
