@@ -6,7 +6,8 @@ Each row is one `mscsa compare`, which goes on where it stopped. From a folder w
     python benchmarks/campaign.py run frozen_camvid --runs runs/campaign -- --jobs 2
 
 What stands after -- goes to `mscsa compare`. `run` writes the row to benchmarks/results/campaign/ROW.json,
-which `python benchmarks/evidence.py` reads.
+which `python benchmarks/evidence.py` reads. `latency` times the arms of rows that have their file, all in one
+run, to benchmarks/results/campaign/latency.json.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
+from mscsa.assembly.build import build_model
 from mscsa.neck_table import OTHER_NECKS
+from mscsa.recipes.spec import ModelSpec
 from mscsa.report import write_json
+from mscsa.speed.interleaved import compare_speed
+from mscsa.speed.machine import describe_machine, num_cores
+from mscsa.speed.steps import StepOptions
 
 RESULTS = Path(__file__).parent / "results" / "campaign"
 
@@ -57,6 +65,7 @@ class Row:
 
     recipe: str
     options: tuple[str, ...]
+    num_classes: int = 11
     seeds: int = 10
     necks: bool = False
     variants: dict[str, dict[str, object]] | None = None
@@ -83,10 +92,13 @@ _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 
 ROWS: dict[str, Row] = {
     "frozen_camvid": Row(recipe=_SEGMENT, options=_SHORT, necks=True),
-    "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), necks=True),
+    "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
     # Its classes say left and right: no mirroring.
     "frozen_carparts": Row(
-        recipe=_MASKS, options=("--data.root", "carparts", "--augment.hflip", "0"), necks=True
+        recipe=_MASKS,
+        options=("--data.root", "carparts", "--augment.hflip", "0"),
+        num_classes=18,
+        necks=True,
     ),
     "finetuned_camvid": Row(
         recipe=_SEGMENT,
@@ -106,8 +118,9 @@ ROWS: dict[str, Row] = {
 def main() -> None:
     """Show the commands, or run some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("action", choices=("show", "run"))
+    parser.add_argument("action", choices=("show", "run", "latency"))
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all if none")
+    parser.add_argument("--commit", help="of the runs, where they were trained outside a repository")
     parser.add_argument("--runs", default="runs/campaign", help="folder of the runs")
     given = sys.argv[1:]
     more = given[given.index("--") + 1 :] if "--" in given else []
@@ -115,21 +128,53 @@ def main() -> None:
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
         parser.error(f"no row is called {unknown[0]}: there are {', '.join(ROWS)}")
+    if options.action == "latency":
+        _measure_latency(options.rows or [name for name in ROWS if (RESULTS / f"{name}.json").exists()])
+        return
     for name in options.rows or ROWS:
         command = ROWS[name].command(options.runs)
         print(shlex.join(command), flush=True)
         if options.action == "run":
-            _run(name, [*command, *more])
+            _run(name, [*command, *more], options.commit)
 
 
-def _run(name: str, command: list[str]) -> None:
+def _run(name: str, command: list[str], commit: str | None) -> None:
     """Run a row, and keep what it came to."""
     done = subprocess.run([sys.executable, "-m", "mscsa_cli", *command[1:]], check=False)
     if done.returncode:
         sys.exit(f"{name} failed: the same command goes on")
     out = Path(command[command.index("--out") + 1])
     RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / f"{name}.json", json.loads((out / "compare.json").read_text()))
+    result = json.loads((out / "compare.json").read_text())
+    commit = result["training_environment"]["git_commit"] or commit
+    write_json(RESULTS / f"{name}.json", result | {"commit": commit})
+
+
+def _measure_latency(names: list[str]) -> None:
+    """Time a call of one image in all arms of some rows, by turns, with weights as they start."""
+    options = StepOptions(device="cpu", channels_last=True)
+    torch.set_num_threads(num_cores())
+    rows = {}
+    for name in names:
+        row = json.loads((RESULTS / f"{name}.json").read_text())
+        size = (row["input_size"][0], row["input_size"][1])
+        models = [
+            build_model(
+                ModelSpec(**recipe["model"] | {"pretrained": False, "frozen": False}),
+                ROWS[name].num_classes,
+                input_size=size,
+            )
+            for recipe in row["recipes"].values()
+        ]
+        (measured,) = compare_speed(
+            models, size, batch_sizes=(1,), modes=("inference",), options=options, rounds=15
+        )
+        arms = zip(row["recipes"], measured.timings, strict=True)
+        rows[name] = {"input_size": size, "arms": {arm: asdict(timing) for arm, timing in arms}}
+        print(
+            name, {arm: round(each["median_ms"], 2) for arm, each in rows[name]["arms"].items()}, flush=True
+        )
+    write_json(RESULTS / "latency.json", {"machine": describe_machine(options), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,249 @@
+"""The page docs/evidence.md, from the files of the campaign (benchmarks/results/campaign).
+
+    python benchmarks/evidence.py
+
+writes the page, its pictures, and README's table; tests/test_evidence.py holds that they are the files'.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mscsa.compare.picture import COLORS, label_of
+from mscsa.compare.results import ARM_NAMES, show_interval
+from mscsa.compare.statistics import PairedStatistics, paired_statistics
+from mscsa.neck_table import OTHER_NECKS
+from mscsa.pictures.figure import new_figure, save_figure
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "campaign"
+PAGE = ROOT / "docs" / "evidence.md"
+FIGURES = ROOT / "docs" / "figures"
+README = ROOT / "README.md"
+MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its end -->")
+
+TITLES = {
+    "frozen_camvid": "Street scenes (CamVid), frozen backbone",
+    "frozen_nuclei": "Cell nuclei, frozen backbone",
+    "frozen_carparts": "Car parts, frozen backbone",
+    "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
+    "frozen_camvid_tables": "The paper's Tables 4 and 5",
+    "frozen_camvid_knobs": "What the paper leaves open",
+    "frozen_camvid_long": "Four times the steps",
+    "frozen_camvid_lite2": "A larger backbone",
+}
+"""Rows in the order of the page."""
+
+NECK_ROWS = ("frozen_camvid", "frozen_nuclei", "frozen_carparts", "finetuned_camvid")
+"""Those that compare MSCSA with what else the same MACs buy."""
+
+Row = dict[str, Any]
+
+
+def load_rows() -> dict[str, Row]:
+    """Read the rows that are there, in the order of the page."""
+    files = {name: RESULTS / f"{name}.json" for name in TITLES}
+    return {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+
+
+def load_latency() -> dict[str, dict[str, Any]]:
+    """Read the times of the arms, by row; empty where they were not measured."""
+    path = RESULTS / "latency.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else {}
+
+
+def scores_of(row: Row, arm: str, metric: str) -> list[float]:
+    """Give a score of each seed, in %."""
+    values = row["arms"][arm]
+    scores: list[float] = values["scores"] if metric == row["metric"] else values["other_scores"][metric]
+    return scores
+
+
+def metric_of(row: Row) -> str:
+    """Name the score that the protocol asks for: of masks where there are any."""
+    has_masks = "mask_ap" in row["arms"]["mscsa"]["other_scores"]
+    return "mask_ap" if has_masks else str(row["metric"])
+
+
+@cache
+def _statistics(differences: tuple[float, ...]) -> PairedStatistics:
+    return paired_statistics(differences)
+
+
+def contrast_of(row: Row, first: str, second: str, metric: str | None = None) -> PairedStatistics:
+    """Take the difference of two arms over the seeds."""
+    metric = metric or metric_of(row)
+    pairs = zip(scores_of(row, first, metric), scores_of(row, second, metric), strict=True)
+    return _statistics(tuple(a - b for a, b in pairs))
+
+
+def best_neck(row: Row) -> str | None:
+    """Name the neck in MSCSA's place with the best mean; None if there is none."""
+    necks = [arm for arm in row["arms"] if arm in OTHER_NECKS]
+    return max(necks, key=lambda arm: mean(scores_of(row, arm, metric_of(row))), default=None)
+
+
+LABELS = {"miou": "mIoU", "ap": "box AP", "mask_ap": "mask AP"}
+"""What the page calls scores."""
+
+
+def page(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
+    """Write the whole page."""
+    return (
+        "\n\n".join(
+            [
+                (ROOT / "benchmarks" / "evidence_head.md").read_text().strip(),
+                "## In short",
+                summary(rows),
+                *(_section(name, row, latency.get(name, {})) for name, row in rows.items()),
+                (ROOT / "benchmarks" / "evidence_limits.md").read_text().strip(),
+            ]
+        )
+        + "\n"
+    )
+
+
+def summary(rows: dict[str, Row]) -> str:
+    """Lay out MSCSA against its baseline, the wider head and the best other neck, a line per row."""
+    lines = [
+        "| | seeds | MSCSA, baseline | minus baseline | minus wider head | minus best other neck |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        if "control" not in row["arms"]:
+            continue
+        neck = best_neck(row)
+        cells = [
+            f"{TITLES[name]}, {LABELS[metric_of(row)]} %",
+            str(len(row["seeds"])),
+            ", ".join(f"{mean(scores_of(row, arm, metric_of(row))):.2f}" for arm in ("mscsa", "baseline")),
+            _difference(contrast_of(row, "mscsa", "baseline")),
+            _difference(contrast_of(row, "mscsa", "control")),
+            "" if neck is None else f"{label_of(neck)[1:]}: {_difference(contrast_of(row, 'mscsa', neck))}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _difference(contrast: PairedStatistics) -> str:
+    """Write a difference with its interval over seeds, bold where interval and test agree."""
+    if contrast.interval is None:  # one seed, or all differ by the same
+        return f"{contrast.mean:+.2f}"
+    text = f"{contrast.mean:+.2f} ({show_interval(contrast.interval)})"
+    return f"**{text}**" if contrast.direction else text
+
+
+def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
+    machine = row["training_environment"]
+    parts = [
+        f"## {TITLES[name]}",
+        f"`{command_of(row)}`; {len(row['seeds'])} seeds, {row['test_images']} validation images; trained on "
+        f"{machine['device']} with torch {machine['versions']['torch']}, commit {str(row['commit'])[:10]}.",
+        _arms_table(row, latency),
+        "\n".join(f"* {note}" for note in _notes(row)),
+    ]
+    if name in NECK_ROWS:
+        parts.append(f"![Score against cost of the arms](figures/evidence_{name}.png)")
+    return "\n\n".join(parts)
+
+
+def command_of(row: Row) -> str:
+    """Give the command, without what stands for one machine."""
+    command = [word for word in row["command"] if word != "--no-latency"]
+    if "--jobs" in command:
+        place = command.index("--jobs")
+        del command[place : place + 2]
+    return shlex.join(command)
+
+
+def _arms_table(row: Row, latency: dict[str, Any]) -> str:
+    metric = metric_of(row)
+    metrics = [metric, *(["ap"] if metric == "mask_ap" else [])]
+    head = ["arm", *(f"{LABELS[each]} %" for each in metrics), "minus baseline", "MSCSA minus it", "p"]
+    head += ["GMACs", "parameters (M)", *(["ms, batch 1"] if latency else [])]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for arm, values in row["arms"].items():
+        against = contrast_of(row, "mscsa", arm) if arm != "mscsa" else None
+        cells = [
+            _shown(arm),
+            *(_spread(scores_of(row, arm, each)) for each in metrics),
+            "" if arm == "baseline" else _difference(contrast_of(row, arm, "baseline")),
+            "" if against is None else _difference(against),
+            "" if against is None else f"{against.p:.2g}",
+            f"{values['macs'] / 1e9:.4f}",
+            f"{values['parameters'] / 1e6:.2f}",
+            *([f"{latency['arms'][arm]['median_ms']:.1f}"] if latency else []),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(scores: list[float]) -> str:
+    return f"{mean(scores):.2f}" + (f" ± {stdev(scores):.2f}" if len(scores) > 1 else "")
+
+
+def _shown(arm: str) -> str:
+    return label_of(arm).lstrip("+") if arm in ARM_NAMES else f"MSCSA, {arm}"
+
+
+def _notes(row: Row) -> list[str]:
+    """Give the verdicts on the primary differences, as `compare` gives them, and what the arms are."""
+    neck = best_neck(row)
+    primary = ["baseline", *(arm for arm in ("control", neck) if arm in row["arms"])]
+    found = {each["against"]: each["verdict"] for each in row["comparisons"] if each["of"] == "mscsa"}
+    word = f"{LABELS[row['metric']]}: " if metric_of(row) != row["metric"] else ""
+    verdicts = [f"{word}{found[arm]}" for arm in primary]
+    made = [row["control"]] if "control" in row["arms"] else []
+    return [*verdicts, *made, *row["necks"].values(), *row["variants"].values()]
+
+
+def readme_table(rows: dict[str, Row]) -> str:
+    """Write README's table: the summary, between its marks."""
+    return f"{MARKS[0]}\n{summary(rows)}\n{MARKS[1]}"
+
+
+def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
+    """Draw the score of each arm, with its interval over seeds, against its MACs and its latency."""
+    figure = new_figure((11, 4.4))
+    panels = figure.subplots(1, 2, sharey=True)
+    costs = {arm: values["macs"] / 1e9 for arm, values in row["arms"].items()}
+    times = {arm: latency["arms"][arm]["median_ms"] for arm in row["arms"]} if latency else {}
+    for axes, values, words in zip(panels, (costs, times), ("GMACs", "ms, batch 1"), strict=True):
+        for arm, value in values.items():
+            scores = scores_of(row, arm, metric_of(row))
+            half = 1.96 * stdev(scores) / len(scores) ** 0.5
+            axes.errorbar(
+                value, mean(scores), yerr=half, fmt="o", color=COLORS[arm], capsize=3, label=label_of(arm)
+            )
+        axes.set_xlabel(words)
+        axes.grid(color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"{LABELS[metric_of(row)]} (%)")
+    panels[0].legend(fontsize=9, framealpha=0.7)
+    figure.suptitle(
+        f"{TITLES[name]}: mean of {len(row['seeds'])} seeds, bars ± 1.96 standard errors", fontweight="bold"
+    )
+    save_figure(figure, FIGURES / f"evidence_{name}.png", dpi=120)
+
+
+def main() -> None:
+    """Write all."""
+    rows, latency = load_rows(), load_latency()
+    PAGE.write_text(page(rows, latency))
+    text = README.read_text()
+    block = re.compile(f"{re.escape(MARKS[0])}.*?{re.escape(MARKS[1])}", re.DOTALL)
+    README.write_text(block.sub(lambda _: readme_table({k: rows[k] for k in NECK_ROWS if k in rows}), text))
+    for name in NECK_ROWS:
+        if name in rows:
+            draw_pareto(name, rows[name], latency.get(name, {}))
+
+
+if __name__ == "__main__":
+    main()
