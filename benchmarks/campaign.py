@@ -110,6 +110,9 @@ ROWS: dict[str, Row] = {
     ),
     "frozen_camvid_tables": Row(recipe=_SEGMENT, options=_SHORT, variants=TABLES, shares="frozen_camvid"),
     "frozen_camvid_knobs": Row(recipe=_SEGMENT, options=_SHORT, variants=KNOBS, shares="frozen_camvid"),
+    "frozen_camvid_rich": Row(
+        recipe=_SEGMENT, options=(*_SHORT, "--model.budget", "0.5"), seeds=6, necks=True
+    ),
     "frozen_camvid_long": Row(recipe=_SEGMENT, options=(*_CAMVID, "--run.steps", "1600"), seeds=6),
     "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_SHORT, seeds=6),
 }

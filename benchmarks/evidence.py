@@ -35,6 +35,7 @@ TITLES = {
     "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
     "frozen_camvid_tables": "The paper's Tables 4 and 5",
     "frozen_camvid_knobs": "What the paper leaves open",
+    "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
     "frozen_camvid_long": "Four times the steps",
     "frozen_camvid_lite2": "A larger backbone",
 }

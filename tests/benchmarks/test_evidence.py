@@ -1,0 +1,68 @@
+"""The campaign's page and README's table say what the campaign's files say, and no more."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from benchmarks import evidence
+from benchmarks.campaign import ROWS
+
+PROTOCOL = (evidence.ROOT / "benchmarks" / "results" / "PROTOCOL.md").read_text()
+
+
+def row(**scores: list[float]) -> dict[str, Any]:
+    arms = {
+        arm: {"scores": each, "other_scores": {}, "macs": 10**9, "parameters": 10**6}
+        for arm, each in scores.items()
+    }
+    return {"arms": arms, "metric": "miou", "seeds": list(range(6))}
+
+
+def test_the_page_is_what_the_files_say() -> None:
+    rows = evidence.load_rows()
+    assert rows
+    assert evidence.PAGE.read_text() == evidence.page(rows, evidence.load_latency())
+    shown = {name: rows[name] for name in evidence.NECK_ROWS if name in rows}
+    assert evidence.readme_table(shown) in evidence.README.read_text()
+    for name in shown:
+        assert (evidence.FIGURES / f"evidence_{name}.png").exists()
+
+
+@pytest.mark.parametrize("name", evidence.load_rows())
+def test_a_row_was_run_as_its_command_says(name: str) -> None:
+    found = evidence.load_rows()[name]
+    assert found["seeds"] == list(range(ROWS[name].seeds))
+    expected = ROWS[name].command("runs")
+    given = [word for word in found["command"] if not word.startswith("runs")]
+    assert [word for word in expected if not word.startswith("runs")] == given[: len(expected) - 1]
+    assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
+
+
+def test_every_row_is_in_the_protocol_and_on_the_page() -> None:
+    assert list(evidence.TITLES) == list(ROWS)
+    for name in ROWS:
+        assert f"| `{name}` |" in PROTOCOL
+
+
+def test_bold_is_what_interval_and_test_agree_on() -> None:
+    base = [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
+    clear = [value + 1 + place / 10 for place, value in enumerate(base)]
+    unclear = [value + (-1) ** place for place, value in enumerate(base)]
+    table = evidence.summary(
+        {"frozen_camvid": row(baseline=base, control=unclear, fpn=base, bifpn=unclear, mscsa=clear)}
+    )
+    assert "| 43.75, 42.50 | **+1.25 (+1.12 to +1.38)** |" in table
+    of_control = evidence.contrast_of(row(baseline=base, control=unclear), "control", "baseline")
+    assert of_control.direction == 0 and "**" not in evidence._difference(of_control)
+
+
+def test_the_best_neck_is_picked_by_its_mean_on_masks_where_there_are_any() -> None:
+    found = row(fpn=[1.0, 2.0], bifpn=[2.0, 2.0], control=[9.0, 9.0], mscsa=[3.0, 3.0])
+    assert evidence.best_neck(found) == "bifpn"
+    for arm, masks in (("fpn", 5.0), ("bifpn", 4.0), ("mscsa", 0.0)):
+        found["arms"][arm]["other_scores"]["mask_ap"] = [masks, masks]
+    assert evidence.metric_of(found) == "mask_ap" and evidence.best_neck(found) == "fpn"
+    assert evidence.best_neck(row(baseline=[1.0], mscsa=[2.0])) is None
