@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
     "mscsa.data": parts("errors recipes"),
-    "mscsa.evaluation": parts("assembly data errors files modes recipes"),
+    "mscsa.evaluation": parts("assembly data detection errors files modes recipes"),
     "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
     "mscsa.training": parts("assembly checkpoints data errors evaluation files frozen recipes"),
     "mscsa.cost": parts(

@@ -12,10 +12,11 @@ from torchvision.models.detection.image_list import ImageList
 
 
 class Anchors(AnchorGenerator):
-    """torchvision's anchors at the levels' true strides, in float32 under autocast too.
+    """torchvision's anchors at the levels' true strides, in float32 under autocast too, and not rounded.
 
-    torchvision takes the size of the image over that of the map for the stride, which is too little where
-    the size of the map was rounded up: 61 in place of 64 for the 13 rows of an image of 800.
+    torchvision rounds their corners to pixels, which MMDetection and Detectron2 do not, and takes the size of
+    the image over that of the map for the stride, which is too little where the size of the map was rounded
+    up: 61 in place of 64 for the 13 rows of an image of 800.
     """
 
     def __init__(
@@ -30,6 +31,21 @@ class Anchors(AnchorGenerator):
         """
         super().__init__(tuple(tuple(each) for each in sizes), (tuple(ratios),) * len(sizes))
         self.strides = tuple(strides)
+
+    def generate_anchors(
+        self,
+        scales: Sequence[float],
+        aspect_ratios: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> Tensor:
+        """Give the anchors of one level around 0, x1 y1 x2 y2 in pixels: all sizes of a ratio together."""
+        device = device or torch.device("cpu")
+        sizes = torch.as_tensor(scales, dtype=dtype, device=device)
+        height_ratios = torch.as_tensor(aspect_ratios, dtype=dtype, device=device).sqrt()
+        widths = (sizes / height_ratios[:, None]).flatten()
+        heights = (sizes * height_ratios[:, None]).flatten()
+        return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """Give the anchors (N, 4), x1 y1 x2 y2 in pixels, of all levels, for each image."""

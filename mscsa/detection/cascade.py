@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference, maskrcnn_loss
+from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.ops import clip_boxes_to_image
 
-from mscsa.errors import UserError
+from mscsa.detection.mask_head import MaskRoIHeads, targets_given
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CascadeRoIHeads(nn.Module):
     its own boxes, and the masks of all stages on the final boxes.
     """
 
-    def __init__(self, stages: Sequence[RoIHeads], loss_weights: Sequence[float]) -> None:
+    def __init__(self, stages: Sequence[MaskRoIHeads], loss_weights: Sequence[float]) -> None:
         """Put the heads in a row.
 
         Args:
@@ -91,9 +91,7 @@ class CascadeRoIHeads(nn.Module):
             targets: In training, of each image.
         """
         if self.training:
-            if targets is None:
-                raise UserError("images without targets: training needs one for each image")
-            return [], self._losses(features, proposals, image_shapes, targets)
+            return [], self._losses(features, proposals, image_shapes, targets_given(targets))
         return self._detect(features, proposals, image_shapes), {}
 
     def _losses(
@@ -108,16 +106,7 @@ class CascadeRoIHeads(nn.Module):
             boxes, matched, labels, offsets = stage.select_training_samples(proposals, targets)
             logits, predicted = _predict(stage, features, boxes, image_shapes)
             of_class, of_box = box_losses(logits, predicted, torch.cat(labels), torch.cat(offsets))
-            is_object = [each > 0 for each in labels]
-            mask_boxes = [box[chosen] for box, chosen in zip(boxes, is_object, strict=True)]
-            mask_logits = _mask_logits(stage, features, mask_boxes, image_shapes)
-            of_mask = maskrcnn_loss(
-                mask_logits,
-                mask_boxes,
-                [target["masks"] for target in targets],
-                [target["labels"] for target in targets],
-                [index[chosen] for index, chosen in zip(matched, is_object, strict=True)],
-            )
+            of_mask = stage.mask_loss(features, boxes, matched, labels, image_shapes, targets)
             losses |= {
                 f"loss_classifier_{i}": weight * of_class,
                 f"loss_box_reg_{i}": weight * of_box,
@@ -125,7 +114,7 @@ class CascadeRoIHeads(nn.Module):
             }
             # An object's own box among the proposals has nothing to learn; the next stage adds them itself.
             is_own = [
-                chosen & (each == 0).all(dim=1) for chosen, each in zip(is_object, offsets, strict=True)
+                (label > 0) & (each == 0).all(dim=1) for label, each in zip(labels, offsets, strict=True)
             ]
             moved = move_boxes(stage, predicted.detach(), boxes, image_shapes)
             proposals = [box[~own] for box, own in zip(moved, is_own, strict=True)]
@@ -148,7 +137,7 @@ class CascadeRoIHeads(nn.Module):
             mean.log(), offsets.repeat(1, mean.shape[1]), proposals, image_shapes
         )
         masks = [
-            maskrcnn_inference(_mask_logits(stage, features, boxes, image_shapes), labels)
+            maskrcnn_inference(stage.mask_logits(features, boxes, image_shapes), labels)
             for stage in self._heads()
         ]
         return [
@@ -193,9 +182,3 @@ def _predict(
     stage: Any, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
 ) -> tuple[Tensor, Tensor]:
     return stage.box_predictor(stage.box_head(stage.box_roi_pool(features, boxes, image_shapes)))
-
-
-def _mask_logits(
-    stage: Any, features: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-) -> Tensor:
-    return stage.mask_predictor(stage.mask_head(stage.mask_roi_pool(features, boxes, image_shapes)))

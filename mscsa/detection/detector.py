@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscsa.dense import refuse_one_value
+from mscsa.detection.mask_head import paste_masks
 from mscsa.errors import UserError
 from mscsa.models.pyramid import layer_groups, prefixed_no_weight_decay
 
@@ -152,9 +153,15 @@ class Detector(nn.Module):
                 nothing to average over.
         """
         if not self.training:
-            found = self.net(list(images))
-            shift = 1 - self.first_label
-            return [{**each, "labels": each["labels"] + shift} for each in found]
+            return [
+                {
+                    **each,
+                    "masks": paste_masks(each["masks"], each["boxes"], (image.shape[-2], image.shape[-1])),
+                }
+                if self.has_masks
+                else each
+                for each, image in zip(self.find(images), images, strict=True)
+            ]
         shifted = self._check(images, targets)
         try:
             return self.net(list(images), shifted)
@@ -162,6 +169,19 @@ class Detector(nn.Module):
             frozen = "or backbone_norm='frozen' and mscsa_norm='frozen'"
             refuse_one_value(error, "one image this small", frozen)
             raise
+
+    def find(self, images: Sequence[Tensor] | Tensor) -> list[dict[str, Tensor]]:
+        """Find the objects in images as `forward` does in evaluation, but leave each mask in its box.
+
+        Who wants masks at another size pastes them there (`paste_masks`) instead of resizing pasted ones.
+
+        Args:
+            images: As of `forward`.
+        Returns:
+            What `forward` gives, but for `masks`: probabilities inside the boxes, (N, 1, 28, 28).
+        """
+        shift = 1 - self.first_label
+        return [{**each, "labels": each["labels"] + shift} for each in self.net(list(images))]
 
     def _check(
         self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None

@@ -64,16 +64,27 @@ class BatchImages(GeneralizedRCNNTransform):
         """Leave image and target as they are."""
         return image, target
 
+    def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
+        """Leave detections as they are: boxes in the image's pixels, masks inside their boxes."""
+        return result
+
 
 class CoarserFromC5(LastLevelP6P7):
-    """RetinaNet's P6 from C5 and P7 from P6, as in its paper.
+    """RetinaNet's P6 from C5, and P7 from P6, each by a convolution alone.
 
-    torchvision's takes P5 instead where it has as many channels as C5, for a PVTv2-B0 for instance.
+    torchvision's takes P5 in place of C5 where it has as many channels, for a PVTv2-B0 for instance. Before
+    P7 the RetinaNet paper, torchvision and Detectron2 have a ReLU; MMDetection's settings, which the recipes
+    follow, have none.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.use_P5 = False
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """Add two coarser maps to the FPN's (`p`), made of the backbone's deepest (`c`)."""
+        p6 = self.p6(c[-1])
+        return [*p, p6, self.p7(p6)], [*names, "p6", "p7"]
 
 
 class PyramidFPN(nn.Module):

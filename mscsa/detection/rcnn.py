@@ -5,7 +5,6 @@ He et al., "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,16 +12,14 @@ from typing import Any
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
-from torchvision.ops.poolers import LevelMapper
 
 from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import Anchors, keep_precision
 from mscsa.detection.cascade import CASCADE, CascadeRoIHeads, CascadeStage, SharedBoxPredictor
 from mscsa.detection.detector import Network
 from mscsa.detection.fpn import BODY, BatchImages, Norm, PyramidFPN, norm_layer
+from mscsa.detection.mask_head import AlignedRoIPool, MaskRoIHeads
 from mscsa.errors import UserError
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -76,8 +73,7 @@ def two_stage(
         **parts(),
     )
     net.transform = BatchImages.of(pyramid)
-    if stages:
-        net.roi_heads = _cascade(stages, net.roi_heads, parts, num_classes)
+    net.roi_heads = _cascade(stages, net.roi_heads, parts, num_classes) if stages else _aligned(net.roi_heads)
     _give_float32(net)
     of_boxes = "cls_score" if stages else "box_predictor"  # a cascade's offsets are shared by the classes
     return Network(net=net, first_label=1, body=BODY, of_classes=(of_boxes, "mask_fcn_logits"))
@@ -109,26 +105,36 @@ def _proposal_options(
     }
 
 
+def _aligned(one: Any) -> MaskRoIHeads:
+    """Give torchvision's heads with the same parts as heads whose masks are not shifted."""
+    parts = ("box_roi_pool", "box_head", "box_predictor", "mask_roi_pool", "mask_head", "mask_predictor")
+    return _heads_like(one, CASCADE[0], **{name: getattr(one, name) for name in parts})
+
+
 def _cascade(
     stages: Sequence[CascadeStage], one: Any, parts: Callable[[], dict[str, Any]], num_classes: int
 ) -> CascadeRoIHeads:
     """Put heads like `one`, each with its stage's threshold and offsets, in a row."""
     heads = [
-        RoIHeads(
-            box_predictor=SharedBoxPredictor(_BOX_CHANNELS, num_classes),
-            fg_iou_thresh=stage.iou,
-            bg_iou_thresh=stage.iou,
-            batch_size_per_image=one.fg_bg_sampler.batch_size_per_image,
-            positive_fraction=one.fg_bg_sampler.positive_fraction,
-            bbox_reg_weights=stage.coder_weights,
-            score_thresh=one.score_thresh,
-            nms_thresh=one.nms_thresh,
-            detections_per_img=one.detections_per_img,
-            **parts(),
-        )
+        _heads_like(one, stage, box_predictor=SharedBoxPredictor(_BOX_CHANNELS, num_classes), **parts())
         for stage in stages
     ]
     return CascadeRoIHeads(heads, [stage.loss_weight for stage in stages])
+
+
+def _heads_like(one: Any, stage: CascadeStage, **parts: Any) -> MaskRoIHeads:
+    """Make heads of these parts with the sampling and limits of `one`, and a stage's matching and offsets."""
+    return MaskRoIHeads(
+        fg_iou_thresh=stage.iou,
+        bg_iou_thresh=stage.iou,
+        batch_size_per_image=one.fg_bg_sampler.batch_size_per_image,
+        positive_fraction=one.fg_bg_sampler.positive_fraction,
+        bbox_reg_weights=stage.coder_weights,
+        score_thresh=one.score_thresh,
+        nms_thresh=one.nms_thresh,
+        detections_per_img=one.detections_per_img,
+        **parts,
+    )
 
 
 def _give_float32(net: Any) -> None:
@@ -151,21 +157,12 @@ def _doubling_strides(pyramid: Pyramid) -> list[int]:
 def _head_parts(strides: list[int], channels: int, norm: Norm, num_classes: int) -> dict[str, Any]:
     """Make the parts of a box and a mask head, under torchvision's names."""
     return {
-        "box_roi_pool": _roi_pool(_BOX_SIDE, strides),
+        "box_roi_pool": AlignedRoIPool(_BOX_SIDE, strides),
         "box_head": _box_head(channels, norm),
-        "mask_roi_pool": _roi_pool(_MASK_SIDE, strides),
+        "mask_roi_pool": AlignedRoIPool(_MASK_SIDE, strides),
         "mask_head": MaskRCNNHeads(channels, (channels,) * 4, 1, norm_layer=norm_layer(norm)),
         "mask_predictor": MaskRCNNPredictor(channels, channels, num_classes + 1),
     }
-
-
-def _roi_pool(side: int, strides: list[int]) -> MultiScaleRoIAlign:
-    pool: Any = MultiScaleRoIAlign([str(i) for i in range(len(strides))], side, sampling_ratio=2)
-    # torchvision guesses the strides from the first batch, by its size before padding, for ever.
-    finest = int(math.log2(strides[0]))
-    pool.scales = [1 / each for each in strides]
-    pool.map_levels = LevelMapper(finest, finest + len(strides) - 1)
-    return pool
 
 
 def _box_head(channels: int, norm: Norm) -> nn.Module:

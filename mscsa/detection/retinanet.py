@@ -5,6 +5,7 @@ Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, https://arxiv.or
 
 from __future__ import annotations
 
+from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 
 from mscsa.dense import Pyramid, levels_of
@@ -14,6 +15,33 @@ from mscsa.detection.fpn import BODY, BatchImages, CoarserFromC5, Norm, PyramidF
 
 _OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
+
+
+class BatchRetinaNetHead(RetinaNetHead):
+    """torchvision's head, whose losses are divided by the anchors on objects of the whole batch.
+
+    So it is in the public settings. torchvision divides the loss of each image by its own and takes the mean:
+    an object of a crowded image counts less than one that is alone.
+    """
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Give the losses of classes and boxes over a batch."""
+        counts = [int((each >= 0).sum()) for each in matched_idxs]
+        losses: dict[str, Tensor] = {}
+        for i, count in enumerate(counts):
+            own = slice(i, i + 1)
+            outputs = {name: each[own] for name, each in head_outputs.items()}
+            of_image = super().compute_loss(targets[own], outputs, anchors[own], matched_idxs[own])
+            share = max(1, count) / max(1, sum(counts))
+            for name, value in of_image.items():
+                losses[name] = losses.get(name, value.new_zeros(())) + share * value
+        return losses
 
 
 def retinanet(
@@ -58,7 +86,7 @@ def retinanet(
         fpn,
         num_classes,
         anchor_generator=Anchors(levels, sizes, _ASPECT_RATIOS),
-        head=RetinaNetHead(fpn_channels, num_anchors, num_classes, norm_layer=norm_layer(head_norm)),
+        head=BatchRetinaNetHead(fpn_channels, num_anchors, num_classes, norm_layer=norm_layer(head_norm)),
         score_thresh=score_thresh,
         detections_per_img=detections_per_img,
     )

@@ -193,17 +193,55 @@ def score_results(
         UserError: If faster-coco-eval is not installed.
         ValueError: If the images have no objects.
     """
+    images = _ranks(each["id"] for each in truth["images"])
+    categories = _ranks(each["id"] for each in truth["categories"])
+    truth, results = _renumbered(truth, results, images, categories)
+    image_ids = [images[each] for each in image_ids]
+    category_ids = [categories[each] for each in dataset.category_ids]
     boxes = _evaluate(truth, results, image_ids, limit, "bbox")
-    values = _average_precision(boxes, dataset.category_ids)
+    values = _average_precision(boxes, category_ids)
     if values["ap"] is None:
         raise ValueError("no image of the validation set has an object: there is nothing to score")
     if places is not None:
-        values["images"] = find_matches(boxes, places, dataset.category_ids)
+        own = {images[image_id]: place for image_id, place in places.items()}
+        values["images"] = find_matches(boxes, own, category_ids)
     if not with_masks:
         return DetectionScores(num_samples=len(image_ids), **values)
-    masks = _average_precision(_evaluate(truth, results, image_ids, limit, "segm"), dataset.category_ids)
+    masks = _average_precision(_evaluate(truth, results, image_ids, limit, "segm"), category_ids)
     by_mask = {"class_mask_ap" if name == "class_ap" else f"mask_{name}": v for name, v in masks.items()}
     return InstanceScores(num_samples=len(image_ids), **values, **by_mask)
+
+
+def _ranks(ids: Iterable[int]) -> dict[int, int]:
+    """Number ids from 1 on, in their order, by which COCO sorts detections of equal scores."""
+    return {each: rank for rank, each in enumerate(sorted(set(ids)), start=1)}
+
+
+def _renumbered(
+    truth: Mapping[str, Any],
+    results: Sequence[Result],
+    images: Mapping[int, int],
+    categories: Mapping[int, int],
+) -> tuple[dict[str, list[dict[str, Any]]], list[Result]]:
+    """Number images, categories and annotations from 1 on, as the evaluation needs them.
+
+    It takes the id 0 of an annotation for none, counts those of one id as one object, and has no room for ids
+    below 0 or beyond 2^53.
+    """
+
+    def new(entry: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **entry,
+            "image_id": images[entry["image_id"]],
+            "category_id": categories[entry["category_id"]],
+        }
+
+    renumbered = {
+        "images": [{**each, "id": images[each["id"]]} for each in truth["images"]],
+        "annotations": [{**new(each), "id": i} for i, each in enumerate(truth["annotations"], start=1)],
+        "categories": [{**each, "id": categories[each["id"]]} for each in truth["categories"]],
+    }
+    return renumbered, [new(each) for each in results]
 
 
 def _evaluate(
@@ -272,19 +310,23 @@ def _on_first_process(score: Callable[[], DetectionScores], device: torch.device
     """Score in one process, which keeps the counts by image; give all the same numbers, or the same error.
 
     Raises:
-        ValueError: What the scoring raised, in each process: none is left waiting for the others.
+        Exception: What the scoring raised, in each process: none is left waiting for the others. An error
+            that is no `ValueError` arrives elsewhere as a `RuntimeError` of its text: not all can be sent.
     """
     if not in_group():
         return score()
     answer: list[Any] = [None]
-    own: DetectionScores | None = None
+    own: DetectionScores | Exception | None = None
     if dist.get_rank() == 0:
         try:
             own = score()
             answer = [replace(own, images=None)]
         except ValueError as error:
-            answer = [error]
+            own, answer = error, [error]
+        except Exception as error:
+            own, answer = error, [RuntimeError(f"{type(error).__name__}: {error}")]
     dist.broadcast_object_list(answer, device=device if device.type == "cuda" else None)
-    if isinstance(answer[0], ValueError):
-        raise answer[0]
-    return answer[0] if own is None else own
+    result = answer[0] if own is None else own
+    if isinstance(result, Exception):
+        raise result
+    return result

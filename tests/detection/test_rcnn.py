@@ -6,28 +6,31 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection import MaskRCNN, roi_heads, transform
 
 from mscsa.detection import build_detector
+from mscsa.detection.mask_head import mask_targets, paste_masks
 from mscsa.errors import UserError
 from mscsa.models import build_pyramid
 from tests.detection.small import batch, fresh, wake
-from tests.detection.twins import assert_equal_at_128_px, image_options
+from tests.detection.twins import Exact, assert_equal_at_128_px, image_options
 
 RATIOS = (0.5, 1.0, 2.0)
 
 
-def test_equal_to_torchvision_where_its_guesses_are_right() -> None:
+def test_equal_to_torchvision_where_it_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads maps and masks half a pixel off, pastes masks in whole pixels and rounds anchors."""
+    monkeypatch.setattr(roi_heads, "project_masks_on_boxes", mask_targets)
+    monkeypatch.setattr(transform, "paste_masks_in_image", paste_masks)
     model = fresh("mask_rcnn", "mscsa_resnet10t")
     wake(model, 0.02)
     net: Any = model.net
     heads = net.roi_heads
     reference = MaskRCNN(
         net.backbone,
-        rpn_anchor_generator=AnchorGenerator(
-            tuple((8 * stride,) for stride in (4, 8, 16, 32, 64)), (RATIOS,) * 5
-        ),
+        rpn_anchor_generator=Exact(tuple((8 * stride,) for stride in (4, 8, 16, 32, 64)), (RATIOS,) * 5),
+        box_roi_pool=heads.box_roi_pool,
+        mask_roi_pool=heads.mask_roi_pool,
         rpn_head=net.rpn.head,
         rpn_post_nms_top_n_train=24,
         rpn_post_nms_top_n_test=24,
@@ -62,7 +65,7 @@ def test_the_standard_anchors_and_limits() -> None:
         sampler = heads.fg_bg_sampler
         assert (sampler.batch_size_per_image, sampler.positive_fraction) == (512, 0.25)
     pool = two_stage.roi_heads.box_roi_pool
-    assert pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+    assert pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32] and pool.sampling_ratio == 0
     # Feature Pyramid Networks, eq. (1): 224 px to stride 16.
     squares = [torch.tensor([[0.0, 0.0, side, side]]) for side in (10, 111, 113, 223, 225, 447, 449, 2000)]
     assert pool.map_levels(squares).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

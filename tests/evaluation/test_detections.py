@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mscsa.data.coco.masks import decode_segmentation
-from mscsa.evaluation.detections import find_objects
+from mscsa.detection import build_detector
+from mscsa.detection.mask_head import paste_masks
+from mscsa.evaluation.detections import MASK_THRESHOLD, find_objects
 
 CPU = torch.device("cpu")
 
@@ -50,6 +52,22 @@ def test_boxes_and_masks_are_those_of_the_images_own_size() -> None:
         expected = np.zeros((height, width), bool)
         expected[: height // 2, : width // 2] = True
         assert np.array_equal(mask, expected)
+
+
+def test_a_detectors_masks_are_pasted_once_at_the_images_own_size() -> None:
+    """Not at the resized size, in whole pixels of it, and then once more."""
+    model = build_detector(
+        "mask_rcnn", "resnet10t", 3, fpn_channels=16, score_thresh=0.0, detections_per_img=4
+    ).eval()
+    image, size = torch.rand(3, 64, 96), (40, 60)
+    (found,) = find_objects(model, [image], [size], device=CPU)
+    with torch.inference_mode():
+        (inside,) = model.find([image])
+    assert found.masks is not None and len(found.masks) == len(inside["masks"]) > 0
+    own = inside["boxes"] * torch.tensor([60 / 96, 40 / 64]).repeat(2)
+    expected = paste_masks(inside["masks"], own, size)[:, 0] >= MASK_THRESHOLD
+    for encoded, mask in zip(found.masks, expected, strict=True):
+        assert np.array_equal(decode_segmentation(encoded, size), mask.numpy())
 
 
 def test_many_masks_are_all_there() -> None:

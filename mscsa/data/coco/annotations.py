@@ -7,6 +7,7 @@ import json
 import logging
 import marshal
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,20 +18,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mscsa.data.coco.masks import without_stray_parts
+from mscsa.data.coco.values import flag, number, whole_number, whole_numbers
 from mscsa.data.contract import Split
-from mscsa.data.problems import some_of
+from mscsa.data.problems import short, some_of
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 ANNOTATIONS = "annotations"
 
+_PARTS = ("images", "annotations", "categories")
+_LONGEST = 10**9  # pixels of an image's side
+
 _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train", "train2017"), "val": ("val", "val2017")}
 
 
 @dataclass(frozen=True)
 class CocoAnnotations:
-    """A file of annotations, as far as training needs it.
+    """A file of annotations, as far as training and scoring need it.
 
     Arrays instead of an object for each annotation: worker processes share them as they are, where every
     access to a Python object would copy its page of memory.
@@ -47,9 +53,13 @@ class CocoAnnotations:
     starts: NDArray[np.int64]
     """Where the annotations of image i begin, (M + 1,)."""
     annotation_ids: NDArray[np.int64]
-    """By image, (A,)."""
-    boxes: NDArray[np.float32]
-    """x1, y1, x2, y2 in pixels, clipped to the image, (A, 4)."""
+    """By image, (A,), for messages alone; the places in the file where one of them is no whole number."""
+    boxes: NDArray[np.float64]
+    """x, y, width, height in pixels, clipped to the image, (A, 4)."""
+    areas: NDArray[np.float64]
+    """In pixels, of the box where the file has none, (A,)."""
+    is_crowd: NDArray[np.bool_]
+    """Whether it is a region of many objects, which is not trained on, (A,)."""
     labels: NDArray[np.int64]
     """1..K, (A,)."""
     segmentations: NDArray[np.uint8]
@@ -58,9 +68,19 @@ class CocoAnnotations:
     """Where that of annotation j begins, (A + 1,); of length 0 where there is none."""
 
     def segmentation(self, annotation: int) -> Any:
-        """Give a segmentation as the file has it; None where it has none."""
+        """Give a segmentation as the file has it, without stray parts; None where it has none."""
         first, last = self.segmentation_starts[annotation : annotation + 2]
         return marshal.loads(self.segmentations[first:last].tobytes()) if last > first else None
+
+    def objects_of(self, image: int) -> NDArray[np.int64]:
+        """Give the places of an image's annotations that are no crowds, (n,)."""
+        first, last = self.starts[image : image + 2]
+        return first + np.flatnonzero(~self.is_crowd[first:last])
+
+    def corners(self, annotations: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Give boxes as x1, y1, x2, y2 in pixels, (n, 4)."""
+        boxes = self.boxes[annotations]
+        return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]).astype(np.float32)
 
 
 def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
@@ -83,9 +103,13 @@ def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
 
 def image_path(folder: Path, file_name: str) -> Path:
     """Find an image's file: `file_name` is relative to the split's folder, or to the one around it."""
-    path, around = folder / file_name, folder.parent / file_name
-    # Not `Path.is_file`, which raises for names that no file can have.
-    return path if os.path.isfile(path) or not os.path.isfile(around) else around
+    names = [file_name, *([file_name.replace("\\", "/")] if "\\" in file_name else [])]  # written on Windows
+    for name in names:
+        for path in (folder / name, folder.parent / name):
+            # Not `Path.is_file`, which raises for names that no file can have.
+            if os.path.isfile(path):
+                return path
+    return folder / file_name
 
 
 @contextmanager
@@ -111,9 +135,8 @@ def read_json(path: Path) -> dict[str, Any]:
             content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}; replace it") from error
-    parts = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
-        raise UserError(f"{path} is not in COCO's format: give lists {', '.join(parts)}")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in _PARTS):
+        raise UserError(f"{path} is not in COCO's format: give lists {', '.join(_PARTS)}")
     return content
 
 
@@ -129,40 +152,149 @@ def read_annotations(path: Path) -> CocoAnnotations:
 @lru_cache(maxsize=2)
 def _read_annotations(path: Path, _changed: int) -> CocoAnnotations:
     content = read_json(path)
-    try:
-        with paused_collector():
-            return _compact(content, path)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path} is not in COCO's format ({type(error).__name__}: {error}): `mscsa check-data` says where"
-        ) from error
+    with paused_collector():
+        return _compact(content, path)
 
 
 def _compact(content: dict[str, Any], path: Path) -> CocoAnnotations:
-    categories = sorted((int(each["id"]), str(each["name"])) for each in content["categories"])
-    ids, names = zip(*categories, strict=True) if categories else ((), ())
-    for values, what in ((ids, "id"), (names, "name")):
-        twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
-        if twice is not None:
-            raise UserError(f"{path} has two categories of {what} {twice!r}: give each its own")
-    if not categories:
+    for part in _PARTS:
+        for i, each in enumerate(content[part]):
+            if not isinstance(each, dict):
+                raise _wrong(path, f"{part}[{i}] is {short(each)}, no object")
+    images = _distinct(content["images"])
+    image_ids = _numbers(images, "images", "id", path)
+    _refuse_twice(image_ids.tolist(), "images of id", path)
+    sizes = np.array([_size(each, path) for each in images], np.int64).reshape(-1, 2)
+    file_names = tuple(_text(each, "images", "file_name", path) for each in images)
+    annotations = content["annotations"]
+    image_of = _places(_numbers(annotations, "annotations", "image_id", path), image_ids, "image_id", path)
+    category_of = _numbers(annotations, "annotations", "category_id", path)
+    ids, names = _categories(content["categories"], set(category_of.tolist()), path)
+    labels = 1 + _places(category_of, np.array(ids, np.int64), "category_id", path)
+    annotation_ids = _names(annotations)
+    is_crowd = np.array([_is_crowd(i, each, path) for i, each in enumerate(annotations)], bool)
+    boxes = _boxes(annotations, sizes[image_of], path)
+    areas = np.array([number(each.get("area")) for each in annotations], np.float64)
+    areas = np.where(areas > 0, areas, boxes[:, 2:].prod(axis=1))  # 0 or NaN: none
+    order = _with_area(boxes, annotation_ids, path)
+    order = order[np.argsort(image_of[order], kind="stable")]
+    texts = _serialised([annotations[i].get("segmentation") for i in order], path)
+    return CocoAnnotations(
+        category_ids=ids,
+        category_names=names,
+        image_ids=image_ids,
+        file_names=file_names,
+        sizes=sizes,
+        starts=np.searchsorted(image_of[order], np.arange(len(images) + 1)),
+        annotation_ids=annotation_ids[order],
+        boxes=boxes[order],
+        areas=areas[order],
+        is_crowd=is_crowd[order],
+        labels=labels[order],
+        segmentations=np.frombuffer(b"".join(texts), np.uint8),
+        segmentation_starts=np.cumsum([0, *map(len, texts)]),
+    )
+
+
+def _wrong(path: Path, what: str) -> UserError:
+    return UserError(f"{path} is not in COCO's format: {what}; `mscsa check-data` lists all that is wrong")
+
+
+def _distinct(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out entries that are given twice, word for word, as put-together files have them."""
+    return list({json.dumps(each, sort_keys=True): each for each in entries}.values())
+
+
+def _numbers(entries: Sequence[dict[str, Any]], part: str, key: str, path: Path) -> NDArray[np.int64]:
+    def refuse(i: int) -> UserError:
+        given = f"{short(entries[i][key])} is no whole number" if key in entries[i] else "is missing"
+        return _wrong(path, f"{key} of {part}[{i}] {given}")
+
+    return whole_numbers([each.get(key) for each in entries], refuse)
+
+
+def _names(annotations: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+    """Give the ids of annotations, which nothing depends on, or else their places in the file."""
+    try:
+        return whole_numbers([each.get("id") for each in annotations], lambda _: ValueError())
+    except ValueError:
+        return np.arange(len(annotations))
+
+
+def _text(entry: dict[str, Any], part: str, key: str, path: Path) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value:
+        raise _wrong(path, f"{key} of {part} {short(entry.get('id'))} is {short(value)}, no text")
+    return value
+
+
+def _size(image: dict[str, Any], path: Path) -> tuple[int, int]:
+    """Read height and width in pixels."""
+    found = [whole_number(image.get(side)) for side in ("height", "width")]
+    height, width = (0 if each is None else each for each in found)
+    if not (0 < height < _LONGEST and 0 < width < _LONGEST):
+        sides = ", ".join(f"{side} {short(image.get(side))}" for side in ("height", "width"))
+        raise _wrong(path, f"image {short(image.get('id'))} has {sides}: give both in pixels")
+    return height, width
+
+
+def _is_crowd(place: int, annotation: dict[str, Any], path: Path) -> bool:
+    found = flag(annotation.get("iscrowd"))
+    if found is None:
+        raise _wrong(path, f"iscrowd of annotations[{place}] is {short(annotation['iscrowd'])}: give 0 or 1")
+    return found
+
+
+def _refuse_twice(values: Sequence[Any], what: str, path: Path) -> None:
+    twice = next((value for value, count in Counter(values).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has two {what} {twice!r}: give each its own")
+
+
+def _categories(
+    entries: Sequence[dict[str, Any]], used: set[int], path: Path
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Read ids and names, in ascending order of the ids.
+
+    Of several categories of one name those without annotations are left out: Roboflow's category 0, which
+    stands for the whole, may have the name of a class.
+    """
+    entries = _distinct(entries)
+    numbers = _numbers(entries, "categories", "id", path)
+    pairs = sorted(
+        (int(number), _text(each, "categories", "name", path))
+        for number, each in zip(numbers, entries, strict=True)
+    )
+    counts = Counter(name for _, name in pairs)
+    pairs = [(number, name) for number, name in pairs if counts[name] == 1 or number in used] or pairs
+    if not pairs:
         raise UserError(f"{path} has no categories: name the classes there")
-    images = content["images"]
-    image_ids = np.array([each["id"] for each in images], np.int64)
-    known, counts = np.unique(image_ids, return_counts=True)
-    if (counts > 1).any():
-        raise UserError(f"{path} has two images of id {known[counts > 1][0]}: give each its own")
-    sizes = np.array([(each["height"], each["width"]) for each in images], np.int64).reshape(-1, 2)
-    annotations = [each for each in content["annotations"] if not each.get("iscrowd")]
-    image_of = _places([each["image_id"] for each in annotations], image_ids, "image_id", path)
-    labels = 1 + _places([each["category_id"] for each in annotations], np.array(ids), "category_id", path)
-    annotation_ids = np.array([each["id"] for each in annotations], np.int64)
-    boxes = np.array([each["bbox"] for each in annotations], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    boxes = boxes.clip(0, np.tile(sizes[image_of][:, ::-1], 2))
-    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # False for NaN too
+    ids, names = zip(*pairs, strict=True)
+    _refuse_twice(ids, "categories of id", path)
+    _refuse_twice(names, "categories of name", path)
+    return ids, names
+
+
+def _boxes(
+    annotations: Sequence[dict[str, Any]], sizes: NDArray[np.int64], path: Path
+) -> NDArray[np.float64]:
+    """Read boxes x, y, width, height, and clip those that reach beyond their image (H, W)."""
+    given = [each.get("bbox") for each in annotations]
+    for i, box in enumerate(given):
+        if not isinstance(box, list) or len(box) != 4:
+            raise _wrong(path, f"bbox of annotations[{i}] is {short(box)}, not 4 numbers")
+    boxes = np.array([number(each) for box in given for each in box], np.float64).reshape(-1, 4)
+    corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+    clipped = corners.clip(0, np.tile(sizes[:, ::-1], 2))
+    is_inside = (corners == clipped).all(axis=1, keepdims=True)
+    return np.where(is_inside, boxes, np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]]))
+
+
+def _with_area(
+    boxes: NDArray[np.float64], annotation_ids: NDArray[np.int64], path: Path
+) -> NDArray[np.int64]:
+    """Give the places of boxes with an area, and say how many have none."""
+    has_area = (boxes[:, 2:] > 0).all(axis=1) & np.isfinite(boxes).all(axis=1)
     if not has_area.all():
         left_out = annotation_ids[~has_area]
         logger.warning(
@@ -171,36 +303,29 @@ def _compact(content: dict[str, Any], path: Path) -> CocoAnnotations:
             len(left_out),
             some_of(list(map(str, left_out.tolist()))),
         )
-    order = np.flatnonzero(has_area)
-    order = order[np.argsort(image_of[order], kind="stable")]
-    # What JSON can hold, which marshal writes and reads fastest; the bytes never leave this process.
-    texts = [_serialise(annotations[i].get("segmentation")) for i in order]
-    return CocoAnnotations(
-        category_ids=ids,
-        category_names=names,
-        image_ids=image_ids,
-        file_names=tuple(str(each["file_name"]) for each in images),
-        sizes=sizes,
-        starts=np.searchsorted(image_of[order], np.arange(len(images) + 1)),
-        annotation_ids=annotation_ids[order],
-        boxes=boxes[order].astype(np.float32),
-        labels=labels[order],
-        segmentations=np.frombuffer(b"".join(texts), np.uint8),
-        segmentation_starts=np.cumsum([0, *map(len, texts)]),
+    return np.flatnonzero(has_area)
+
+
+def _serialised(segmentations: Sequence[Any], path: Path) -> list[bytes]:
+    """Serialise what JSON can hold by what is fastest at it; the bytes never leave this process."""
+    cleaned = [without_stray_parts(each) for each in segmentations]
+    strays = sum(
+        len(one) - len(other)
+        for one, other in zip(segmentations, cleaned, strict=True)
+        if one is not other
+        if isinstance(one, list)
     )
+    if strays:
+        logger.warning("%s: %d polygons of one or two points beside others are left out", path, strays)
+    return [marshal.dumps(each) if each else b"" for each in cleaned]
 
 
-def _serialise(segmentation: Any) -> bytes:
-    return marshal.dumps(segmentation) if segmentation else b""
-
-
-def _places(values: Sequence[Any], known: NDArray[np.int64], what: str, path: Path) -> NDArray[np.int64]:
+def _places(given: NDArray[np.int64], known: NDArray[np.int64], what: str, path: Path) -> NDArray[np.int64]:
     """Find each value's place in `known`.
 
     Raises:
         UserError: If one is not there.
     """
-    given = np.array(values, np.int64)
     order = np.argsort(known, kind="stable")
     places = (
         order[np.searchsorted(known[order], given).clip(max=max(0, len(known) - 1))] if len(known) else given

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import ObjectSample, collate_objects
-from mscsa.data.coco.annotations import image_path, read_annotations, read_json, split_files
+from mscsa.data.coco.annotations import image_path, read_annotations, split_files
 from mscsa.data.coco.masks import BadMask, check_segmentation, decode_segmentation
 from mscsa.data.contract import Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
-from mscsa.data.transforms.detection import Objects, ObjectTransform
+from mscsa.data.transforms.detection import LEAST_SIDE, Objects, ObjectTransform, TrainObjects
+from mscsa.data.transforms.frame import Frame
 from mscsa.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 class CocoDetection(Dataset[ObjectSample]):
@@ -39,7 +45,8 @@ class CocoDetection(Dataset[ObjectSample]):
         class_names: Those of a checkpoint, or of the other split, in the order of their labels; the data's
             own if None. Categories are matched by name.
     Raises:
-        UserError: If a file is missing or not COCO's format, or the classes differ.
+        UserError: If a file is missing or not COCO's format, or has classes that are not among `class_names`;
+            if there is no object, none that training could see, or, with masks, one that cannot be drawn.
     """
 
     def __init__(
@@ -57,24 +64,17 @@ class CocoDetection(Dataset[ObjectSample]):
         self.annotations = read_annotations(self.annotation_file)
         own = list(self.annotations.category_names)
         self.class_names = own if class_names is None else list(class_names)
-        if sorted(self.class_names) != sorted(own):
-            raise UserError(_difference(self.annotation_file, own, self.class_names))
-        places = [own.index(name) for name in self.class_names]
-        self.category_ids = [self.annotations.category_ids[place] for place in places]
-        # From the file's own labels to those of `class_names`.
-        self._labels = np.zeros(len(own) + 1, np.int64)
-        self._labels[1 + np.array(places)] = 1 + np.arange(len(own))
+        self.category_ids, self._labels = self._matched_categories(own)
         self.split = split
         self.transform = transform
         self.seed = seed
         self.with_masks = with_masks
-        counts = np.diff(self.annotations.starts)
+        counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])
         is_used = counts > 0 if split == "train" and not keep_empty else np.ones(len(counts), bool)
         self._images = np.flatnonzero(is_used)
         if not len(self._images):
             raise UserError(f"{self.annotation_file} has no image{'' if keep_empty else ' with objects'}")
-        if split == "val":
-            self._check_scorable()
+        self._check_usable()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -94,8 +94,7 @@ class CocoDetection(Dataset[ObjectSample]):
         `image_id`, and `size`, its (H, W) in pixels before the resizing.
 
         Raises:
-            UserError: If the image or a mask is unreadable, or the image has another size than the
-                annotations say.
+            UserError: If the image is unreadable, or has another size than the annotations say.
         """
         index = sample_index(key)
         image = load_image(self.describe(index))
@@ -119,39 +118,90 @@ class CocoDetection(Dataset[ObjectSample]):
         return collate_objects(samples)
 
     def ground_truth(self) -> dict[str, Any]:
-        """Give the whole file of annotations, by which detections are scored."""
-        return read_json(self.annotation_file)
+        """Give what detections are scored by: the annotations as they were read, numbered anew from 1."""
+        known = self.annotations
+        image_of = known.image_ids[np.repeat(np.arange(len(known.sizes)), np.diff(known.starts))].tolist()
+        category_of = np.array([0, *self.category_ids])[self._labels[known.labels]].tolist()
+        columns = zip(
+            image_of,
+            category_of,
+            known.boxes.tolist(),
+            known.areas.tolist(),
+            known.is_crowd.tolist(),
+            strict=True,
+        )
+        annotations: list[dict[str, Any]] = [
+            {"id": i + 1, "image_id": image, "category_id": category, "bbox": box, "area": area}
+            | {"iscrowd": int(is_crowd)}
+            for i, (image, category, box, area, is_crowd) in enumerate(columns)
+        ]
+        if self.with_masks:
+            for i, annotation in enumerate(annotations):
+                annotation["segmentation"] = known.segmentation(i)
+        images = zip(known.image_ids.tolist(), known.file_names, known.sizes.tolist(), strict=True)
+        return {
+            "images": [
+                {"id": image_id, "file_name": name, "height": height, "width": width}
+                for image_id, name, (height, width) in images
+            ],
+            "annotations": annotations,
+            "categories": [
+                {"id": category_id, "name": name}
+                for category_id, name in zip(self.category_ids, self.class_names, strict=True)
+            ],
+        }
 
-    def _check_scorable(self) -> None:
-        """Refuse now what would end the first evaluation: no object, or a mask that cannot be read."""
-        if not len(self.annotations.labels):
-            raise UserError(f"{self.annotation_file} has no object: there is nothing to score detections by")
+    def _matched_categories(self, own: Sequence[str]) -> tuple[list[int], NDArray[np.int64]]:
+        """Match the file's categories with `class_names`, by name.
+
+        A class that the file does not list has no object there. A category without objects may be none of
+        the classes.
+
+        Returns:
+            The id of each class, and from the file's own labels to those of `class_names`.
+        """
+        own_ids = self.annotations.category_ids
+        used = set(np.unique(self.annotations.labels).tolist())
+        extra = [name for i, name in enumerate(own) if name not in self.class_names and i + 1 in used]
+        if extra or not set(own) & set(self.class_names):
+            raise UserError(_difference(self.annotation_file, extra or own, own, self.class_names))
+        place_of = {name: i for i, name in enumerate(own)}
+        absent = [name for name in self.class_names if name not in place_of]
+        if absent:
+            logger.warning(
+                "%s lists no category %s: no such object counts", self.annotation_file, some_of(absent)
+            )
+        ids = [
+            own_ids[place_of[name]] if name in place_of else max(own_ids) + 1 + i
+            for i, name in enumerate(self.class_names)
+        ]
+        labels = np.zeros(len(own) + 1, np.int64)
+        for label, name in enumerate(self.class_names, start=1):
+            if name in place_of:
+                labels[1 + place_of[name]] = label
+        return ids, labels
+
+    def _check_usable(self) -> None:
+        """Refuse now what would end a run later: missing images, no object, masks that cannot be drawn."""
+        missing = [path for path in map(self.describe, range(len(self))) if not os.path.isfile(path)]
+        if missing:
+            raise UserError(
+                f"{missing[0]}: no such file, and {self.annotation_file} lists it ({len(missing)} such "
+                f"images): add it, or remove it from the annotations"
+            )
+        if self.annotations.is_crowd.all():
+            raise UserError(f"{self.annotation_file} has no object: there is nothing to learn or to score")
+        if self.split == "train" and isinstance(self.transform, TrainObjects):
+            self._count_vanishing(self.transform)
         if not self.with_masks:
             return
-        content = self.ground_truth()
-        sizes = {each["id"]: (each["height"], each["width"]) for each in content["images"]}
-        for annotation in content["annotations"]:  # crowds too
-            name = f"{self.annotation_file}: annotation {annotation['id']}"
-            try:
-                check_segmentation(annotation.get("segmentation"), sizes[annotation["image_id"]])
-            except BadMask as bad:
-                raise UserError(f"{name}: {bad.what}; {bad.remedy}") from bad
+        known = self.annotations
+        for image, size in enumerate(known.sizes.tolist()):
+            for annotation in range(*known.starts[image : image + 2].tolist()):
+                if self.split == "val" or not known.is_crowd[annotation]:
+                    self._check_mask(annotation, (size[0], size[1]))
 
-    def _objects(self, place: int, size: tuple[int, int]) -> Objects:
-        annotations = self.annotations
-        first, last = annotations.starts[place : place + 2].tolist()
-        objects = {
-            "boxes": torch.from_numpy(annotations.boxes[first:last].copy()),
-            "labels": torch.from_numpy(self._labels[annotations.labels[first:last]]),
-        }
-        if self.with_masks:
-            masks = np.zeros((last - first, *size), np.uint8)  # torchvision resizes bool as float32
-            for i in range(first, last):
-                masks[i - first] = self._mask(i, size)
-            objects["masks"] = torch.from_numpy(masks)
-        return objects
-
-    def _mask(self, annotation: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+    def _check_mask(self, annotation: int, size: tuple[int, int]) -> None:
         name = f"{self.annotation_file}: annotation {self.annotations.annotation_ids[annotation]}"
         segmentation = self.annotations.segmentation(annotation)
         if not segmentation:
@@ -160,15 +210,57 @@ class CocoDetection(Dataset[ObjectSample]):
                 "of boxes such as retinanet"
             )
         try:
-            return decode_segmentation(segmentation, size)
+            check_segmentation(segmentation, size)
         except BadMask as bad:
             raise UserError(f"{name}: {bad.what}; {bad.remedy}") from bad
 
+    def _count_vanishing(self, transform: TrainObjects) -> None:
+        """Say how many objects are below a pixel at every size that training may give them."""
+        known = self.annotations
+        sides = known.boxes[:, 2:].min(axis=1)
+        scales = np.array(
+            [transform.largest_scale((height, width)) for height, width in known.sizes.tolist()]
+        )
+        scale_of = np.repeat(scales, np.diff(known.starts))
+        is_lost = (sides * scale_of < LEAST_SIDE)[~known.is_crowd]
+        remedy = "give a larger data.short_side, or boxes in pixels"
+        if is_lost.all():
+            raise UserError(
+                f"{self.annotation_file}: all {len(is_lost)} objects are less than {LEAST_SIDE:g} px wide or "
+                f"high at the size of training: {remedy}"
+            )
+        if is_lost.any():
+            logger.warning(
+                "%s: %d of %d objects are less than %g px wide or high at the size of training and are not "
+                "trained on; for these, %s",
+                self.annotation_file,
+                is_lost.sum(),
+                len(is_lost),
+                LEAST_SIDE,
+                remedy,
+            )
 
-def _difference(path: Path, own: Sequence[str], expected: Sequence[str]) -> str:
-    extra = [name for name in own if name not in expected]
+    def _objects(self, place: int, size: tuple[int, int]) -> Objects:
+        chosen = self.annotations.objects_of(place)
+        objects: Objects = {
+            "boxes": torch.from_numpy(self.annotations.corners(chosen)),
+            "labels": torch.from_numpy(self._labels[self.annotations.labels[chosen]]),
+        }
+        if self.with_masks:
+            objects["masks"] = partial(self._masks, chosen, size)
+        return objects
+
+    def _masks(
+        self, annotations: NDArray[np.int64], size: tuple[int, int], frame: Frame, chosen: list[int]
+    ) -> Tensor:
+        """Draw the masks of some of an image's annotations, (n, h, w)."""
+        masks = np.zeros((len(chosen), *frame.size), np.uint8)
+        for mask, annotation in zip(masks, annotations[chosen].tolist(), strict=True):
+            mask[:] = decode_segmentation(self.annotations.segmentation(annotation), size, frame)
+        return torch.from_numpy(masks)
+
+
+def _difference(path: Path, extra: Sequence[str], own: Sequence[str], expected: Sequence[str]) -> str:
     missing = [name for name in expected if name not in own]
-    parts = [
-        f"{what} {some_of(names)}" for what, names in (("too many:", extra), ("missing:", missing)) if names
-    ]
+    parts = [f"too many: {some_of(extra)}", *([f"missing: {some_of(missing)}"] if missing else [])]
     return f"{path} has other categories than expected ({'; '.join(parts)}): give data of the same classes"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscsa.data.problems import Unusable
+from mscsa.data.transforms.frame import Frame
 from mscsa.errors import UserError
 
 MIN_POLYGON = 6
@@ -27,25 +28,42 @@ class BadMask(Unusable):
     """A segmentation that gives no mask."""
 
 
-def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+def decode_segmentation(
+    segmentation: Any, size: tuple[int, int], frame: Frame | None = None
+) -> NDArray[np.bool_]:
     """Draw a segmentation of an annotation.
+
+    Polygons are moved into the frame and drawn there; run lengths become pixels of the image first.
 
     Args:
         segmentation: Polygons ([[x1, y1, x2, y2, ...], ...], in pixels), whose union it is, or run lengths
             ({"size": [H, W], "counts": string or list}).
         size: (H, W) of the image in pixels.
+        frame: Where to draw it; the image itself if None.
     Returns:
-        Pixels of the object, (H, W).
+        Pixels of the object in the frame, (h, w).
     Raises:
         BadMask: If it is neither, or does not fit the image.
         UserError: If faster-coco-eval, which draws polygons as COCO does, is not installed.
     """
+    frame = frame or Frame.whole(size)
     if isinstance(segmentation, dict):
-        return decode_counts(read_counts(segmentation, size), size)
+        whole = decode_counts(read_counts(segmentation, size), size)
+        return whole if frame == Frame.whole(size) else frame.sampled(whole)
     polygons = _near_polygons(segmentation, size)
     encoder = mask_encoder()
-    pieces = encoder.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
+    pieces = encoder.frPyObjects([frame.outline(polygon) for polygon in polygons], *frame.size)
     return encoder.decode(encoder.merge(pieces)).astype(bool)
+
+
+def without_stray_parts(segmentation: Any) -> Any:
+    """Leave out polygons of one or two points, which have no pixel, where another one makes the object.
+
+    Labelling tools leave them behind: a click too many. What is no list of lists stays as it is.
+    """
+    if not isinstance(segmentation, list) or not all(isinstance(each, list) for each in segmentation):
+        return segmentation
+    return [each for each in segmentation if len(each) >= MIN_POLYGON] or segmentation
 
 
 def check_segmentation(segmentation: Any, size: tuple[int, int]) -> None:
@@ -81,6 +99,11 @@ def read_polygons(segmentation: Any) -> Sequence[Sequence[float]]:
     """
     if not isinstance(segmentation, list) or not segmentation:
         raise BadMask("segmentation is empty or neither polygons nor run lengths", "draw it or remove it")
+    if all(type(each) in (int, float) for each in segmentation):
+        raise BadMask(
+            "segmentation is one polygon, not a list of polygons",
+            "put it into a list: [[x1, y1, x2, y2, ...]]",
+        )
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
             count = len(polygon) if isinstance(polygon, list) else "no"
@@ -215,7 +238,7 @@ def decompress(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.in
 def _near_polygons(segmentation: Any, size: tuple[int, int]) -> Sequence[Sequence[float]]:
     """Check polygons, and that none lies so far away that drawing it would take minutes."""
     polygons = read_polygons(segmentation)
-    farthest = max(abs(float(value)) for polygon in polygons for value in polygon)
+    farthest = max(float(np.abs(polygon).max()) for polygon in polygons)
     if farthest > FARTHEST * max(size):
         raise BadMask(
             f"polygon with the coordinate {farthest:g}, the image has {list(size)} (height, width)",

@@ -1,22 +1,32 @@
-"""Joint transforms of an image, its boxes and its masks, by torchvision's v2 (paper App. C.2)."""
+"""Joint transforms of an image, its boxes and its masks (paper App. C.2).
+
+Only the image is resized pixel by pixel. Boxes and polygons are mapped as coordinates, and masks are drawn
+once, at the sample's size: a mask that is drawn first and then resized lies up to half a pixel off, and takes
+the memory of the whole photograph.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
+from mscsa.data.transforms.frame import Frame
 from mscsa.data.transforms.resizing import resized_size
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
-Objects = dict[str, Tensor]
-"""`boxes` (N, 4), x1 y1 x2 y2 in pixels; `labels` (N,); where asked for, `masks` (N, H, W), 0 or 1, uint8."""
+MaskDrawer = Callable[[Frame, list[int]], Tensor]
+"""Draws the masks of some objects in a frame: (n, h, w), 0 or 1, uint8."""
+
+Objects = dict[str, Any]
+"""`boxes` (N, 4), x1 y1 x2 y2 in pixels; `labels` (N,); where asked for, `masks`: before a transform those of
+the image as a tensor (N, H, W) or what draws them (`MaskDrawer`), after it (N, h, w), 0 or 1, uint8."""
 
 ObjectTransform = Callable[[Image.Image, Objects], tuple[Tensor, Objects]]
 """RGB image and its objects to (3, h, w) float in 0..1 and the objects there; detectors normalise."""
@@ -27,35 +37,31 @@ LEAST_SIDE = 1.0
 
 def build_detection_transforms(
     data: DetectionData, augment: DetectionAugment
-) -> tuple[ObjectTransform, ObjectTransform]:
+) -> tuple[TrainObjects, ObjectTransform]:
     """Return the training and the evaluation transform.
 
     Training flips, crops (Deformable DETR) and resizes so that the shorter side is `data.short_side`, or one
     drawn from `augment.short_sides`, and the longer one at most `data.long_side`. Evaluation resizes to
     `data.short_side`; its objects stay as they are: detections are brought back to the image's own size.
     """
-    steps: list[v2.Transform] = [v2.RandomHorizontalFlip(augment.hflip)]
-    if augment.crop_sides is not None:
-        crop = [ResizeShortSide(augment.crop_short_sides), CropInRange(augment.crop_sides)]
-        steps.append(v2.RandomApply(crop, p=0.5))
-    steps += _resizing(short_sides(data, augment), data.long_side)
-    resize = ResizeShortSide((data.short_side,), data.long_side)
-
-    def evaluate(image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
-        return _to_float(resize(tv_tensors.Image(image))), objects
-
-    return _on_objects(steps), evaluate
+    train = TrainObjects(
+        short_sides=short_sides(data, augment),
+        long_side=data.long_side,
+        hflip=augment.hflip,
+        crop=None if augment.crop_sides is None else Crop(augment.crop_short_sides, augment.crop_sides),
+    )
+    return train, EvaluatedObjects(data.short_side, data.long_side)
 
 
-def build_object_variants(data: DetectionData, augment: DetectionAugment) -> list[ObjectTransform]:
+def build_object_variants(data: DetectionData, augment: DetectionAugment) -> list[TrainObjects]:
     """Return transforms that draw nothing and make the variants of an image that training flips and resizes.
 
     These are the shorter sides, each mirrored or not; in each, objects are resized along and dropped as in
     training.
     """
-    flips = (False, True) if augment.hflip else (False,)
+    flips = (0.0, 1.0) if augment.hflip else (0.0,)
     return [
-        _on_objects([*([v2.RandomHorizontalFlip(1.0)] if flip else []), *_resizing((side,), data.long_side)])
+        TrainObjects(short_sides=(side,), long_side=data.long_side, hflip=flip)
         for side in short_sides(data, augment)
         for flip in flips
     ]
@@ -66,84 +72,153 @@ def short_sides(data: DetectionData, augment: DetectionAugment) -> tuple[int, ..
     return augment.short_sides or (data.short_side,)
 
 
-def _resizing(sides: tuple[int, ...], long_side: int) -> list[v2.Transform]:
-    """Resize an image and its objects, and drop what is too small then."""
-    return [
-        ResizeShortSide(sides, long_side),
-        v2.ClampBoundingBoxes(),
-        v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE, labels_getter=lambda sample: sample[1]["labels"]),
-    ]
+@dataclass(frozen=True)
+class Crop:
+    """Resize to a shorter side of several, then cut out a rectangle, as far as the image allows."""
+
+    short_sides: tuple[int, ...]
+    sides: tuple[int, int]
+    """Least and greatest side of the rectangle, in pixels."""
+
+    def of(self, sample: Sample) -> Sample:
+        """Draw a resizing and a rectangle."""
+        sample = sample.resized(_one_of(self.short_sides))
+        (top, height), (left, width) = (self._draw(length) for length in sample.frame.size)
+        return sample.cropped(top, left, height, width)
+
+    def _draw(self, length: int) -> tuple[int, int]:
+        """Draw where the rectangle begins along one axis, and its side."""
+        least, most = (min(each, length) for each in self.sides)
+        side = _between(least, most)
+        return _between(0, length - side), side
 
 
-def _on_objects(steps: Sequence[v2.Transform]) -> ObjectTransform:
-    """Do steps on an image and its objects, one after the other."""
-    together = v2.Compose(steps)
+@dataclass(frozen=True, kw_only=True)
+class TrainObjects:
+    """The training transform. What it draws comes from torch's generator; worker processes take it along."""
 
-    def transform(image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
-        pixels, found = together(tv_tensors.Image(image), _typed(objects, image.size))
-        return _to_float(pixels), {key: value.as_subclass(Tensor) for key, value in found.items()}
+    short_sides: tuple[int, ...]
+    """The shorter side is one of them, in pixels."""
+    long_side: int
+    """Greatest longer side."""
+    hflip: float
+    """Probability of a mirror image."""
+    crop: Crop | None = None
+    """In half of the cases."""
 
-    return transform
+    def __call__(self, image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
+        """Make a sample of an image and its objects; those that are not in it are left out."""
+        sample = Sample.of(image)
+        if _happens(self.hflip):
+            sample = sample.mirrored()
+        if self.crop is not None and _happens(0.5):
+            sample = self.crop.of(sample)
+        sample = sample.resized(_one_of(self.short_sides), self.long_side)
+        return _to_float(sample.pixels), placed(objects, sample.frame)
 
-
-class ResizeShortSide(v2.Transform):
-    """Resize so that the shorter side is one of several, the longer one limited."""
-
-    def __init__(self, short_sides: tuple[int, ...], long_side: int = 10**9) -> None:
-        super().__init__()
-        self.short_sides = short_sides
-        self.long_side = long_side
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw a shorter side and give the size (H, W) in pixels."""
-        height, width = v2.query_size(flat_inputs)
-        side = self.short_sides[int(torch.randint(len(self.short_sides), ()))]
-        new_width, new_height = resized_size((width, height), side, self.long_side)
-        return {"size": [new_height, new_width]}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Resize one of image, boxes and masks."""
-        return self._call_kernel(TF.resize, inpt, size=params["size"])
-
-
-class CropInRange(v2.Transform):
-    """Cut out a rectangle whose sides are drawn from a range, as far as the image allows."""
-
-    def __init__(self, sides: tuple[int, int]) -> None:
-        super().__init__()
-        self.sides = sides
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the rectangle, in pixels."""
-        params = {}
-        for start, side, length in zip(
-            ("top", "left"), ("height", "width"), v2.query_size(flat_inputs), strict=True
-        ):
-            least, most = (min(each, length) for each in self.sides)
-            params[side] = _draw(least, most)
-            params[start] = _draw(0, length - params[side])
-        return params
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Crop one of image, boxes and masks; objects outside have a box without area."""
-        return self._call_kernel(TF.crop, inpt, **params)
+    def largest_scale(self, size: tuple[int, int]) -> float:
+        """Give the greatest factor by which an image of (H, W) px may be resized."""
+        whole = max(min(side / min(size), self.long_side / max(size)) for side in self.short_sides)
+        if self.crop is None:
+            return whole
+        before = max(self.crop.short_sides)
+        return max(whole, max(self.short_sides) / min(self.crop.sides[0], before) * before / min(size))
 
 
-def _typed(objects: Objects, image_size: tuple[int, int]) -> Objects:
-    width, height = image_size
-    boxes: Any = tv_tensors.BoundingBoxes(
-        objects["boxes"],
-        format="XYXY",
-        canvas_size=(height, width),
-    )
-    masks = {"masks": tv_tensors.Mask(objects["masks"])} if "masks" in objects else {}
-    return {**objects, "boxes": boxes, **masks}
+@dataclass(frozen=True)
+class EvaluatedObjects:
+    """The transform of evaluation: the image is resized, its objects stay as they are."""
+
+    short_side: int
+    long_side: int
+
+    def __call__(self, image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
+        """Resize an image."""
+        return _to_float(Sample.of(image).resized(self.short_side, self.long_side).pixels), objects
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pixels of an image, and where they came from."""
+
+    pixels: Tensor
+    """(3, h, w), uint8."""
+    frame: Frame
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Sample:
+        """Take an image as it is."""
+        return cls(TF.pil_to_tensor(image), Frame.whole((image.height, image.width)))
+
+    def mirrored(self) -> Sample:
+        """Swap left and right."""
+        return Sample(self.pixels.flip(-1), self.frame.mirrored())
+
+    def resized(self, short_side: int, long_side: int = 10**9) -> Sample:
+        """Bring the shorter side to a length, the longer one at most to another."""
+        height, width = self.frame.size
+        new_width, new_height = resized_size((width, height), short_side, long_side)
+        size = [new_height, new_width]
+        return Sample(TF.resize(self.pixels, size), self.frame.resized((new_height, new_width)))
+
+    def cropped(self, top: int, left: int, height: int, width: int) -> Sample:
+        """Cut out a rectangle."""
+        pixels = self.pixels[:, top : top + height, left : left + width]
+        return Sample(pixels, self.frame.cropped(top, left, height, width))
+
+
+def placed(objects: Objects, frame: Frame) -> Objects:
+    """Bring objects into a frame.
+
+    Left out are those whose box has a side below `LEAST_SIDE` there, and those whose mask has no pixel. Where
+    a crop cuts an object that has a mask, its box is the one around what is left of the mask.
+    """
+    exact = frame.boxes(objects["boxes"])
+    height, width = frame.size
+    boxes = torch.minimum(exact.clamp(min=0), exact.new_tensor([width, height, width, height]))
+    kept = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(dim=1).nonzero()[:, 0]
+    found = {"boxes": boxes[kept], "labels": objects["labels"][kept]}
+    if "masks" not in objects:
+        return found
+    masks = drawn_masks(objects["masks"], frame, kept.tolist())
+    if frame.is_cut:
+        is_cut = (exact[kept] != found["boxes"]).any(dim=1)
+        found["boxes"] = torch.where(is_cut[:, None], boxes_around(masks).to(boxes), found["boxes"])
+    has_pixel = masks.flatten(1).bool().any(dim=1)
+    return {key: value[has_pixel] for key, value in {**found, "masks": masks}.items()}
+
+
+def drawn_masks(masks: Tensor | MaskDrawer, frame: Frame, chosen: list[int]) -> Tensor:
+    """Draw the masks of some objects in a frame, (n, h, w)."""
+    if not isinstance(masks, Tensor):
+        return masks(frame, chosen)
+    return torch.from_numpy(frame.sampled(masks[chosen].numpy()).astype(np.uint8))
+
+
+def boxes_around(masks: Tensor) -> Tensor:
+    """Give the box around the pixels of each mask (N, h, w); 0 for one without any."""
+    boxes = torch.zeros(len(masks), 4)
+    for axis, (first, last) in ((1, (0, 2)), (2, (1, 3))):
+        is_there = masks.bool().any(dim=axis)
+        length = is_there.shape[1]
+        places = torch.arange(length)
+        boxes[:, first] = torch.where(is_there, places, length).amin(dim=1).float()
+        boxes[:, last] = torch.where(is_there, places + 1, 0).amax(dim=1).float()
+    return boxes
 
 
 def _to_float(pixels: Tensor) -> Tensor:
-    return TF.to_dtype(pixels, torch.float32, scale=True).as_subclass(Tensor)
+    return TF.to_dtype(pixels, torch.float32, scale=True)
 
 
-def _draw(least: int, most: int) -> int:
+def _happens(probability: float) -> bool:
+    return bool(torch.rand(1) < probability)
+
+
+def _one_of(sides: tuple[int, ...]) -> int:
+    return sides[int(torch.randint(len(sides), ()))]
+
+
+def _between(least: int, most: int) -> int:
     """Draw a whole number of least..most."""
     return int(torch.randint(least, most + 1, ()))

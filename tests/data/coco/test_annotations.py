@@ -46,15 +46,18 @@ def test_file_names_are_relative_to_the_split_or_the_root(root: Path) -> None:
 
 
 def test_annotations_are_held_by_image(root: Path) -> None:
-    """Without the crowd, in the order of the images, whatever the order of the file."""
+    """In the order of the images, whatever the order of the file."""
     edit(root, lambda content: content["annotations"].reverse())
     found = read_annotations(root / "annotations/instances_train.json")
     assert (found.category_ids, found.category_names) == ((2, 7, 90), ("bar", "disc", "never"))
     assert found.image_ids.tolist() == [100, 103, 106, 109]
     assert found.sizes.tolist() == [list(size) for size in SIZES]
-    assert found.starts.tolist() == [0, 2, 4, 4, 6]
-    assert found.labels.tolist() == [2, 1] * 3
-    assert found.boxes[1].tolist() == [8, 5, 32, 15]
+    assert found.starts.tolist() == [0, 3, 5, 5, 7]
+    assert found.labels.tolist() == [2, 2, 1, 2, 1, 2, 1]
+    assert found.is_crowd.tolist() == [True, *[False] * 6]
+    assert found.objects_of(0).tolist() == [1, 2] and found.objects_of(2).tolist() == []
+    assert found.boxes[2].tolist() == [8, 5, 24, 10]
+    assert found.corners(found.objects_of(0))[1].tolist() == [8, 5, 32, 15]
     content = read_json(root / "annotations/instances_train.json")
     given = {each["id"]: each["segmentation"] for each in content["annotations"]}
     for i, annotation_id in enumerate(found.annotation_ids.tolist()):
@@ -93,7 +96,15 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("no dict", lambda c: c["annotations"].insert(0, 1), "not in COCO's format"),
     ("none", lambda c: c["categories"].clear(), "has no categories"),
     ("list", lambda c: c.pop("images"), "not in COCO's format: give lists images, annotations, categories"),
-    ("key", lambda c: c["images"][0].pop("height"), r"not in COCO's format \(KeyError: 'height'\)"),
+    ("key", lambda c: c["images"][0].pop("height"), "image 100 has height None, width 80: give both"),
+    (
+        "half",
+        lambda c: c["annotations"][0].update(category_id=2.5),
+        "category_id of annotations.0. 2.5 is no",
+    ),
+    ("word", lambda c: c["categories"][0].update(id="disc"), "id of categories.0. 'disc' is no whole number"),
+    ("crowd", lambda c: c["annotations"][0].update(iscrowd=2), "iscrowd of annotations.0. is 2: give 0 or 1"),
+    ("file", lambda c: c["images"][0].pop("file_name"), "file_name of images 100 is None, no text"),
     ("box", lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), "not in COCO's format"),
 ]
 
@@ -113,3 +124,61 @@ def test_a_file_that_is_cut_off_is_one_line(root: Path) -> None:
     path.write_text(path.read_text()[:-40])
     with pytest.raises(UserError, match="instances_train.json cannot be read as JSON: .*line 1 column"):
         read_annotations(path)
+
+
+def whole(content: dict[str, Any], change: Callable[[Any], Any]) -> None:
+    """Write all numbers that are ids, or sizes, otherwise."""
+    for part, keys in (
+        ("images", ("id", "height", "width")),
+        ("annotations", ("id", "image_id", "category_id", "iscrowd")),
+        ("categories", ("id",)),
+    ):
+        for each in content[part]:
+            each.update({key: change(each[key]) for key in keys})
+
+
+@pytest.mark.parametrize("change", [float, str, lambda value: f" {value}.0"], ids=["float", "text", "both"])
+def test_numbers_may_be_written_otherwise(root: Path, change: Callable[[Any], Any]) -> None:
+    """pandas writes 1.0, others "1"."""
+    path = root / "annotations/instances_train.json"
+    before = read_annotations(path)
+    edit(root, lambda content: whole(content, change))
+    os.utime(path, ns=(1, 1))
+    after = read_annotations(path)
+    assert before.category_ids == after.category_ids
+    for name in ("image_ids", "sizes", "starts", "annotation_ids", "boxes", "areas", "is_crowd", "labels"):
+        assert np.array_equal(getattr(before, name), getattr(after, name)), name
+
+
+def test_annotation_ids_may_be_anything(root: Path) -> None:
+    """Nothing depends on them: without whole numbers the places in the file name annotations."""
+    edit(root, lambda content: [each.update(id="x") for each in content["annotations"]])
+    found = read_annotations(root / "annotations/instances_train.json")
+    assert sorted(found.annotation_ids.tolist()) == list(range(7))
+
+
+def test_entries_that_are_given_twice_count_once(root: Path) -> None:
+    edit(
+        root,
+        lambda content: [content[part].append(dict(content[part][0])) for part in ("images", "categories")],
+    )
+    found = read_annotations(root / "annotations/instances_train.json")
+    assert len(found.image_ids) == 4 and found.category_ids == (2, 7, 90)
+
+
+def test_a_group_may_have_the_name_of_a_class(root: Path) -> None:
+    """As Roboflow's category 0 has, which no annotation is of."""
+    edit(root, lambda content: content["categories"].insert(0, {"id": 0, "name": "disc"}))
+    found = read_annotations(root / "annotations/instances_train.json")
+    assert found.category_ids == (2, 7, 90)
+
+
+def test_areas_that_are_missing_are_those_of_the_box(root: Path) -> None:
+    edit(
+        root,
+        lambda content: [
+            each.update(area=area) for each, area in zip(content["annotations"], (None, 0), strict=False)
+        ],
+    )
+    found = read_annotations(root / "annotations/instances_train.json")
+    assert found.areas[:2].tolist() == [240, 441] and found.areas[2] == 600

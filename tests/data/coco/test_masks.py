@@ -133,7 +133,7 @@ def test_run_lengths_that_do_not_fit_are_refused(runs: dict[str, Any], what: str
         ("text", "neither polygons nor"),
         (5, "neither polygons nor"),
         ([[]], "of 0 coordinates"),
-        ([1, 2, 3, 4, 5, 6], "of no coordinates"),
+        ([1, 2, 3, 4, 5, 6], "one polygon, not a list of polygons"),
         ([[1, 2, 3, 4]], "of 4 coordinates"),
         ([[1, 2, 3, 4, 5, 6, 7]], "of 7 coordinates"),
         ([[1, 2, 3, 4, 5, 6], [1, 2]], "of 2 coordinates"),

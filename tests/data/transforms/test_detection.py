@@ -10,7 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mscsa.data.transforms.detection import Objects, build_detection_transforms, build_object_variants
+from mscsa.data.coco.masks import decode_segmentation
+from mscsa.data.transforms.detection import (
+    Objects,
+    TrainObjects,
+    boxes_around,
+    build_detection_transforms,
+    build_object_variants,
+)
+from mscsa.data.transforms.frame import Frame
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
@@ -159,3 +167,62 @@ def test_without_flips_and_sides_there_is_one_variant() -> None:
     pixels, found = variant(*sample(100, 160, BOXES))
     assert pixels.shape == (3, 188, 300)
     check(pixels, found)
+
+
+def ellipses(size: tuple[int, int], count: int, seed: int) -> list[list[float]]:
+    """Outlines of ellipses of 6 to 40 px, turned any way, inside an image of (H, W)."""
+    rng = np.random.default_rng(seed)
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    outlines = []
+    for _ in range(count):
+        a, b, turn = *rng.uniform(3, 20, 2), rng.uniform(0, np.pi)
+        y, x = rng.uniform(22, size[0] - 22), rng.uniform(22, size[1] - 22)
+        u, v = a * np.cos(angles), b * np.sin(angles)
+        points = [x + u * np.cos(turn) - v * np.sin(turn), y + u * np.sin(turn) + v * np.cos(turn)]
+        outlines.append(np.stack(points, axis=1).ravel().tolist())
+    return outlines
+
+
+@pytest.mark.parametrize("short_side", [100, 180, 431])
+@pytest.mark.parametrize("hflip", [0.0, 1.0])
+def test_a_masks_centre_stays_that_of_its_object(short_side: int, hflip: float) -> None:
+    """Drawn at the final size from polygons; sampled where it comes as pixels. Nothing is shifted."""
+    size = (200, 260)
+    outlines = ellipses(size, 40, seed=0)
+    points = torch.tensor(outlines).reshape(40, -1, 2)
+    boxes = torch.cat([points.amin(1), points.amax(1)], dim=1)
+    transform = TrainObjects(short_sides=(short_side,), long_side=2000, hflip=hflip)
+
+    def draw(frame: Frame, chosen: list[int]) -> Tensor:
+        drawn = [decode_segmentation([outlines[i]], size, frame) for i in chosen]
+        return torch.from_numpy(np.stack(drawn).astype(np.uint8))
+
+    whole = draw(Frame.whole(size), list(range(40)))
+    for masks in (draw, whole):
+        _, found = transform(
+            Image.new("RGB", size[::-1]), {"boxes": boxes, "labels": torch.arange(40), "masks": masks}
+        )
+        assert found["labels"].tolist() == list(range(40))
+        shifts = []
+        for box, mask in zip(found["boxes"], found["masks"], strict=True):
+            y, x = (each.float().mean() + 0.5 for each in torch.where(mask))
+            shifts.append(torch.stack([x, y]) - (box[:2] + box[2:]) / 2)
+        assert torch.stack(shifts).mean(0).abs().max() < 0.12
+
+
+def test_crops_keep_no_object_without_a_pixel_and_boxes_fit() -> None:
+    """An L has a large box, most of which is empty."""
+    mask = torch.zeros(1, 64, 96, dtype=torch.uint8)
+    mask[0, 5:60, 5:10] = mask[0, 55:60, 5:90] = 1
+    objects = {"boxes": torch.tensor([[5.0, 5, 90, 60]]), "labels": torch.tensor([1]), "masks": mask}
+    data = DetectionData(kind="scenes", short_side=64, long_side=128)
+    augment = DetectionAugment(hflip=0.0, crop_sides=(20, 40), crop_short_sides=(64,))
+    train, _ = build_detection_transforms(data, augment)
+    torch.manual_seed(0)
+    counts = set()
+    for _ in range(100):
+        _, found = train(Image.new("RGB", (96, 64)), objects)
+        assert found["masks"].flatten(1).any(1).all()
+        assert torch.allclose(found["boxes"], boxes_around(found["masks"]), atol=1.0)
+        counts.add(len(found["labels"]))
+    assert counts == {0, 1}

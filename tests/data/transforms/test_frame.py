@@ -1,0 +1,39 @@
+"""Where an image's pixels lie in a sample, against doing it to the pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mscsa.data.transforms.frame import Frame
+
+
+def test_a_frame_follows_flips_crops_and_sizes() -> None:
+    frame = Frame.whole((60, 80)).mirrored().resized((120, 160)).cropped(20, 30, 50, 100).resized((25, 50))
+    assert frame.size == (25, 50) and frame.own_size == (60, 80) and frame.is_cut
+    # x: 80 - x, times 2, minus 30, half of it; y: times 2, minus 20, half of it.
+    x1, y1, x2, y2 = 20.0, 15.0, 44.0, 31.0
+    expected = [(160 - 2 * x2 - 30) / 2, (2 * y1 - 20) / 2, (160 - 2 * x1 - 30) / 2, (2 * y2 - 20) / 2]
+    assert frame.boxes(torch.tensor([[x1, y1, x2, y2]]))[0].tolist() == pytest.approx(expected)
+    assert frame.outline([x2, y1, x1, y2]) == pytest.approx(expected)
+
+
+def test_masks_are_cut_and_mirrored_pixel_by_pixel() -> None:
+    mask = np.random.default_rng(0).random((2, 12, 10)) < 0.5
+    found = Frame.whole((12, 10)).mirrored().cropped(2, 1, 8, 6).sampled(mask)
+    assert np.array_equal(found, mask[:, :, ::-1][:, 2:10, 1:7])
+    found = Frame.whole((12, 10)).resized((36, 20)).sampled(mask)
+    assert np.array_equal(found, mask.repeat(3, axis=1).repeat(2, axis=2))
+
+
+@pytest.mark.parametrize("side", [3, 4, 5, 6, 8, 12, 16, 40])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_masks_are_moved_to_no_side(side: int, is_mirrored: bool) -> None:
+    """What lies in the middle stays there, at sizes whose pixels meet those of the image too."""
+    mask = np.zeros((24, 24), bool)
+    mask[6:18, 8:16] = True
+    frame = Frame.whole((24, 24)).mirrored() if is_mirrored else Frame.whole((24, 24))
+    found = frame.resized((side, side)).sampled(mask)
+    assert found.any() and not found.all()
+    assert np.array_equal(found, found[::-1]) and np.array_equal(found, found[:, ::-1])
