@@ -56,7 +56,8 @@ class _Frozen:
 
     def collate(self, samples: Sequence[Any]) -> Batch:
         """Make a batch as the images themselves make one."""
-        batch: Batch = self._dataset.collate(samples)
+        # An address has no memory of its own, which a loader for a GPU could not pin.
+        batch: Batch = self._dataset.collate([(image.contiguous(), *rest) for image, *rest in samples])
         return batch
 
     def _draw_variant(self) -> int:
