@@ -54,7 +54,7 @@ KNOBS = {
     "fan_in": {"init": "fan_in"},
     "budget_05": {"budget": 0.05},
     "budget_10": {"budget": 0.10},
-    "budget_25": {"budget": 0.25},
+    "budget_15": {"budget": 0.15},
 }
 """What the paper leaves open."""
 
@@ -86,12 +86,11 @@ class Row:
 
 
 _SEGMENT = "frozen_semantic_fpn/mscsa_tf_efficientnet_lite0"
-_CAMVID = ("--data.root", "camvid11", "--data.image_size", "192", "--model.budget", "0.14", "--block", "5")
-_SHORT = (*_CAMVID, "--run.steps", "400")
+_CAMVID = ("--data.root", "camvid11", "--block", "5")
 _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 
 ROWS: dict[str, Row] = {
-    "frozen_camvid": Row(recipe=_SEGMENT, options=_SHORT, necks=True),
+    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID, necks=True),
     "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
     # Its classes say left and right: no mirroring.
     "frozen_carparts": Row(
@@ -108,13 +107,13 @@ ROWS: dict[str, Row] = {
         ),
         seeds=6,
     ),
-    "frozen_camvid_tables": Row(recipe=_SEGMENT, options=_SHORT, variants=TABLES, shares="frozen_camvid"),
-    "frozen_camvid_knobs": Row(recipe=_SEGMENT, options=_SHORT, variants=KNOBS, shares="frozen_camvid"),
+    "frozen_camvid_tables": Row(recipe=_SEGMENT, options=_CAMVID, variants=TABLES, shares="frozen_camvid"),
+    "frozen_camvid_knobs": Row(recipe=_SEGMENT, options=_CAMVID, variants=KNOBS, shares="frozen_camvid"),
     "frozen_camvid_rich": Row(
-        recipe=_SEGMENT, options=(*_SHORT, "--model.budget", "0.5"), seeds=6, necks=True
+        recipe=_SEGMENT, options=(*_CAMVID, "--model.budget", "0.5"), seeds=6, necks=True
     ),
-    "frozen_camvid_long": Row(recipe=_SEGMENT, options=(*_CAMVID, "--run.steps", "1600"), seeds=6),
-    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_SHORT, seeds=6),
+    "frozen_camvid_long": Row(recipe=_SEGMENT, options=(*_CAMVID, "--run.steps", "1200"), seeds=6),
+    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_CAMVID, seeds=6),
 }
 
 
