@@ -78,10 +78,25 @@ class Frame:
             _under(length, own, self.scale[axis], self.shift[axis])
             for length, own, axis in zip(self.size, self.own_size, (1, 0), strict=True)
         )
-        height, width = self.size
-        points = masks[..., rows[:, None], columns].astype(np.uint8, copy=False)
-        counts: NDArray[Any] = points.reshape(*points.shape[:-2], height, 2, width, 2).sum(axis=(-3, -1))
-        return counts >= 2
+        found = np.zeros((*masks.shape[:-2], *self.size), bool)
+        # Nearly all of an image is not the object: only where it lies is looked up.
+        flat = masks.reshape(-1, *masks.shape[-2:])
+        down, across = _reached(flat.any(axis=(0, 2)), rows), _reached(flat.any(axis=(0, 1)), columns)
+        points = masks[..., rows.reshape(-1, 2)[down].reshape(-1, 1), columns.reshape(-1, 2)[across].ravel()]
+        height, width = (part.stop - part.start for part in (down, across))
+        counts: NDArray[Any] = (
+            points.astype(np.uint8, copy=False)
+            .reshape(*points.shape[:-2], height, 2, width, 2)
+            .sum(axis=(-3, -1), dtype=np.uint8)
+        )
+        found[..., down, across] = counts >= 2
+        return found
+
+
+def _reached(is_filled: NDArray[np.bool_], under: NDArray[np.int64]) -> slice:
+    """Find the pixels of a sample, along one axis, that have a filled one of the image under them."""
+    (places,) = is_filled[under].reshape(-1, 2).any(axis=1).nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _twice(values: tuple[float, float]) -> Tensor:
