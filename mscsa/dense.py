@@ -64,7 +64,9 @@ def build_head(
     build = head.load()
     if isinstance(backbone, str):
         of_pyramid = {key: value for key, value in options.items() if key in _pyramid_options()}
-        pyramid: Pyramid = build_pyramid(backbone, strides=head.strides, **of_pyramid)
+        pyramid: Pyramid = build_pyramid(
+            backbone, strides=head.strides, fuse=head.has_fusion, **of_pyramid
+        )
     else:
         lost = [key for key in options if key not in head.options]
         if lost:
@@ -95,11 +97,11 @@ def refuse_one_value(error: ValueError, given: str, also: str = "") -> None:
 
 
 def _pyramid_options() -> list[str]:
-    """Name what `build_pyramid` takes, but for the strides, which the head settles."""
+    """Name what `build_pyramid` takes, but for what the head settles."""
     return [
         parameter.name
         for parameter in inspect.signature(build_pyramid).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "strides"
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in ("strides", "fuse")
     ]
 
 

@@ -64,6 +64,8 @@ class Head:
     """Its options, which are the function's keyword-only arguments, and the values they take."""
     strides: tuple[int, ...] | None = None
     """Levels that it takes, by stride; None for all that a pyramid has from stride 4 on."""
+    has_fusion: bool = True
+    """Whether it reads the maps that MSCSA fuses; False where it makes its own of MSCSA's tokens."""
     wider: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Options that together make it wider and dearer; beside each the options that may put a group norm on
     so many channels, which must then be a multiple of `NORM_GROUPS`."""
@@ -126,6 +128,7 @@ HEADS: dict[str, Head] = {
             "dropout": SHARE,
             "drop_path_rate": SHARE.or_none(),
         },
+        has_fusion=False,
         wider={"injected_channels": ()},
     ),
     "mask_rcnn": Head(

@@ -88,7 +88,7 @@ def test_the_table_needs_no_torch() -> None:
 
 
 def test_no_option_has_the_name_of_one_that_the_head_settles() -> None:
-    settled = {"strides", "backbone_norm", "mscsa_norm"}
+    settled = {"strides", "fuse", "backbone_norm", "mscsa_norm"}
     assert not any(settled & set(head.options) for head in HEADS.values())
     of_pyramid = set(inspect.signature(build_pyramid).parameters)
     # One that both have goes to both.

@@ -7,7 +7,7 @@ One multiply-add (MAC) is two floating-point operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 from .config import MSCSAConfig
@@ -15,6 +15,9 @@ from .cross_scale import downsampled_sizes
 from .feed_forward import hidden_channels
 from .module import squeezed_channels
 from .pooling import token_map_size
+
+LOWEST_SHARE = 0.9
+"""Of a budget, that a configuration must use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +137,29 @@ def config_for_budget(
         for candidate in _candidates(channels, replace(config, depth=depth), fixed):
             cost = mscsa_macs(channels, strides, sizes, candidate, fused_levels).total
             costs.append(cost)
-            if 0.9 * budget_macs <= cost <= budget_macs:
+            if LOWEST_SHARE * budget_macs <= cost <= budget_macs:
                 fitting.append((_unusual_width(channels, candidate), -cost, candidate))
         if fitting:
             return min(fitting, key=lambda entry: entry[:2])[2]
-    below = max((c for c in costs if c <= budget_macs), default=None)
-    above = min((c for c in costs if c > budget_macs), default=None)
+    raise no_fit("MSCSA", budget_macs, costs, "another num_heads, mlp_ratio or pool_stride")
+
+
+def no_fit(neck: str, budget_macs: float, costs: Iterable[int], remedy: str) -> ValueError:
+    """Give the error that says that no configuration fits a budget, and what the nearest ones cost.
+
+    Args:
+        neck: What was to fit, for the message.
+        budget_macs: Multiply-adds that it may cost.
+        costs: Multiply-adds of all configurations that were tried, one at least.
+        remedy: What helps beside another budget.
+    """
+    tried = list(costs)
+    below = max((c for c in tried if c <= budget_macs), default=None)
+    above = min((c for c in tried if c > budget_macs), default=None)
     possible = " or ".join(f"{c / 1e9:.4g}" for c in (below, above) if c is not None)
-    raise ValueError(
-        f"no MSCSA fits a budget of {budget_macs / 1e9:.4g} GMACs: the nearest cost {possible} GMACs; "
-        "give another budget, or another num_heads, mlp_ratio or pool_stride"
+    return ValueError(
+        f"no {neck} fits a budget of {budget_macs / 1e9:.4g} GMACs: the nearest cost {possible} GMACs; "
+        f"give another budget, or {remedy}"
     )
 
 

@@ -183,6 +183,7 @@ def build_pyramid(
     name: str,
     *,
     strides: Sequence[int] | None = None,
+    fuse: bool = True,
     pretrained: bool = False,
     in_chans: int | None = None,
     drop_path_rate: float | None = None,
@@ -200,6 +201,7 @@ def build_pyramid(
         name: A timm name, or `mscsa_` + one for MSCSA in the paper's configuration where it has one.
         strides: Levels to give, by stride, finest first; all of stride >= 4 if None. A neck reads all
             levels in any case and gives back only these.
+        fuse: Build MSCSA's fusions; False for a head that takes its tokens and the backbone's own maps.
         pretrained: Load timm's weights into the backbone.
         in_chans: Channels of the image; 3 if None.
         drop_path_rate: Stochastic depth of backbone and MSCSA; the backbone's default if None.
@@ -220,15 +222,8 @@ def build_pyramid(
     """
     parsed = parse_model_name(name)
     given = {"config": config, "fields": fields}
-    request = _neck_request(
-        parsed,
-        neck,
-        neck_config,
-        given,
-        budget=budget,
-        budget_size=budget_size,
-        drop_path_rate=drop_path_rate,
-    )
+    sizes = {"budget": budget, "budget_size": budget_size, "drop_path_rate": drop_path_rate}
+    request = _neck_request(parsed, neck, neck_config, given, **sizes)
     options: dict[str, Any] = {"pretrained": pretrained, "drop_path_rate": drop_path_rate}
     if in_chans is not None:
         options["in_chans"] = in_chans
@@ -237,11 +232,11 @@ def build_pyramid(
     levels = pyramid_levels(backbone)
     attended_levels(levels, parsed.backbone)  # refuses what has one stride, with MSCSA and without
     out_indices = indices_of_strides(levels, strides, parsed.backbone)
-    return _with_neck(backbone, parsed, request, out_indices)
+    return _with_neck(backbone, parsed, request, out_indices, fuse)
 
 
 def _with_neck(
-    backbone: Any, name: ModelName, request: ConfigRequest | None, out_indices: Sequence[int]
+    backbone: Any, name: ModelName, request: ConfigRequest | None, out_indices: Sequence[int], fuse: bool
 ) -> MSCSAModel | NeckPyramid | BackbonePyramid:
     """Put the neck that is asked for, if one is, on a built backbone."""
     if request is None:
@@ -249,7 +244,7 @@ def _with_neck(
     if request.neck != MSCSA_NECK:
         chosen = choose_neck_config(backbone, name.backbone, request, out_indices)
         return NeckPyramid(backbone, request.neck, chosen, out_indices=out_indices, name=name.backbone)
-    model = _compose(backbone, name, request, features_only=True, out_indices=out_indices)
+    model = _compose(backbone, name, request, features_only=True, out_indices=out_indices, fuse=fuse)
     WholeModel(name).describe(model)
     return model
 
@@ -306,19 +301,23 @@ def _compose(
     *,
     features_only: bool,
     out_indices: int | Sequence[int] | None,
+    fuse: bool = True,
     drop_rate: float | None = None,
     **of_classifier: Any,
 ) -> MSCSAModel:
     """Choose the configuration for a built backbone and put the two together."""
     if drop_rate is None:
         drop_rate = float(getattr(backbone, "drop_rate", None) or 0.0)
-    asked = resolve_out_indices(pyramid_levels(backbone), out_indices) if features_only else None
+    fused: Sequence[int] | None = None
+    if features_only:
+        fused = resolve_out_indices(pyramid_levels(backbone), out_indices) if fuse else ()
     preset = PRESETS.get(name.backbone)
     return MSCSAModel(
         backbone,
-        choose_config(backbone, name.backbone, request, asked),
+        choose_config(backbone, name.backbone, request, fused),
         features_only=features_only,
         out_indices=out_indices,
+        fuse=fuse,
         pool_first=preset is not None and preset.pool_first,
         name=name.backbone,
         drop_rate=drop_rate,

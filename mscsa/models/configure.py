@@ -17,7 +17,6 @@ from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, drop_path_rate_of, pyramid_levels, read_pyramid
 from mscsa.errors import UserError
 from mscsa.macs import run_and_count
-from mscsa.models.pyramid import resolve_out_indices
 from mscsa.neck_table import MSCSA_NECK
 from mscsa.necks.build import neck_config
 from mscsa.necks.cost import config_for_budget as neck_for_budget
@@ -91,7 +90,7 @@ def choose_config(
         backbone: A timm model.
         name: Its untagged timm name, by which the paper's row is found.
         request: What is asked.
-        out_indices: Levels of the pyramid form; None for a classifier.
+        out_indices: Levels that a pyramid fuses, as `resolve_out_indices` gives them; None for a classifier.
     Raises:
         ValueError: If a field is out of range, or no configuration fits the budget.
     """
@@ -155,7 +154,8 @@ def measure_backbone(
     Args:
         backbone: A timm model.
         name: What messages call it.
-        out_indices: Levels of the pyramid form; None for a classifier.
+        out_indices: Levels of a pyramid that cost something, as `resolve_out_indices` gives them; None for a
+            classifier.
         size: Side or (H, W) of the image in pixels; the backbone's default if None.
     Returns:
         The levels that a neck reads, of which it gives back those of `out_indices`; the multiply-adds of the
@@ -175,8 +175,7 @@ def measure_backbone(
     if out_indices is None:
         _, reference = run_and_count(lambda: skeleton(image))
     else:
-        asked = resolve_out_indices(levels, out_indices)
-        out_levels = [position for position, level in enumerate(attended) if level.index in asked]
+        out_levels = [position for position, level in enumerate(attended) if level.index in out_indices]
     measured = Pyramid(
         [level.channels for level in attended],
         [level.stride for level in attended],

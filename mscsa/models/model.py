@@ -58,6 +58,7 @@ class MSCSAModel(BackboneModel):
         drop_rate: float = 0.0,
         out_indices: int | Sequence[int] | None = None,
         features_only: bool = False,
+        fuse: bool = True,
         keep_classifier: bool = False,
         pool_first: bool = False,
         name: str | None = None,
@@ -75,6 +76,8 @@ class MSCSAModel(BackboneModel):
             out_indices: Levels of the pyramid form, as in timm: indices among all levels of the
                 backbone, or the number of last ones. None gives all.
             features_only: Build the pyramid form.
+            fuse: Build the pyramid's fusions; without them its maps are the backbone's own, for a head that takes
+                MSCSA's tokens itself.
             keep_classifier: Keep the backbone's own classifier and add the logits of MSCSA's tokens to its.
             pool_first: Classify as TopFormer does: pool, batch norm, linear; else norm before pooling.
             name: What error messages call the backbone.
@@ -99,7 +102,7 @@ class MSCSAModel(BackboneModel):
         self.num_features = self.head_hidden_size = self.mscsa.num_features
         if features_only:
             fused = positions_in(attended, self.out_indices, "MSCSA")
-            self.fusion = PyramidFusion(self.mscsa, fused)
+            self.fusion = PyramidFusion(self.mscsa, fused if fuse else ())
             self.num_classes = 0
         else:
             self.pool_first = pool_first
@@ -352,6 +355,7 @@ class MSCSAModel(BackboneModel):
         of_backbone = getattr(self.backbone, "pretrained_cfg", None) or {}
         if (
             self.mscsa is None
+            or (self.is_pyramid and not len(self.fusion))
             or "architecture" not in of_backbone
             or not hasattr(self.backbone, "_model_args")
         ):

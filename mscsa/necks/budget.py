@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from mscsa.attention.cost import LOWEST_SHARE, no_fit
 from mscsa.necks.config import NeckConfig
 from mscsa.necks.neck import Pyramid
 
 NeckConfigT = TypeVar("NeckConfigT", bound=NeckConfig)
-
-LOWEST_SHARE = 0.9
-"""Of a budget, that a configuration must use."""
 
 WIDTH_MULTIPLE = 8
 """Widths that fast kernels and group norms take."""
@@ -90,10 +88,4 @@ def _first_that_fits(
             return candidate
         costs.append(cost)
         name = type(candidate).__name__.removesuffix("Config")
-    below = max((c for c in costs if c <= budget), default=None)
-    above = min((c for c in costs if c > budget), default=None)
-    possible = " or ".join(f"{c / 1e9:.4g}" for c in (below, above) if c is not None)
-    raise ValueError(
-        f"no {name} fits a budget of {budget / 1e9:.4g} GMACs: the nearest cost {possible} GMACs; "
-        "give another budget, or fix fewer fields"
-    )
+    raise no_fit(name, budget, costs, "fix fewer fields")

@@ -6,6 +6,7 @@ override a recipe before anything heavy is imported. `mscsa.training` turns a `R
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,8 +76,8 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSpec:
-    """Where the images come from and how they are batched, whatever the task."""
+class DataSpec(metaclass=ABCMeta):  # not of `ABC`: jsonargparse reads as one type what is a dataclass throughout
+    """Where the images come from and how they are batched; each task has a form of its own."""
 
     kind: str
     """Form of the data set."""
@@ -101,9 +102,9 @@ class DataSpec:
         return self.kind in ("scenes", "collages")
 
     @property
+    @abstractmethod
     def input_size(self) -> tuple[int, int]:
         """(H, W) in pixels at which the model's cost is counted and its budget holds."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

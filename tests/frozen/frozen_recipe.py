@@ -30,8 +30,15 @@ def backbone_file(folder: Path, seed: int = 0) -> str:
     return str(path)
 
 
-def frozen_recipe(checkpoint: str | None, *, with_mscsa: bool = True, **augment: Any) -> Recipe:
-    mscsa = {"mscsa": {"pool_stride": 16}, "budget": 0.5} if with_mscsa else {}
+NECKS: dict[str | None, dict[str, Any]] = {
+    "mscsa": {"mscsa": {"pool_stride": 16}, "budget": 0.5},
+    "fpn": {"neck": "fpn", "neck_kwargs": {"channels": 16}},
+    None: {},
+}
+"""What `ModelSpec` says of each neck."""
+
+
+def frozen_recipe(checkpoint: str | None, *, neck: str | None = "mscsa", **augment: Any) -> Recipe:
     return Recipe(
         name="test/frozen",
         paper="",
@@ -43,7 +50,7 @@ def frozen_recipe(checkpoint: str | None, *, with_mscsa: bool = True, **augment:
             head_kwargs={"fpn_channels": 16, "head_channels": 16},
             checkpoint=checkpoint,
             frozen=True,
-            **mscsa,
+            **NECKS[neck],
         ),
         data=SegmentationData(
             kind="scenes",
@@ -63,10 +70,10 @@ def frozen_recipe(checkpoint: str | None, *, with_mscsa: bool = True, **augment:
 
 
 def frozen_detection(
-    detector: str, checkpoint: str | None, *, with_mscsa: bool = True, **augment: Any
+    detector: str, checkpoint: str | None, *, neck: str | None = "mscsa", **augment: Any
 ) -> Recipe:
     """The same for images with objects, of 64 px."""
-    recipe = frozen_recipe(checkpoint, with_mscsa=with_mscsa)
+    recipe = frozen_recipe(checkpoint, neck=neck)
     return replace(
         recipe,
         model=replace(recipe.model, head=detector, head_kwargs=OPTIONS[detector]),

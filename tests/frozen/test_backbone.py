@@ -27,7 +27,7 @@ from mscsa.recipes.spec import Recipe
 from mscsa.training.run import train
 from tests.data.coco.coco_folder import write_coco
 from tests.detection.small import DETECTORS, wake
-from tests.frozen.frozen_recipe import backbone_file, frozen_detection, frozen_recipe
+from tests.frozen.frozen_recipe import NECKS, backbone_file, frozen_detection, frozen_recipe
 
 torch.set_num_threads(1)
 
@@ -47,10 +47,10 @@ def built(recipe: Recipe) -> tuple[Any, Any]:
     return model, build_datasets(recipe.data, recipe.augment, cfg, 0, with_masks=with_masks)
 
 
-@pytest.mark.parametrize("with_mscsa", [True, False])
-def test_a_model_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, with_mscsa: bool) -> None:
+@pytest.mark.parametrize("neck", NECKS)
+def test_a_model_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, neck: str | None) -> None:
     """80 px are no multiple of the deepest stride: padding is the same, too."""
-    model, sets = built(frozen_recipe(backbone_file(tmp_path), with_mscsa=with_mscsa))
+    model, sets = built(frozen_recipe(backbone_file(tmp_path), neck=neck))
     model.eval()
     with torch.no_grad():
         expected = [model(sets[1][i][0][None]) for i in range(3)]
@@ -111,10 +111,10 @@ def test_a_detector_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, dete
     assert_reads_as_images(frozen_detection(detector, backbone_file(tmp_path), short_sides=(64, 96)))
 
 
-@pytest.mark.parametrize("with_mscsa", [True, False])
-def test_so_it_does_of_photographs_of_any_size(tmp_path: Path, with_mscsa: bool) -> None:
+@pytest.mark.parametrize("neck", NECKS)
+def test_so_it_does_of_photographs_of_any_size(tmp_path: Path, neck: str | None) -> None:
     """Sizes are no multiples of the deepest stride: the padding of normalised images is the same, too."""
-    recipe = frozen_detection("mask_rcnn", backbone_file(tmp_path), with_mscsa=with_mscsa)
+    recipe = frozen_detection("mask_rcnn", backbone_file(tmp_path), neck=neck)
     data = replace(recipe.data, kind="coco", root=str(write_coco(tmp_path / "coco")), batch_size=2)
     assert_reads_as_images(replace(recipe, data=data))
 
@@ -157,6 +157,7 @@ def test_maps_are_found_again(tmp_path: Path, cache: Path, monkeypatch: pytest.M
         baseline_of(replace(recipe, model=replace(recipe.model, baseline_checkpoint=recipe.model.checkpoint)))
     )
     prepare(replace(recipe, data=replace(recipe.data, image_size=64, batch_size=2)))
+    prepare(frozen_recipe(recipe.model.checkpoint, neck="fpn"))
     assert list((cache / "frozen").iterdir()) == [folder]
 
 
@@ -175,8 +176,9 @@ def test_other_maps_are_others(tmp_path: Path, cache: Path, part: str) -> None:
     assert len(list((cache / "frozen").iterdir())) == 2
 
 
-def test_a_run_trains_neck_and_head_and_leaves_the_backbone(tmp_path: Path) -> None:
-    recipe = frozen_recipe(backbone_file(tmp_path))
+@pytest.mark.parametrize("neck", ["mscsa", "fpn"])
+def test_a_run_trains_neck_and_head_and_leaves_the_backbone(tmp_path: Path, neck: str) -> None:
+    recipe = frozen_recipe(backbone_file(tmp_path), neck=neck)
     result = train(recipe, tmp_path / "run")
     start, _ = built(recipe)
     trained, info = load_trained(tmp_path / "run" / "last.safetensors")
@@ -186,7 +188,10 @@ def test_a_run_trains_neck_and_head_and_leaves_the_backbone(tmp_path: Path) -> N
     assert prefix == "backbone.backbone"
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if name.startswith(f"{prefix}.")} <= same
-    assert not {name for name, _ in start.named_parameters() if not name.startswith(f"{prefix}.")} & same
+    trains = {name for name, _ in start.named_parameters() if not name.startswith(f"{prefix}.")}
+    assert not trains & same
+    of_neck = "backbone.mscsa." if neck == "mscsa" else "backbone.neck."
+    assert any(name.startswith(of_neck) for name in trains)
     scores = evaluate(tmp_path / "run" / "last.safetensors").scores
     assert scores.miou == pytest.approx(result.scores["miou"], abs=0.5)
 
@@ -206,6 +211,18 @@ def test_a_run_trains_a_detector_and_leaves_the_backbone(tmp_path: Path, detecto
     assert any("fpn" in name for name in before.keys() - same)
     scores = evaluate(tmp_path / "run" / "last.safetensors").scores
     assert scores.ap == pytest.approx(result.scores["ap"], abs=0.5)
+
+
+def test_a_neck_is_given_the_maps_of_the_plain_backbone(tmp_path: Path) -> None:
+    read = []
+    for neck in ("fpn", None):
+        recipe = frozen_recipe(backbone_file(tmp_path), neck=neck)
+        model, sets = built(recipe)
+        kept = freeze_backbone(model, recipe, sets)[1]
+        levels = [level.index for level in model.backbone.levels if level.stride >= 4]
+        read.append([model.backbone.read(kept[i][0][None], levels) for i in range(3)])
+    for of_neck, plain in zip(*read, strict=True):
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(of_neck, plain, strict=True))
 
 
 def test_detectors_of_boxes_and_of_masks_read_the_same_maps(tmp_path: Path, cache: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-
-sys.path.insert(0, "/tmp/heads_tmp")
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from mscsa.errors import UserError
 from mscsa.heads import HEADS
-from mscsa.recipes.spec import PARTS, ClassificationData, DetectionData, ModelSpec, SegmentationData
+from mscsa.recipes.spec import PARTS, ClassificationData, DataSpec, DetectionData, ModelSpec, SegmentationData
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -38,6 +36,12 @@ def test_the_size_at_which_costs_are_counted() -> None:
     assert SegmentationData(kind="masks", image_size=96).input_size == (96, 96)
     assert DetectionData(kind="coco").input_size == (800, 1280)  # the paper's Table 2
     assert DetectionData(kind="coco", short_side=128, long_side=128).input_size == (128, 128)
+
+
+def test_data_of_no_task_cannot_be_described() -> None:
+    """What has no size to count costs at is refused where it is made, not where the size is read."""
+    with pytest.raises(TypeError, match="abstract"):
+        DataSpec(kind="folder")  # type: ignore[abstract]
 
 
 def test_recipes_need_no_torch() -> None:

@@ -10,8 +10,12 @@ from torch import nn
 
 from mscsa.attention import MSCSA
 from mscsa.backbones.topformer import SIZES
+from mscsa.macs import run_and_count
 from mscsa.segmentation import TopFormerHead, build_segmenter
 from tests.segmentation.small import small
+
+CHANNELS, STRIDES = (64, 128, 256, 512), (4, 8, 16, 32)
+"""Of a ResNet-18."""
 
 
 def test_maps_are_summed_at_the_finest() -> None:
@@ -47,13 +51,28 @@ def test_options_replace_the_topformers_own() -> None:
     assert (head.linear_fuse.conv.out_channels, head.linear_fuse.conv.groups) == (24, 1)
 
 
-def test_mscsa_stands_in_for_the_extractor() -> None:
+def test_mscsa_stands_in_for_the_extractor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under TopFormer's head MSCSA gives the tokens; its fusion is not built."""
+    monkeypatch.setattr("mscsa.attention.fusion.LevelFusion", None)  # whoever built one would fail
     model = small("topformer_head", "mscsa_resnet10t")
     assert isinstance(model.backbone.trans, MSCSA)
     assert not [name for name in model.state_dict() if "fusion" in name]
     topformer = build_segmenter("topformer_head", "mscsa_topformer_tiny", 5)
     assert topformer.backbone.trans.config.pool_stride == 64
+
+
+def test_a_budget_is_spent_on_tokens_alone() -> None:
+    """The head's own injection takes the place of MSCSA's fusions, which cost nothing here."""
+    fields = {"num_heads": 2, "pool_stride": 16}
+    with torch.device("meta"):
+        model = build_segmenter(
+            "topformer_head", "resnet18", 5, budget=0.1, budget_size=(256, 256), fields=fields
+        )
+    maps = [torch.empty(1, c, 256 // s, 256 // s, device="meta") for c, s in zip(CHANNELS, STRIDES, strict=True)]
+    mscsa, backbone = model.backbone.trans.eval(), model.backbone.tpm.eval()
+    image = torch.empty(1, 3, 256, 256, device="meta")
+    share = run_and_count(lambda: mscsa(maps))[1] / run_and_count(lambda: backbone(image))[1]
+    assert 0.09 <= share <= 0.1
 
 
 def rates_of(module: nn.Module) -> list[float]:
