@@ -64,9 +64,7 @@ def build_head(
     build = head.load()
     if isinstance(backbone, str):
         of_pyramid = {key: value for key, value in options.items() if key in _pyramid_options()}
-        pyramid: Pyramid = build_pyramid(
-            backbone, strides=head.strides, fuse=head.has_fusion, **of_pyramid
-        )
+        pyramid: Pyramid = build_pyramid(backbone, strides=head.strides, fuse=head.has_fusion, **of_pyramid)
     else:
         lost = [key for key in options if key not in head.options]
         if lost:

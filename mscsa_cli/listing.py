@@ -13,6 +13,7 @@ from rich.progress import track
 import mscsa  # noqa: F401 (registers the models)
 from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, pyramid_levels
 from mscsa.errors import UserError
+from mscsa.models.register import backbone_names
 from mscsa.names import parse_model_name
 from mscsa.neck_table import NECKS
 from mscsa.recipes import RECIPES
@@ -69,9 +70,8 @@ def necks_table(pattern: str) -> Table:
 def backbones_table(pattern: str) -> Table:
     """List timm's backbones with two or more strides from 4 on; builds each without data."""
     rows = []
-    candidates = [name for name in timm.list_models() if not parse_model_name(name).has_mscsa]
     console = Console(stderr=True)
-    names = _chosen(candidates, pattern, "timm model")
+    names = _chosen(backbone_names(), pattern, "timm model")
     for name in track(names, "building", console=console, transient=True, disable=not console.is_terminal):
         try:
             with torch.device("meta"):

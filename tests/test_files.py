@@ -76,6 +76,13 @@ def test_a_folder_in_whose_place_lies_a_file(tmp_path: Path) -> None:
     one_line_error(lambda: write_text(tmp_path / "file" / "a.txt", "a"), "cannot write")
 
 
+BARE = """
+import sys, types
+sys.modules["mscsa"] = types.ModuleType("mscsa")
+sys.modules["mscsa"].__path__ = ["mscsa"]
+"""
+"""Before a script: the package without torch and timm, which writing a file has no use for."""
+
 LIMITED = """
 import resource, signal, sys
 from mscsa.errors import UserError
@@ -94,7 +101,7 @@ def test_a_full_disk_leaves_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     run = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", BARE + LIMITED, str(path)], capture_output=True, text=True, check=True
     )
     assert "cannot write" in run.stdout and "the previous file, if any, is unchanged" in run.stdout
     assert run.stdout.count("\n") == 1
@@ -115,7 +122,9 @@ while True:
 @pytest.mark.parametrize("delay", [0.013, 0.031])
 def test_a_kill_during_a_write_leaves_a_whole_file(tmp_path: Path, delay: float) -> None:
     path = tmp_path / "a.txt"
-    process = subprocess.Popen([sys.executable, "-c", WRITING, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BARE + WRITING, str(path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     while process.stdout.readline().strip() != "3":  # some writes are done, others run
         assert process.poll() is None
@@ -131,7 +140,7 @@ def test_a_kill_before_the_replacement_leaves_the_previous_file(tmp_path: Path) 
     path = tmp_path / "a.txt"
     write_text(path, "old")
     script = (
-        "import os, signal, sys, mscsa.files as f\n"
+        f"{BARE}import os, signal, mscsa.files as f\n"
         "f.replace_durably = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "f.write_text(sys.argv[1], 'new')"
     )

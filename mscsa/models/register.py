@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from timm.models import generate_default_cfgs, register_model, resolve_pretrained_cfg
+from timm.models import generate_default_cfgs, list_models, register_model, resolve_pretrained_cfg
 
 from mscsa.backbones.presets import REGISTERED
 from mscsa.models.build import create_model
@@ -33,6 +33,15 @@ def mscsa(pretrained: bool = False, backbone: str = "resnet50", **kwargs: Any) -
     >>> timm.create_model("mscsa", backbone="convnextv2_nano", budget=0.10)
     """
     return create_model(backbone, pretrained=pretrained, **kwargs)
+
+
+def backbone_names(module: str = "") -> list[str]:
+    """Name all registered models but those of this file, timm's and ours: what MSCSA can be added to.
+
+    Args:
+        module: Of timm's modules (`timm.list_modules()`) only this one; all if empty.
+    """
+    return [name for name in list_models(module=module) if name not in default_cfgs]
 
 
 def _register(name: str, backbone: str) -> None:

@@ -76,7 +76,9 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSpec(metaclass=ABCMeta):  # not of `ABC`: jsonargparse reads as one type what is a dataclass throughout
+class DataSpec(
+    metaclass=ABCMeta
+):  # not of `ABC`: jsonargparse reads as one type what is a dataclass throughout
     """Where the images come from and how they are batched; each task has a form of its own."""
 
     kind: str

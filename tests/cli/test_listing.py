@@ -49,6 +49,8 @@ def test_part_of_a_name_is_a_pattern_too() -> None:
         (recipes_table, "nosuch", "no recipe is like 'nosuch'"),
         (necks_table, "nosuch", "no neck is like 'nosuch'"),
         (backbones_table, "nosuch", "no timm model is like 'nosuch'"),
+        # What `mscsa` is added to, not `mscsa` itself.
+        (backbones_table, "mscsa", "no timm model is like 'mscsa'"),
         (backbones_table, "vit_tiny_patch16_224", "no timm model like .* has a feature pyramid"),
     ],
 )

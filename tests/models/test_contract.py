@@ -60,7 +60,7 @@ def each_of(models):
 
 
 every_model, every_model_of_timm = each_of(MODELS), each_of(OF_TIMM)
-COMPILED_BY_DEFAULT = ((by_keyword, False), (added, True), (on_pafpn, True))
+COMPILED_BY_DEFAULT = ((added, True), (on_pafpn, True))
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 

@@ -68,7 +68,9 @@ def test_a_budget_is_spent_on_tokens_alone() -> None:
         model = build_segmenter(
             "topformer_head", "resnet18", 5, budget=0.1, budget_size=(256, 256), fields=fields
         )
-    maps = [torch.empty(1, c, 256 // s, 256 // s, device="meta") for c, s in zip(CHANNELS, STRIDES, strict=True)]
+    maps = [
+        torch.empty(1, c, 256 // s, 256 // s, device="meta") for c, s in zip(CHANNELS, STRIDES, strict=True)
+    ]
     mscsa, backbone = model.backbone.trans.eval(), model.backbone.tpm.eval()
     image = torch.empty(1, 3, 256, 256, device="meta")
     share = run_and_count(lambda: mscsa(maps))[1] / run_and_count(lambda: backbone(image))[1]
