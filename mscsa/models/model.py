@@ -76,8 +76,8 @@ class MSCSAModel(BackboneModel):
             out_indices: Levels of the pyramid form, as in timm: indices among all levels of the
                 backbone, or the number of last ones. None gives all.
             features_only: Build the pyramid form.
-            fuse: Build the pyramid's fusions; without them its maps are the backbone's own, for a head that takes
-                MSCSA's tokens itself.
+            fuse: Build the pyramid's fusions; without them its maps are the backbone's own, for a head that
+                takes MSCSA's tokens itself.
             keep_classifier: Keep the backbone's own classifier and add the logits of MSCSA's tokens to its.
             pool_first: Classify as TopFormer does: pool, batch norm, linear; else norm before pooling.
             name: What error messages call the backbone.

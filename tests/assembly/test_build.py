@@ -205,7 +205,7 @@ def first_with_pyramid(module: str) -> str | None:
     return None
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("module", [each for each in timm.list_modules() if backbone_names(each)])
 def test_the_arms_match_on_every_family_of_timm(module: str) -> None:
     name = first_with_pyramid(module)

@@ -148,13 +148,13 @@ def test_three_arms_of_a_segmenter_and_the_control_later(
 ) -> None:
     out, recipe = tmp_path / "out", tiny_segmenter()
     caplog.set_level(logging.INFO)
-    bare = compare_recipe(recipe, out, num_seeds=2, with_control=False)
+    bare = compare_recipe(recipe, out, num_seeds=1, with_control=False)
     assert list(bare.arms) == ["baseline", "mscsa"] and "--no-control" in bare.control_note
     assert not (out / "control").exists()
 
-    compared = compare_recipe(recipe, out, num_seeds=2)
+    compared = compare_recipe(recipe, out, num_seeds=1)
     assert list(compared.arms) == ["baseline", "control", "mscsa"]
-    assert caplog.text.count("finished before") == 4 and "control, seed 1: started" in caplog.text
+    assert caplog.text.count("finished before") == 2 and "control, seed 0: started" in caplog.text
     baseline, control, with_mscsa = compared.arms.values()
     assert baseline.macs < with_mscsa.macs <= control.macs
     assert control.model == "test_resnet, wider head"
@@ -166,9 +166,8 @@ def test_three_arms_of_a_segmenter_and_the_control_later(
 
     # The scores of all images once are those that the runs reported: the bootstrap draws from the same.
     for arm, result in compared.arms.items():
-        for seed, score in zip((0, 1), result.scores, strict=True):
-            images = PixelCounts.load(out / arm / f"seed{seed}" / "last_images.npz")
-            assert images.scores(np.ones((1, 8), np.int64))[0] == pytest.approx(score)
+        images = PixelCounts.load(out / arm / "seed0" / "last_images.npz")
+        assert images.scores(np.ones((1, 8), np.int64))[0] == pytest.approx(result.scores[0])
     assert [each.image_interval[0] <= each.image_interval[1] for each in compared.contrasts] == [True] * 3
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mscsa.detection import Detector, build_detector
 from mscsa.heads import HEADS
 
-BACKBONES = ("resnet10t", "mscsa_resnet10t")
+BACKBONES = ("test_resnet", "mscsa_test_resnet")
 DETECTORS = [name for name, head in HEADS.items() if head.task != "segmentation"]
 K = 3
 """Classes of the small detectors."""
@@ -35,7 +35,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """All detectors, and the variants of Deformable DETR."""
 
 
-def small(name: str, backbone: str = "resnet10t", num_classes: int = K, **options: Any) -> Detector:
+def small(name: str, backbone: str = "test_resnet", num_classes: int = K, **options: Any) -> Detector:
     """Build a small detector, or a variant, the same each time; batch norms live unless asked otherwise."""
     detector, own = VARIANTS[name]
     options = {"backbone_norm": "live", **OPTIONS[detector], **own, **options}
@@ -50,7 +50,7 @@ def _built(name: str, backbone: str) -> Detector:
     return small(name, backbone)
 
 
-def fresh(name: str, backbone: str = "resnet10t") -> Detector:
+def fresh(name: str, backbone: str = "test_resnet") -> Detector:
     """Give a copy of the small detector with default options, which is faster than to build it."""
     return copy.deepcopy(_built(name, backbone)).train()
 

@@ -15,35 +15,35 @@ from tests.detection.small import small
 
 BUILDS: dict[str, tuple[Callable[[], Any], str]] = {
     "detector": (
-        lambda: build_detector("faster_rcnn", "resnet10t", 3),
+        lambda: build_detector("faster_rcnn", "test_resnet", 3),
         "'faster_rcnn': did you mean .*mask_rcnn",
     ),
     "head of another task": (
-        lambda: build_detector("semantic_fpn", "resnet10t", 3),
+        lambda: build_detector("semantic_fpn", "test_resnet", 3),
         "no head for detection or instance segmentation is called 'semantic_fpn': give one of mask_rcnn",
     ),
     "backbone": (lambda: build_detector("retinanet", "resnet81", 3), "no model is called 'resnet81'"),
-    "classes": (lambda: build_detector("retinanet", "resnet10t", 0), "num_classes=0 given: give a whole"),
-    "fewer classes": (lambda: build_detector("retinanet", "resnet10t", -1), "num_classes=-1 given: give a"),
-    "half a class": (lambda: build_detector("retinanet", "resnet10t", 2.5), "num_classes=2.5 given"),
+    "classes": (lambda: build_detector("retinanet", "test_resnet", 0), "num_classes=0 given: give a whole"),
+    "fewer classes": (lambda: build_detector("retinanet", "test_resnet", -1), "num_classes=-1 given: give a"),
+    "half a class": (lambda: build_detector("retinanet", "test_resnet", 2.5), "num_classes=2.5 given"),
     "option": (
-        lambda: build_detector("retinanet", "resnet10t", 3, fpn_chanels=8),
+        lambda: build_detector("retinanet", "test_resnet", 3, fpn_chanels=8),
         "no option 'fpn_chanels': did you mean fpn_channels",
     ),
-    "of another": (lambda: build_detector("retinanet", "resnet10t", 3, num_queries=8), "'num_queries'"),
+    "of another": (lambda: build_detector("retinanet", "test_resnet", 3, num_queries=8), "'num_queries'"),
     "cascade": (
-        lambda: build_detector("cascade_mask_rcnn", "resnet10t", 3, cascade=()),
+        lambda: build_detector("cascade_mask_rcnn", "test_resnet", 3, cascade=()),
         "no option 'cascade'",
     ),
     "cascade of one": (
-        lambda: build_detector("mask_rcnn", "resnet10t", 3, cascade=()),
+        lambda: build_detector("mask_rcnn", "test_resnet", 3, cascade=()),
         "no option 'cascade'",
     ),
-    "strides": (lambda: build_detector("mask_rcnn", "resnet10t", 3, strides=(4, 8)), "no option 'strides'"),
+    "strides": (lambda: build_detector("mask_rcnn", "test_resnet", 3, strides=(4, 8)), "no option 'strides'"),
     "pyramid": (lambda: build_detector("mask_rcnn", "vit_tiny_patch16_224", 3), "two or more strides"),
     "a stride": (lambda: build_detector("retinanet", "nest_tiny", 3), r"not \[32\].*choose another backbone"),
     "levels": (
-        lambda: build_detector("deformable_detr", build_pyramid("resnet10t"), 3),
+        lambda: build_detector("deformable_detr", build_pyramid("test_resnet"), 3),
         r"takes maps of strides \[8, 16, 32\], the backbone gives \[4, 8, 16, 32\]: build it with",
     ),
     "classifier": (
@@ -51,12 +51,12 @@ BUILDS: dict[str, tuple[Callable[[], Any], str]] = {
         "mask_rcnn on a MSCSAModel of classifier form: give the name of a backbone, or a pyramid of",
     ),
     "timm's pyramid": (
-        lambda: build_detector("mask_rcnn", timm.create_model("resnet10t", features_only=True), 3),
+        lambda: build_detector("mask_rcnn", timm.create_model("test_resnet", features_only=True), 3),
         "mask_rcnn on a FeatureListNet: give the name of a backbone, or a pyramid of",
     ),
     "nothing": (lambda: build_detector("mask_rcnn", None, 3), "mask_rcnn on a NoneType: give the name"),
     "built": (
-        lambda: build_detector("mask_rcnn", build_pyramid("resnet10t"), 3, pretrained=True),
+        lambda: build_detector("mask_rcnn", build_pyramid("test_resnet"), 3, pretrained=True),
         "pretrained given with a built backbone",
     ),
     "mode": (
@@ -68,7 +68,7 @@ BUILDS: dict[str, tuple[Callable[[], Any], str]] = {
         "fpn_norm='layer' given: give one of none, bn, gn",
     ),
     "misspelt": (
-        lambda: build_detector("retinanet", "resnet10t", 3, backbone_norn="live"),
+        lambda: build_detector("retinanet", "test_resnet", 3, backbone_norn="live"),
         "no option 'backbone_norn': did you mean backbone_norm",
     ),
     "text": (lambda: small("retinanet", fpn_channels="64"), "fpn_channels='64' given: give a whole number"),

@@ -213,11 +213,11 @@ def test_two_stages_on_an_image_with_fewer_places_than_queries() -> None:
     assert len(found["boxes"]) == 5
 
 
-@pytest.mark.parametrize("backbone", ["resnet10t", "mscsa_resnet10t"])
+@pytest.mark.parametrize("backbone", ["test_resnet", "mscsa_test_resnet"])
 def test_transformers_leaves_the_backbone_as_it_is(backbone: str) -> None:
     """It replaces the batch norms of backbones that it builds by frozen ones, and draws weights anew."""
     model = fresh("deformable_detr", backbone)
-    alone = timm.create_model("resnet10t")
+    alone = timm.create_model("test_resnet")
     expected = sum(isinstance(each, _BatchNorm) for each in alone.modules())
     norms = [each for each in model.pyramid.backbone.modules() if isinstance(each, _BatchNorm)]
     assert len(norms) == expected and all(each.training for each in norms)
@@ -250,15 +250,15 @@ def test_without_its_packages_it_says_what_to_install(missing: str, monkeypatch:
     monkeypatch.delitem(sys.modules, "mscsa.detection.set_loss", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=r"run: pip install mscsa\[detection\]") as caught:
-        build_detector("deformable_detr", "resnet10t", 3)
+        build_detector("deformable_detr", "test_resnet", 3)
     assert "\n" not in str(caught.value) and f"import of {missing}" in str(caught.value)
-    assert build_detector("retinanet", "resnet10t", 3, fpn_channels=16).num_classes == 3
+    assert build_detector("retinanet", "test_resnet", 3, fpn_channels=16).num_classes == 3
 
 
 @pytest.mark.parametrize("options", [{}, {"box_refine": True}, {"two_stage": True}], ids=str)
 def test_one_decoder_layer_is_enough(options: dict[str, bool]) -> None:
     model = build_detector(
-        "deformable_detr", "resnet10t", 3, encoder_layers=1, decoder_layers=1, num_queries=10, **options
+        "deformable_detr", "test_resnet", 3, encoder_layers=1, decoder_layers=1, num_queries=10, **options
     )
     target = {"boxes": torch.tensor([[4.0, 8.0, 40.0, 50.0]]), "labels": torch.tensor([2])}
     losses = model([torch.rand(3, 64, 64)], [target])

@@ -75,7 +75,7 @@ def test_a_batch_without_any_object_trains(name: str, backbone: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_detections_lie_in_their_image(name: str) -> None:
-    model = fresh(name, "mscsa_resnet10t").eval()
+    model = fresh(name, "mscsa_test_resnet").eval()
     wake(model)
     sizes = [(97, 131), (33, 150), (160, 40), (32, 32)]
     with torch.inference_mode():
@@ -144,7 +144,7 @@ def test_labels_go_in_and_come_out_as_1_to_k(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_an_odd_size_is_padded_to_the_last_bit(name: str) -> None:
     """The pyramid sees the image normalised, with 0 on the right and below up to a multiple of 32."""
-    model = fresh(name, "mscsa_resnet10t").eval()
+    model = fresh(name, "mscsa_test_resnet").eval()
     image, _ = scene(97, 131, 2)
     seen: list[Tensor] = []
     model.pyramid.register_forward_hook(lambda _m, _i, maps: seen.extend(maps))
@@ -194,11 +194,11 @@ def test_what_came_before_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_state_dict_tells_all(name: str) -> None:
-    model = fresh(name, "mscsa_resnet10t")
+    model = fresh(name, "mscsa_test_resnet")
     wake(model)
     losses_of(model, *SIZES)  # moves the statistics of batch norms
     torch.manual_seed(1)
-    other = small(name, "mscsa_resnet10t")
+    other = small(name, "mscsa_test_resnet")
     wake(other, 0.3)
     state = model.state_dict()
     other.load_state_dict(state, strict=True)
@@ -214,7 +214,7 @@ def test_a_state_dict_tells_all(name: str) -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_mscsa_reads_all_stages_and_fuses_what_is_taken(name: str) -> None:
-    model = fresh(name, "mscsa_resnet10t").eval()
+    model = fresh(name, "mscsa_test_resnet").eval()
     mscsa = next(module for module in model.modules() if isinstance(module, MSCSA))
     strides = [int(each) for each in model.pyramid.feature_info.reduction()]
     assert strides == ([4, 8, 16, 32] if model.has_masks else [8, 16, 32])
@@ -236,7 +236,7 @@ def test_mscsa_reads_all_stages_and_fuses_what_is_taken(name: str) -> None:
 def test_checkpointed_gradients_are_the_same(name: str) -> None:
     gradients = []
     for checkpointing in (False, True):
-        model = fresh(name, "mscsa_resnet10t").double()
+        model = fresh(name, "mscsa_test_resnet").double()
         wake(model)
         model.set_grad_checkpointing(checkpointing)
         total(losses_of(model, (64, 96, 2))).backward()
@@ -311,7 +311,7 @@ def assert_modes(model: Detector, backbone: str, mscsa: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_modes_of_norms_last(name: str, backbone: str, mscsa: str) -> None:
     with torch.device("meta"):
-        model = small(name, "mscsa_resnet10t", backbone_norm=backbone, mscsa_norm=mscsa)
+        model = small(name, "mscsa_test_resnet", backbone_norm=backbone, mscsa_norm=mscsa)
     assert_modes(model, backbone, mscsa)
     assert model.training
     model.eval()
@@ -327,15 +327,15 @@ def test_modes_of_norms_last(name: str, backbone: str, mscsa: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_backbone_is_frozen_and_mscsa_live_by_default(name: str) -> None:
     with torch.device("meta"):
-        model = build_detector(name, "mscsa_resnet10t", K, **OPTIONS[name])
-        plain = build_detector(name, "resnet10t", K, **OPTIONS[name])
+        model = build_detector(name, "mscsa_test_resnet", K, **OPTIONS[name])
+        plain = build_detector(name, "test_resnet", K, **OPTIONS[name])
     assert_modes(model, "frozen", "live")
     assert norms_of(plain) and not any(each.training for each in norms_of(plain).values())
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_step_moves_the_statistics_of_live_norms_alone(name: str) -> None:
-    model = small(name, "mscsa_resnet10t", backbone_norm="frozen")
+    model = small(name, "mscsa_test_resnet", backbone_norm="frozen")
     wake_fusions(model)
     before = {key: each.running_mean.clone() for key, each in norms_of(model).items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
@@ -352,7 +352,7 @@ def test_a_step_moves_the_statistics_of_live_norms_alone(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_synchronised_norms_keep_the_modes(name: str) -> None:
     with torch.device("meta"):
-        model = small(name, "mscsa_resnet10t", backbone_norm="frozen")
+        model = small(name, "mscsa_test_resnet", backbone_norm="frozen")
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert isinstance(converted, Detector)
     assert all(isinstance(each, nn.SyncBatchNorm) for each in norms_of(converted).values())

@@ -15,7 +15,7 @@ from tests.detection.small import batch, small
 
 
 def test_images_are_normalised_and_padded_never_resized() -> None:
-    transform = BatchImages.of(build_pyramid("resnet10t", strides=(8, 16)))
+    transform = BatchImages.of(build_pyramid("test_resnet", strides=(8, 16)))
     images = [torch.rand(3, 33, 50), torch.rand(3, 17, 16)]
     batched, _ = transform(images)
     assert batched.image_sizes == [(33, 50), (17, 16)]

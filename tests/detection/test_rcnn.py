@@ -22,7 +22,7 @@ def test_equal_to_torchvision_where_it_is_right(monkeypatch: pytest.MonkeyPatch)
     """It reads maps and masks half a pixel off, pastes masks in whole pixels and rounds anchors."""
     monkeypatch.setattr(roi_heads, "project_masks_on_boxes", mask_targets)
     monkeypatch.setattr(transform, "paste_masks_in_image", paste_masks)
-    model = fresh("mask_rcnn", "mscsa_resnet10t")
+    model = fresh("mask_rcnn", "mscsa_test_resnet")
     wake(model, 0.02)
     net: Any = model.net
     heads = net.roi_heads
@@ -72,10 +72,10 @@ def test_the_standard_anchors_and_limits() -> None:
 
 
 def test_strides_that_do_not_double_are_refused() -> None:
-    pyramid = build_pyramid("resnet10t", strides=(4, 16, 32))
+    pyramid = build_pyramid("test_resnet", strides=(4, 16, 32))
     with pytest.raises(UserError, match=r"strides double, the backbone gives \[4, 16, 32\]"):
         build_detector("mask_rcnn", pyramid, 3)
-    shallow = build_detector("mask_rcnn", build_pyramid("resnet10t", strides=(8, 16)), 3, fpn_channels=16)
+    shallow = build_detector("mask_rcnn", build_pyramid("test_resnet", strides=(8, 16)), 3, fpn_channels=16)
     assert shallow.net.rpn.anchor_generator.strides == (8, 16, 32)
     images, targets = batch((64, 64, 1))
     assert all(value.isfinite() for value in shallow(images, targets).values())

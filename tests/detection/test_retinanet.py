@@ -18,7 +18,7 @@ OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 
 def test_equal_to_torchvision_where_it_is_right() -> None:
     """It rounds anchors; its loss of a batch is another one, that of an image is not."""
-    model = fresh("retinanet", "mscsa_resnet10t")
+    model = fresh("retinanet", "mscsa_test_resnet")
     wake(model, 0.02)
     net: Any = model.net
     sizes = tuple(tuple(4 * stride * octave for octave in OCTAVES) for stride in (8, 16, 32, 64, 128))

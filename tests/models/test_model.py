@@ -348,7 +348,7 @@ def test_layer_groups(case, features_only):
         assert [min(by_group[g]) for g in sorted(by_group)] == sorted(min(n) for n in by_group.values())
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("module", [each for each in sorted(timm.list_modules()) if backbone_names(each)])
 def test_layer_groups_of_every_family(module):
     """A regex with alternatives must lose none of them when its names get a prefix."""

@@ -15,7 +15,7 @@ def test_the_table_has_22_models():
     assert len(MODELS) == 22
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MODELS)
 def test_model_exports_at_the_papers_size(name):
     torch.manual_seed(0)

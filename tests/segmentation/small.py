@@ -8,7 +8,7 @@ from mscsa.heads import HEADS
 from mscsa.segmentation import Segmenter, build_segmenter
 
 SEGMENTERS = [name for name, head in HEADS.items() if head.task == "segmentation"]
-BACKBONES = ("resnet10t", "mscsa_resnet10t", "pvt_v2_b0", "mscsa_pvt_v2_b0", "topformer_tiny")
+BACKBONES = ("test_resnet", "mscsa_test_resnet", "pvt_v2_b0", "mscsa_pvt_v2_b0", "topformer_tiny")
 BACKBONES += ("mscsa_topformer_tiny", "mscsa_swin_tiny_patch4_window7_224")
 BOTH = [(head, backbone) for head in SEGMENTERS for backbone in BACKBONES]
 ANY_SIZE = [(head, backbone) for head, backbone in BOTH if "swin" not in backbone]

@@ -135,7 +135,7 @@ FAST += ("imagenet/pvt_v2_b0", "imagenet/mscsa_pvt_v2_b0", "imagenet/mscsa_topfo
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in RECIPES],
+    [pytest.param(name, marks=() if name in FAST else pytest.mark.sweep) for name in RECIPES],
 )
 def test_two_steps(
     name: str, folder: Path, masks: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
