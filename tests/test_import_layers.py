@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa_cli": {"mscsa"}
     | parts(
-        "assembly backbones compare cost data errors evaluation names neck_table pictures recipes "
+        "assembly backbones compare cost data errors evaluation models names neck_table pictures recipes "
         "recipes.options report speed training"
     ),
 }

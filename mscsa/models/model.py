@@ -66,18 +66,15 @@ class MSCSAModel(BackboneModel):
         """Compose the model from a built backbone.
 
         Args:
-            backbone: A timm model with `feature_info` and `forward_intermediates`; its classifier is
-                pruned.
+            backbone: A timm model with `feature_info` and `forward_intermediates`; loses its classifier.
             config: Configuration of MSCSA.
-            num_classes: Classes of the classifier; 0 gives the pooled features. A kept classifier of others
-                is replaced.
+            num_classes: Of the classifier; a kept one of others is replaced. 0 gives the pooled features.
             global_pool: "avg"; or "" with 0 classes for the token map itself. A kept one pools as it does.
             drop_rate: Dropout before the classifier.
             out_indices: Levels of the pyramid form, as in timm: indices among all levels of the
                 backbone, or the number of last ones. None gives all.
             features_only: Build the pyramid form.
-            fuse: Build the pyramid's fusions; without them its maps are the backbone's own, for a head that
-                takes MSCSA's tokens itself.
+            fuse: Build its fusions; else it gives the backbone's own maps, for a head that takes the tokens.
             keep_classifier: Keep the backbone's own classifier and add the logits of MSCSA's tokens to its.
             pool_first: Classify as TopFormer does: pool, batch norm, linear; else norm before pooling.
             name: What error messages call the backbone.
