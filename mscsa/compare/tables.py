@@ -114,7 +114,7 @@ def _times(result: CompareResult) -> tuple[list[tuple[str, ...]], tuple[str, ...
     if not result.latency:
         return [()] * len(result.arms), ()
     single, batch = result.latency
-    times = [
+    times: list[tuple[str, ...]] = [
         (f"{alone.median_ms:.2f}", f"{alone.p95_ms:.2f}", f"{together.images_per_s:.0f}")
         for alone, together in zip(single.timings, batch.timings, strict=True)
     ]

@@ -279,7 +279,7 @@ def _boxes(
     annotations: Sequence[dict[str, Any]], sizes: NDArray[np.int64], path: Path
 ) -> NDArray[np.float64]:
     """Read boxes x, y, width, height, and clip those that reach beyond their image (H, W)."""
-    given = [each.get("bbox") for each in annotations]
+    given: list[Any] = [each.get("bbox") for each in annotations]
     for i, box in enumerate(given):
         if not isinstance(box, list) or len(box) != 4:
             raise _wrong(path, f"bbox of annotations[{i}] is {short(box)}, not 4 numbers")
