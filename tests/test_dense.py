@@ -51,7 +51,8 @@ def test_a_further_head_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(dense, "_pyramid_options", lambda: ["pretrained", "drop_path_rate"])
     options = {"width": 5, "drop_path_rate": 1, "pretrained": False}
     built = build_head("echo", "test_resnet", 3, options, tasks=SEGMENTATION)
-    assert given == {"name": "test_resnet", "strides": (8, 32), "pretrained": False, "drop_path_rate": 1}
+    settled = {"name": "test_resnet", "strides": (8, 32), "fuse": True}
+    assert given == {**settled, "pretrained": False, "drop_path_rate": 1}
     assert built.parts == (built.pyramid, 3, 5, 1)  # what both know goes to both
     assert built.head is HEADS["echo"]
     assert levels_of(built.pyramid) == ([48, 96], [8, 32])
