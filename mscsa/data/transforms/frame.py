@@ -83,19 +83,16 @@ class Frame:
         flat = masks.reshape(-1, *masks.shape[-2:])
         down, across = _reached(flat.any(axis=(0, 2)), rows), _reached(flat.any(axis=(0, 1)), columns)
         points = masks[..., rows.reshape(-1, 2)[down].reshape(-1, 1), columns.reshape(-1, 2)[across].ravel()]
-        height, width = (part.stop - part.start for part in (down, across))
-        counts: NDArray[Any] = (
-            points.astype(np.uint8, copy=False)
-            .reshape(*points.shape[:-2], height, 2, width, 2)
-            .sum(axis=(-3, -1), dtype=np.uint8)
-        )
+        height, width = (length // 2 for length in points.shape[-2:])
+        fours = points.astype(np.uint8, copy=False).reshape(*points.shape[:-2], height, 2, width, 2)
+        counts: NDArray[np.uint8] = fours.sum(axis=(-3, -1), dtype=np.uint8)
         found[..., down, across] = counts >= 2
         return found
 
 
-def _reached(is_filled: NDArray[np.bool_], under: NDArray[np.int64]) -> slice:
+def _reached(is_filled: Any, under: NDArray[np.int64]) -> slice:
     """Find the pixels of a sample, along one axis, that have a filled one of the image under them."""
-    (places,) = is_filled[under].reshape(-1, 2).any(axis=1).nonzero()
+    places = np.flatnonzero(np.asarray(is_filled)[under].reshape(-1, 2).any(axis=1))
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
