@@ -18,6 +18,7 @@ from jsonargparse import Namespace
 
 from mscsa_cli.data import check_data
 from mscsa_cli.models import bench, info, list_models, macs, saliency
+from mscsa_cli.outputs import check_outputs
 from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments, nearest
 from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
 
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"mscsa {importlib.metadata.version('mscsa')}")
             return 0
         command, arguments = parse_command(argv)
+        check_outputs(arguments)
         code = command(**arguments)
         sys.stdout.flush()
         return code or 0

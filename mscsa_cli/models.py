@@ -193,7 +193,8 @@ def saliency(
     loaded = load_saliency_model(model, checkpoint, pretrained=pretrained, size=hw)
     if not loaded.is_trained:
         print(f"{loaded.name}: MSCSA has random weights, and shows nothing learnt", file=sys.stderr)
-    written = list(write_saliency(loaded, images, OutputFolder(Path(out), images), queries))
+    folder = OutputFolder(Path(out), [*images, *([checkpoint] if checkpoint else [])])
+    written = list(write_saliency(loaded, images, folder, queries))
     errors = [each.error for each in written]
     return show_with_errors([] if all(errors) else [saliency_table(written)], errors)
 

@@ -26,6 +26,7 @@ def predict_images(
     batch_size: int,
     threshold: float,
     device: str,
+    others: Sequence[str] = (),
 ) -> tuple[Found, Table]:
     """Predict images as the checkpoint's task is, and lay out what was found.
 
@@ -33,6 +34,7 @@ def predict_images(
         out: Folder for the pictures; all tasks but classification need it.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
+        others: Files that the command writes beside the pictures.
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
@@ -44,7 +46,7 @@ def predict_images(
         return classified, predictions_table(classified)
     if out is None:
         raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
-    folder = OutputFolder(Path(out), images)
+    folder = OutputFolder(Path(out), [*images, checkpoint, *others])
     if task == "segmentation":
         segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), folder))
         return segmented, segmentations_table(segmented)

@@ -185,6 +185,7 @@ def predict(
         batch_size=batch_size,
         threshold=threshold,
         device=device,
+        others=[json] if json else [],
     )
     if json:
         write_json(json, [asdict(each) for each in found])

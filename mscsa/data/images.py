@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from mscsa.data.problems import Unusable
 from mscsa.errors import UserError
+
+T = TypeVar("T")
 
 # Formats are named, because Pillow would otherwise try all it knows, some of which run other
 # programs (EPS runs Ghostscript).
@@ -34,7 +39,20 @@ _MAX_ASPECT = 200
 # Beyond it, resizing the short side to the input size would need gigabytes for the long one.
 
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
-_FORMAT_NAMES = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM"
+_DEPTHS = (8, 10, 12, 14, 16)
+_TOO_MUCH_TEXT = ("MAX_TEXT_CHUNK", "text chunks")  # of Pillow's messages
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings the stored image upright."""
 
 
 class BadImage(Unusable):
@@ -45,8 +63,10 @@ def load_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
     """Read an image file as 8-bit RGB, upright.
 
     EXIF orientation is applied; transparent images (RGBA, grey + alpha, palette with a transparent
-    colour) are laid over white; CMYK and the like are converted; 16-bit grey is scaled to 8 bits;
-    of an animation the first frame is taken.
+    colour) are laid over white, but for TIFF, whose fourth band is seldom opacity, whatever it is marked as;
+    CMYK and the like are converted; grey of up to 16 bits is scaled to 8 by the depth that its largest value
+    needs (8, 10, 12, 14 or 16 bits), since cameras fill 16 bits seldom; of an animation the first frame is
+    taken.
 
     Raises:
         UserError: If the file cannot be read, is no image of a supported format, is damaged, or is
@@ -64,23 +84,58 @@ def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         BadImage: In the cases that `load_image` names.
     """
+
+    def read(image: Image.Image) -> Image.Image:
+        if image.format == "TIFF":
+            _take_bands_as_they_are(image)
+        image.load()
+        return _to_rgb(_upright(image), image.format)
+
+    return read_file(path, read, max_pixels=max_pixels)
+
+
+def read_file(
+    path: str | Path,
+    read: Callable[[Image.Image], T],
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    max_pixels: int = MAX_PIXELS,
+) -> T:
+    """Open an image file and read something from it.
+
+    Args:
+        path: The file.
+        read: Given Pillow's image, not loaded yet.
+        formats: Pillow's names of the formats that are allowed.
+        max_pixels: Most pixels by the file's header, which is checked before `read`.
+    Raises:
+        BadImage: If the file cannot be read, is of another format, damaged, or too large.
+    """
+
+    def read_from(source: str | Path | IO[bytes]) -> T:
+        with Image.open(source, formats=formats) as image:
+            _check_size(image.size, max_pixels)
+            return read(image)
+
     with warnings.catch_warnings():
         # Pillow warns, without the file's name, of broken EXIF blocks and of large images; the
         # former do not matter, the latter are refused below.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(path, formats=tuple(FORMATS)) as image:
-                _check_size(image.size, max_pixels)
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), image.format)
-        except BadImage:
+            try:
+                return read_from(path)
+            except ValueError as error:
+                if not any(word in str(error) for word in _TOO_MUCH_TEXT):
+                    raise
+                return read_from(io.BytesIO(_without_text(Path(path).read_bytes())))
+        except Unusable:
             raise
         except Image.DecompressionBombError as error:
             raise BadImage(
                 f"more than the allowed {max_pixels} pixels by its header", "remove or shrink it"
             ) from error
         except UnidentifiedImageError as error:
-            raise _not_an_image(path) from error
+            raise _not_an_image(path, formats) from error
         except OSError as error:
             # An OSError with a number is the system's (missing, no permission, a folder); without
             # one it is Pillow's word for damaged data.
@@ -91,6 +146,37 @@ def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         except Exception as error:
             # On damaged bytes the decoders raise nearly anything: SyntaxError, struct.error, ...
             raise _damaged(error) from error
+
+
+def _without_text(data: bytes) -> bytes:
+    """Leave out the texts and the colour profile of a PNG, which Pillow refuses where they are long."""
+    kept, place = [data[:8]], 8
+    while place + 8 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _take_bands_as_they_are(image: Any) -> None:
+    """Keep Pillow from dividing the colours of a TIFF by a band that is marked as opacity."""
+    image.tile = [
+        tile._replace(args=(str(tile.args[0]).replace("RGBa", "RGBA"), *tile.args[1:]))
+        if isinstance(tile.args, tuple) and tile.args
+        else tile
+        for tile in image.tile
+    ]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says, whatever other tags there are."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # a damaged block: the decoder's errors are of any kind
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -106,11 +192,12 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _not_an_image(path: str | Path) -> BadImage:
+def _not_an_image(path: str | Path, formats: Sequence[str]) -> BadImage:
     if Path(path).stat().st_size == 0:
         return BadImage("empty file", "remove or replace it")
+    names = ", ".join("WebP" if name == "WEBP" else name for name in formats)
     return BadImage(
-        f"not an image of a supported format ({_FORMAT_NAMES}), or its header is damaged",
+        f"not an image of a supported format ({names}), or its header is damaged",
         "remove or replace it",
     )
 
@@ -123,6 +210,8 @@ def _damaged(error: Exception) -> BadImage:
 def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         image = _to_8_bit(image, file_format)
+    if file_format == "TIFF" and image.mode in _ALPHA_MODES:
+        return Image.merge("RGB", image.convert("RGBA").split()[:3])
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -131,8 +220,10 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image, file_format: str | None) -> Image.Image:
-    """Scale grey of 16 bits (0..65535) to 8; Pillow's own conversion would clip at 255."""
+    """Scale grey of up to 16 bits to 8; Pillow's own conversion would clip at 255."""
     # Pillow holds 16-bit PPM in 32-bit mode I; a TIFF of that mode has really 32 bits.
     if image.mode == "F" or (image.mode == "I" and file_format == "TIFF"):
         raise BadImage("grey values of 32 bits have no fixed range", "convert it to 8 or 16 bits")
-    return Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    values = np.asarray(image)
+    bits = next(each for each in _DEPTHS if values.max(initial=0) < 2**each)
+    return Image.fromarray(np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8))

@@ -1,7 +1,8 @@
-"""Where the pictures of images go: a name for each, which is no other's and no image's that is looked at."""
+"""Where the pictures of images go: a name for each, at which nothing is yet."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,30 +10,43 @@ from mscsa.errors import UserError
 
 
 class OutputFolder:
-    """A folder that gets files for each image, called after it.
+    """A folder that gets files for each image, called after it. No file that is there is ever replaced.
 
     >>> OutputFolder(Path("out"), ["cats/1.jpg", "dogs/1.jpg"]).paths("cats/1.jpg", ".png", "_overlay.png")
     (PosixPath('out/1.png'), PosixPath('out/1_overlay.png'))
     """
 
-    def __init__(self, folder: Path, images: Iterable[str | Path]) -> None:
-        """Take `folder` for pictures of `images`, none of which is ever written over."""
+    def __init__(self, folder: Path, others: Iterable[str | Path]) -> None:
+        """Take `folder` for pictures.
+
+        Args:
+            folder: It need not be there yet.
+            others: Files that the same command reads or writes, the images among them.
+        """
         self.folder = folder
-        self._images = {Path(image).resolve() for image in images}
-        self._given: set[Path] = set()
+        self._others = {Path(other).resolve() for other in others}
+        self._given: set[str] = set()
 
     def paths(self, image: str, *endings: str) -> tuple[Path, ...]:
-        """Name the files of one image: its name and each ending, with `_` where that is taken.
+        """Name the files of one image: its name and each ending, with `_` where that was given before.
 
         Raises:
-            UserError: If one of them is an image that is looked at, which it would overwrite.
+            UserError: If there is such a file already, or the command reads or writes it otherwise.
         """
         stem = Path(image).stem
-        while any(self.folder / f"{stem}{ending}" in self._given for ending in endings):
+        # Some systems take A.png and a.png for one file.
+        while any(f"{stem}{ending}".casefold() in self._given for ending in endings):
             stem += "_"
         chosen = tuple(self.folder / f"{stem}{ending}" for ending in endings)
         for path in chosen:
-            if path.resolve() in self._images:
-                raise UserError(f"{path} is the image itself, which is not overwritten: give another --out")
-        self._given.update(chosen)
+            if path.resolve() in self._others:
+                raise UserError(
+                    f"{path} is a file that this command reads or writes itself, and is not overwritten: "
+                    "give another --out"
+                )
+            if os.path.lexists(path):
+                raise UserError(
+                    f"{path} is there already and is not overwritten: give another --out, or remove it"
+                )
+        self._given.update(path.name.casefold() for path in chosen)
         return chosen

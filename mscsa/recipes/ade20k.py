@@ -6,7 +6,11 @@ model. Each starts from its own classifier of Table 6 (`model.checkpoint`).
 App. C.3 names neither the rate of stochastic depth nor the scale, the limit on single classes, the head's
 learning rate and the minimum rate: these are the public settings of TopFormer and of PVTv2's Semantic FPN.
 Several processes share 16 or 32 images, too few each for statistics of their own: batch norms are
-synchronised.
+synchronised. Evaluation stretches images to multiples of 32 px, as both public settings do.
+
+Known to differ from the public settings: the loss is the mean over the pixels that have a class, there over
+all pixels (MMSegmentation's `avg_non_ignore=False`); norms and biases are spared from weight decay, where PVT
+spares nothing and TopFormer what has "norm" in its name, which its batch norms ("bn") have not.
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ def _recipe(row: SegmenterRow, *, with_mscsa: bool) -> Recipe:
             image_size=512,
             short_side=512,
             long_side=2048,
+            size_multiple=32,
             batch_size=batch_size,
             eval_batch_size=1,
             num_classes=150,

@@ -143,6 +143,8 @@ class SegmentationData(DataSpec):
     """Shorter side to which images are resized before the random scale, and in evaluation, in pixels."""
     long_side: int = 2048
     """Limit of the longer side in that resizing, in pixels."""
+    size_multiple: int = 1
+    """Evaluation stretches both sides to multiples of it, in pixels; 1 keeps the image's shape."""
     max_digits: int = 6
     """Most digits in a scene (kind `scenes`)."""
 

@@ -221,3 +221,70 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path, format_, extension):
     path = tmp_path / f"a.{extension}"
     frames[0].save(path, format_, save_all=True, append_images=frames[1:])
     assert np.allclose(load_image(path), (255, 0, 0), atol=3)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_fewer_bits_in_16_is_not_black(tmp_path, bits):
+    """Cameras and microscopes write 12 bits into files of 16."""
+    ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16).reshape(16, 16)
+    for extension in ("png", "tif"):
+        grey = np.asarray(load_image(saved(Image.fromarray(ramp), tmp_path / f"a.{extension}")))
+        assert np.allclose(grey[..., 0].ravel(), np.arange(256), atol=1)
+
+
+def tiff_of_four_bands(pixels, extra):
+    """An uncompressed TIFF of 8-bit RGB and one more band, marked by `extra`: 0 nothing, 1 and 2 opacity."""
+    height, width, bands = pixels.shape
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, bands, 0), (259, 3, 1, 1), (262, 3, 1, 2),
+               (273, 4, 1, 0), (277, 3, 1, bands), (278, 4, 1, height), (279, 4, 1, pixels.size),
+               (338, 3, 1, extra)]  # fmt: skip
+    places = {258: 8 + 2 + 12 * len(entries) + 4}
+    places[273] = places[258] + 2 * bands
+    body = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        value = places.get(tag, value)
+        body += (
+            struct.pack("<HHIHH", tag, kind, count, value, 0)
+            if kind == 3 and count == 1
+            else struct.pack("<HHII", tag, kind, count, value)
+        )
+    return (
+        b"II*\x00"
+        + struct.pack("<I", 8)
+        + body
+        + bytes(4)
+        + struct.pack("<4H", *[8] * bands)
+        + pixels.tobytes()
+    )
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_the_fourth_band_of_a_tiff_is_no_opacity(tmp_path, extra):
+    """Near infrared, for one, which GDAL marks as opacity by default."""
+    pixels = RNG.integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of_four_bands(pixels, extra))
+    assert np.array_equal(load_image(path), pixels[..., :3])
+
+
+def test_a_bad_tag_beside_the_orientation_does_not_matter(tmp_path):
+    """A resolution of 0/0: the image is sound, and upright."""
+    zero = struct.pack("<HHII", 0x011A, 5, 1, 8 + 2 + 2 * 12 + 4)
+    block = b"II*\x00\x08\x00\x00\x00\x02\x00" + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + zero + bytes(12)
+    path = saved(NOISE, tmp_path / "a.jpg", exif=b"Exif\x00\x00" + block)
+    assert load_image(path).size == (60, 80)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_long_text_does_not_lose_the_image(tmp_path, kind, is_before):
+    content = {
+        b"zTXt": b"key\x00\x00" + zlib.compress(b"x" * 3_000_000),
+        b"iTXt": b"key\x00\x01\x00\x00\x00" + zlib.compress(b"x" * 3_000_000),
+        b"iCCP": b"profile\x00\x00" + zlib.compress(b"x" * 3_000_000),
+    }[kind]
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    data = saved(NOISE, tmp_path / "a.png").read_bytes()
+    place = 33 if is_before else len(data) - 12  # behind the header, or before the end
+    (tmp_path / "a.png").write_bytes(data[:place] + chunk + data[place:])
+    assert np.array_equal(load_image(tmp_path / "a.png"), NOISE)

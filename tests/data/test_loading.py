@@ -1,6 +1,8 @@
 """Loaders: the same tensors for any worker, process and start, and errors that stay one line."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,15 @@ from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader, build_train_loader
 from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.errors import UserError
-from mscsa.recipes.spec import ClassificationAugment, ClassificationData
+from mscsa.recipes.spec import (
+    ClassificationAugment,
+    ClassificationData,
+    DetectionAugment,
+    DetectionData,
+    SegmentationAugment,
+)
+from tests.data.coco.coco_folder import write_coco
+from tests.data.label_maps.label_map_folder import spec, write_label_maps
 
 SCENES = ClassificationData(
     kind="scenes", image_size=32, batch_size=8, eval_batch_size=6, workers=0, num_train=44, num_val=15
@@ -128,3 +138,36 @@ def test_batches_of_evaluation_have_a_size():
     dataset = build_dataset("val", SCENES, AUGMENT, {}, 0)
     with pytest.raises(UserError, match="eval_batch_size 0: give 1 or more"):
         build_eval_loader(dataset, replace(SCENES, eval_batch_size=0))
+
+
+def any_dataset(kind: str, root: Path, images: Path) -> tuple[Any, Any]:
+    """A training set of each layout, with all that is drawn at random, and its description."""
+    if kind == "classes":
+        data: Any = folder_spec(images)
+        return build_dataset("train", data, AUGMENT, {}, 0), data
+    if kind == "objects":
+        data = DetectionData(kind="coco", root=str(write_coco(root)), short_side=64, long_side=100)
+        augment = DetectionAugment(short_sides=(48, 64), crop_sides=(20, 40), crop_short_sides=(50,))
+        return build_dataset("train", data, augment, {}, 0, with_masks=True), data
+    if kind == "scenes":
+        data = DetectionData(kind="scenes", short_side=64, long_side=64, num_train=4)
+        return build_dataset("train", data, DetectionAugment(), {}, 0, with_masks=True), data
+    data = spec(write_label_maps(root))
+    return build_dataset("train", data, SegmentationAugment(), {}, 0), data
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("kind", ["classes", "objects", "scenes", "maps"])
+def test_workers_need_not_be_forked(kind: str, method: str, tmp_path: Path, folder: Path) -> None:
+    """Elsewhere than on Linux, and there from Python 3.14 on, a worker gets its data set as bytes."""
+    dataset, _ = any_dataset(kind, tmp_path / "set", folder)
+    loaders = []
+    for workers in (0, 1):
+        sampler = ResumableBatchSampler(len(dataset), 2, seed=0)
+        loaders.append(build_train_loader(dataset, sampler, workers=workers))
+    loaders[1].multiprocessing_context = method
+    alone, by_worker = (list(each) for each in loaders)
+    assert len(alone) == len(by_worker) > 0
+    for one, other in zip(alone, by_worker, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+        assert one[2].tolist() == other[2].tolist()

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
+from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
 from mscsa.data.sampler import EvalSampler
+from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
 from mscsa.evaluation.coco_ap import (
     DetectionScores,
@@ -29,6 +31,7 @@ from mscsa.evaluation.coco_ap import (
 )
 from mscsa.evaluation.detections import Detections
 from mscsa.evaluation.matches import Matches
+from tests.data.coco.coco_folder import edit, write_coco
 from tests.evaluation.process_groups import run_group
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -355,6 +358,97 @@ def test_an_error_of_the_scoring_process_ends_all(tmp_path: Path) -> None:
     run_group(_measure_nothing, 2, tmp_path)
     texts = [(tmp_path / f"error{rank}.txt").read_text() for rank in (0, 1)]
     assert texts[0] == texts[1] and "has an object" in texts[0]
+
+
+def _fail_to_score(rank: int, size: int, folder: Path) -> None:
+    truth, results = make_case(4)
+    odd = Truth({**truth, "annotations": [{**each, "bbox": None} for each in truth["annotations"]]})
+    try:
+        measure_detection(
+            Recalls(recalled(truth, results), False, 1),
+            batches(truth, 1, rank, size),
+            dataset=odd,  # type: ignore[arg-type]
+            device=torch.device("cpu"),
+            with_masks=False,
+        )
+    except Exception as error:
+        (folder / f"fault{rank}.txt").write_text(type(error).__name__)
+
+
+def test_a_fault_of_the_scoring_process_ends_all_too(tmp_path: Path) -> None:
+    """Whatever its kind: the others would wait for its answer."""
+    run_group(_fail_to_score, 2, tmp_path)
+    first, second = ((tmp_path / f"fault{rank}.txt").read_text() for rank in (0, 1))
+    assert first not in ("ValueError", "RuntimeError") and second == "RuntimeError"
+
+
+def test_ids_are_names_and_nothing_else() -> None:
+    """The evaluation by itself takes 0 for none, joins what shares an id, and fails below 0."""
+    truth, results = make_case(1)
+    ids = [each["id"] for each in truth["images"]]
+
+    def scores(annotation_id: Callable[[int], int], image_shift: int, category_shift: int) -> DetectionScores:
+        def new(entry: dict[str, Any]) -> dict[str, Any]:
+            return {
+                **entry,
+                "image_id": entry["image_id"] + image_shift,
+                "category_id": entry["category_id"] + category_shift,
+            }
+
+        content = {
+            "images": [{**each, "id": each["id"] + image_shift} for each in truth["images"]],
+            "annotations": [new({**each, "id": annotation_id(each["id"])}) for each in truth["annotations"]],
+            "categories": [{**each, "id": each["id"] + category_shift} for each in truth["categories"]],
+        }
+        dataset = Truth(content)
+        dataset.category_ids = [each + category_shift for each in CATEGORY_IDS]
+        found = [new(each) for each in results]
+        return score_results(content, found, dataset, [each + image_shift for each in ids], 100, True)  # type: ignore[arg-type]
+
+    plain = scores(lambda each: each, 0, 0)
+    assert scores(lambda each: each - 1, -50, -1) == plain
+    assert scores(lambda each: each % 3, -(10**9), -100) == plain
+    assert scores(lambda each: each + 2**60, 2**62, 2**53) == plain
+
+
+def _as_floats(content: dict[str, Any]) -> None:
+    for each in (*content["images"], *content["categories"]):
+        each["id"] = float(each["id"])
+    for each in content["annotations"]:
+        each.update(id=float(each["id"]), iscrowd=float(each["iscrowd"]), area=None)
+        each.update(image_id=str(each["image_id"]), category_id=str(each["category_id"]))
+
+
+def _odd_boxes(content: dict[str, Any]) -> None:
+    content["annotations"][0].update(bbox=[-6, 5, 38, 10], id=0, iscrowd=None)
+    content["annotations"][1].update(bbox=["55", "35", "21", "21"], id=0)
+    for each in content["images"]:
+        each.update(height=float(each["height"]), width=str(each["width"]))
+    content["annotations"].append({**content["annotations"][0], "bbox": [5, 5, 0, 0]})
+
+
+@pytest.mark.parametrize("change", [lambda _: None, _as_floats, _odd_boxes])
+def test_a_perfect_detector_gets_100(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Of every file that opens, boxes and masks."""
+    root = write_coco(tmp_path / "coco")
+    edit(root, change, "val")
+    transform = EvaluatedObjects(64, 100)
+    dataset = CocoDetection(root, "val", transform, 0, with_masks=True)
+    truth = dataset.ground_truth()
+    found = [
+        {
+            **each,
+            "score": 0.9,
+            "segmentation": encode_masks(decode_segmentation(each["segmentation"], size)[None])[0],
+        }
+        for each in truth["annotations"]
+        for size in [next((i["height"], i["width"]) for i in truth["images"] if i["id"] == each["image_id"])]
+        if not each["iscrowd"]
+    ]
+    ids = [each["id"] for each in truth["images"]]
+    scores = score_results(truth, found, dataset, ids, 100, True)
+    assert isinstance(scores, InstanceScores)
+    assert scores.ap == scores.mask_ap == scores.ap75 == 100
 
 
 def test_an_image_counts_once() -> None:

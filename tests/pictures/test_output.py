@@ -36,7 +36,7 @@ def test_no_image_is_written_over(
     (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path / "images")
     output = OutputFolder(Path(folder.format(absolute=tmp_path / "images")), ["a.jpg", "a.png"])
-    with pytest.raises(UserError, match=r"a\.png is the image itself, which is not overwritten"):
+    with pytest.raises(UserError, match=r"a\.png is a file that this command reads or writes itself"):
         output.paths(image, ".png")
 
 
@@ -46,3 +46,19 @@ def test_a_link_to_the_images_is_seen_through(tmp_path: Path) -> None:
     os.symlink(tmp_path / "images", tmp_path / "out")
     with pytest.raises(UserError, match="not overwritten"):
         OutputFolder(tmp_path / "out", [str(tmp_path / "images/a.png")]).paths("a.png", ".png")
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_no_file_that_is_there_is_written_over(tmp_path: Path, is_link: bool) -> None:
+    """A label map beside its image, of which the command knows nothing; a link to nowhere."""
+    path = tmp_path / "a_overlay.png"
+    if is_link:
+        path.symlink_to(tmp_path / "gone")
+    else:
+        path.write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"a_overlay.png is there already and is not overwritten"):
+        OutputFolder(tmp_path, ["a.jpg"]).paths("a.jpg", ".png", "_overlay.png")
+
+
+def test_names_that_differ_in_case_alone_are_one() -> None:
+    assert names(["x/A.jpg", "y/a.jpg"], ".png") == [["A.png"], ["a_.png"]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mscsa.data.contract import SPLITS, Split
+from mscsa.data.contract import IGNORED, SPLITS, Split
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.layouts import LabelLayout, label_pairs, segmentation_classes
@@ -17,9 +18,9 @@ from mscsa.data.problems import Problem, shared_files
 def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
     """Look through both splits: decode every image and label map.
 
-    Finds files without a partner, unreadable files, label maps of another size than their image or with
-    labels that are no class, classes without a pixel in train, and images with the same content in train and
-    val (which make the validation score too good).
+    Finds files without a partner or with the name of another, unreadable files, label maps of another size
+    than their image or with labels that are no class, classes without a pixel in train, and images with the
+    same content in train and val (which make the validation score too good).
 
     Raises:
         UserError: If a folder or the list of classes is missing: there is nothing to look through.
@@ -29,41 +30,58 @@ def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
     readable: dict[Split, list[str]] = {}
     pixels: dict[Split, NDArray[np.int64]] = {}
     for split in SPLITS:
-        pairs, alone = label_pairs(root, split, layout)
+        pairs, alone, doubles = label_pairs(root, split, layout)
+        problems += [
+            Problem(str(path), f"has the name of {first}", "give each a name of its own, or remove one")
+            for first, path in doubles
+        ]
         problems += [
             Problem(str(path), "no partner of its name", "add its image or label map, or remove it")
             for path in alone
         ]
         readable[split] = []
-        pixels[split] = np.zeros(len(names), np.int64)
+        pixels[split] = np.zeros(IGNORED + 1, np.int64)
         for image_path, label_path in pairs:
             found, counts = _check_pair(image_path, label_path, layout, len(names))
             problems += found
             pixels[split] += counts
             if not any(problem.path == str(image_path) for problem in found):
                 readable[split].append(str(image_path))
-    missing = [name for name, count in zip(names, pixels["train"], strict=True) if count == 0]
-    problems += [
-        Problem(str(root), f"class {name!r} has no pixel in train", "add some, or take the class out")
-        for name in missing
-    ]
+    problems += _classes(str(root), names, pixels["train"])
     return problems + shared_files(readable["train"], readable["val"])
+
+
+def _classes(root: str, names: Sequence[str], pixels: NDArray[np.int64]) -> list[Problem]:
+    """Name the classes that training never sees, by the pixels of each label (256)."""
+    if len(names) == 1:
+        what = f"one class alone, {names[0]!r}: whatever is learnt, it is right everywhere"
+        return [Problem(root, what, "name what is around it as a class too, and label it")]
+    what, remedy = "has no pixel in train", "add some, or take the class out"
+    if pixels[IGNORED]:
+        share = 100 * pixels[IGNORED] / pixels.sum()
+        what += f"; {share:.1f} % of the pixels are {IGNORED}, which is ignored"
+        remedy = f"write its place in the list ({{}}) where {IGNORED} stands for it, or take the class out"
+    return [
+        Problem(root, f"class {name!r} {what}", remedy.format(i))
+        for i, name in enumerate(names)
+        if not pixels[i]
+    ]
 
 
 def _check_pair(
     image_path: Path, label_path: Path, layout: LabelLayout, num_classes: int
 ) -> tuple[list[Problem], NDArray[np.int64]]:
-    """Return what is wrong with a pair, and its pixels by class."""
+    """Return what is wrong with a pair, and its pixels by label, (256,)."""
     problems: list[Problem] = []
     size = None
-    counts = np.zeros(num_classes, np.int64)
+    counts = np.zeros(IGNORED + 1, np.int64)
     try:
         size = decode_image(image_path).size
     except BadImage as bad:
         problems.append(Problem(str(image_path), bad.what, bad.remedy))
     try:
         labels = read_labels(label_path, layout)
-        counts += np.bincount(labels.ravel(), minlength=256)[:num_classes]
+        counts += np.bincount(labels.ravel(), minlength=len(counts))
         check_labels(labels, size or (labels.shape[1], labels.shape[0]), num_classes)
     except BadLabels as bad:
         problems.append(Problem(str(label_path), bad.what, bad.remedy))

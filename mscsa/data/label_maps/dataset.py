@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import MappedSample, collate_maps
-from mscsa.data.contract import Batch, Split, augmented_by, sample_index
+from mscsa.data.contract import IGNORED, Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.layouts import LAYOUTS, LabelLayout, label_pairs, segmentation_classes
@@ -18,6 +20,8 @@ from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.segmentation import JointTransform
 from mscsa.errors import UserError
+
+_REMEDY = f"label two classes or more by their places in the list, 0, 1, ...; {IGNORED} is none of them"
 
 
 class SegmentationFolder(Dataset[MappedSample]):
@@ -36,7 +40,8 @@ class SegmentationFolder(Dataset[MappedSample]):
         layout: `masks` or `ade20k`.
         class_names: Those of a checkpoint, which the data's must be; the data's own if None.
     Raises:
-        UserError: If a folder or a partner of a file is missing, or the classes differ.
+        UserError: If a folder or a partner of a file is missing, two files share a name, the classes differ,
+            or the labels have one class alone.
     """
 
     def __init__(
@@ -59,7 +64,12 @@ class SegmentationFolder(Dataset[MappedSample]):
         self.transform = transform
         self.seed = seed
         self.layout = layout
-        pairs, alone = label_pairs(root, split, layout)
+        pairs, alone, doubles = label_pairs(root, split, layout)
+        if doubles:
+            raise UserError(
+                f"{doubles[0][0]} and {doubles[0][1]} share a name ({len(doubles)} such pairs), so one would "
+                "be left out: give each a name of its own, or remove one"
+            )
         if alone:
             raise UserError(
                 f"{alone[0]} has no {'label map' if _is_image(alone[0], root, layout) else 'image'} of its "
@@ -67,6 +77,7 @@ class SegmentationFolder(Dataset[MappedSample]):
                 "lists all"
             )
         self._pairs = pairs
+        self._check_classes(Path(root))
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -86,13 +97,8 @@ class SegmentationFolder(Dataset[MappedSample]):
             UserError: If a file is unreadable, the sizes differ, or a label is no class.
         """
         index = sample_index(key)
-        image_path, label_path = self._pairs[index]
-        image = load_image(image_path)
-        try:
-            labels = read_labels(label_path, self.layout)
-            check_labels(labels, image.size, len(self.class_names))
-        except BadLabels as bad:
-            raise UserError(f"{label_path}: {bad.what}; {bad.remedy}") from bad
+        image = load_image(self._pairs[index][0])
+        labels = self._labels(index, image.size)
         with augmented_by(self.seed, key):
             pixels, classes = self.transform(image, Image.fromarray(labels))
         return pixels, classes, index
@@ -100,6 +106,34 @@ class SegmentationFolder(Dataset[MappedSample]):
     def collate(self, samples: Sequence[MappedSample]) -> Batch:
         """Stack training samples; keep those of evaluation apart, whose sizes differ."""
         return collate_maps(samples, self.split)
+
+    def _labels(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Read a label map, of an image of (W, H) px where that is known."""
+        path = self._pairs[index][1]
+        try:
+            labels = read_labels(path, self.layout)
+            check_labels(labels, size or (labels.shape[1], labels.shape[0]), len(self.class_names))
+        except BadLabels as bad:
+            raise UserError(f"{path}: {bad.what}; {bad.remedy}") from bad
+        return labels
+
+    def _check_classes(self, root: Path) -> None:
+        """Refuse labels that nothing can be learnt from, or scored by; mostly the first map is enough."""
+        wanted = 2 if self.split == "train" else 1
+        if len(self.class_names) < wanted:
+            raise UserError(
+                f"{root} has one class, {self.class_names[0]!r}: whatever is learnt, it is right everywhere; "
+                "name what is around it as a class too, and label it"
+            )
+        seen: set[int] = set()
+        for index in range(len(self)):
+            seen |= set(np.unique(self._labels(index)).tolist())
+            if len(seen - {IGNORED}) >= wanted:
+                return
+        names = ", ".join(f"{self.class_names[each]} ({each})" for each in sorted(seen - {IGNORED}))
+        told = f", and {IGNORED}, which is ignored" if IGNORED in seen else ""
+        which = f"one class alone, {names}" if names else "no class"
+        raise UserError(f"{root}: the labels of {self.split} have {which}{told}: {_REMEDY}")
 
 
 def _is_image(path: Path, root: str | Path, layout: LabelLayout) -> bool:

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Literal
 
 from mscsa.data.contract import IGNORED, Split
-from mscsa.data.images import EXTENSIONS
+from mscsa.data.images import EXTENSIONS, FORMATS
 from mscsa.errors import UserError
 
 LabelLayout = Literal["masks", "ade20k"]
 
 CLASSES_FILE = "classes.txt"
 ADE20K_CLASSES = 150
+
+LABEL_FORMATS = ("PNG", "TIFF", "BMP")
+"""Pillow's names of the formats of label maps: those that keep every value."""
+
+_LABEL_EXTENSIONS = tuple(extension for name in LABEL_FORMATS for extension in FORMATS[name])
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def segmentation_classes(root: str | Path, layout: LabelLayout) -> list[str]:
         return _ade20k_classes(Path(root))
     path = Path(root) / CLASSES_FILE
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} cannot be read: write the names of the classes into it, one per line, in the order of "
@@ -58,38 +63,46 @@ def segmentation_classes(root: str | Path, layout: LabelLayout) -> list[str]:
 
 def label_pairs(
     root: str | Path, split: Split, layout: LabelLayout
-) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Pair the images and label maps of a split by their names.
+) -> tuple[list[tuple[Path, Path]], list[Path], list[tuple[Path, Path]]]:
+    """Pair the images and label maps of a split by their names, subfolders included.
 
     Returns:
-        Pairs (image, label map) in the order of their names, and the files that have no partner.
+        Pairs (image, label map) in the order of their names; the files that have no partner; and files that
+        share a name but for the ending (one that was taken, one that was not).
     Raises:
         UserError: If a folder is missing, or there is no pair.
     """
     place = LAYOUTS[layout]
     folder = place.folders[split]
-    images = _files(Path(root) / place.images / folder, EXTENSIONS)
-    labels = _files(Path(root) / place.labels / folder, (".png",))
-    pairs = [(images[stem], labels[stem]) for stem in sorted(images.keys() & labels.keys())]
+    images, other_images = _files(Path(root) / place.images / folder, EXTENSIONS)
+    labels, other_labels = _files(Path(root) / place.labels / folder, _LABEL_EXTENSIONS)
+    pairs = [(images[name], labels[name]) for name in sorted(images.keys() & labels.keys())]
     if not pairs:
         raise UserError(
             f"no image in {Path(root) / place.images / folder} has a label map of its name in "
             f"{Path(root) / place.labels / folder}: give NAME.png for NAME.jpg"
         )
-    alone = [images[stem] for stem in sorted(images.keys() - labels.keys())]
-    return pairs, alone + [labels[stem] for stem in sorted(labels.keys() - images.keys())]
+    alone = [images[name] for name in sorted(images.keys() - labels.keys())]
+    alone += [labels[name] for name in sorted(labels.keys() - images.keys())]
+    return pairs, alone, other_images + other_labels
 
 
-def _files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:
-    """List the files of a folder by their names without extension."""
+def _files(folder: Path, extensions: tuple[str, ...]) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
+    """List the files below a folder by their names without extension, and those of a name that is taken."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not there: give the folder that holds it as data.root")
-    files = sorted(folder.iterdir())
-    return {
-        path.stem: path
-        for path in files
-        if path.suffix.lower() in extensions and not path.name.startswith(".")
-    }
+    found: dict[str, Path] = {}
+    doubles = []
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.suffix.lower() not in extensions or any(part.startswith(".") for part in place.parts):
+            continue
+        name = place.with_suffix("").as_posix()
+        if name in found:
+            doubles.append((found[name], path))
+        else:
+            found[name] = path
+    return found, doubles
 
 
 def _ade20k_classes(root: Path) -> list[str]:
@@ -99,7 +112,9 @@ def _ade20k_classes(root: Path) -> list[str]:
     if not path.exists():
         return numbered
     # Columns: Idx, Ratio, Train, Val, Name (several, by commas).
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+    rows = [
+        line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()[1:] if line.strip()
+    ]
     names = [row[-1].partition(",")[0].strip() for row in rows]
     if len(names) != ADE20K_CLASSES:
         return numbered

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mscsa.data.contract import IGNORED
 from mscsa.data.transforms.resizing import resized_size
+from mscsa.errors import UserError
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
 JointTransform = Callable[[Image.Image, Image.Image], tuple[Tensor, Tensor]]
@@ -34,36 +36,20 @@ def build_segmentation_transforms(
     Training resizes the image so that its shorter side is `data.short_side` times a random factor (the
     longer one at most `data.long_side` times it), and cuts a square of `data.image_size` out of it; where the
     image is smaller, it is padded with the mean colour and ignored labels. Evaluation resizes the image
-    alone, without a factor: the labels stay at their own size, at which the logits are compared.
+    alone, without a factor, and stretches it to sides that are multiples of `data.size_multiple`: the labels
+    stay at their own size, at which the logits are compared.
 
     Args:
         model_cfg: The model's `pretrained_cfg`: mean and standard deviation, timm's defaults if it has none.
+    Raises:
+        UserError: If `data.size_multiple` is not positive.
     """
+    if data.size_multiple < 1:
+        raise UserError(f"data.size_multiple {data.size_multiple} is not possible; give 1 or more")
     size = (3, data.image_size, data.image_size)
     config = resolve_data_config({"input_size": size}, pretrained_cfg=model_cfg)
     normalize = v2.Normalize(config["mean"], config["std"])
-
-    def train(image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
-        size = resized_size(image.size, data.short_side, data.long_side, random.uniform(*augment.scale))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-        labels = labels.resize(size, Image.Resampling.NEAREST)
-        box = choose_crop(np.asarray(labels), data.image_size, augment.max_class_share)
-        image, labels = image.crop(box), labels.crop(box)
-        pixels = _to_float(image)
-        if augment.photometric:
-            pixels = distort_colours(pixels)
-        missing = (0, 0, data.image_size - image.width, data.image_size - image.height)
-        pixels = TF.pad(normalize(pixels), list(missing), fill=[0.0])
-        classes = TF.pad(_to_classes(labels)[None], list(missing), fill=[IGNORED])[0]
-        if random.random() < augment.hflip:
-            pixels, classes = pixels.flip(-1), classes.flip(-1)
-        return pixels, classes
-
-    def evaluate(image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
-        size = resized_size(image.size, data.short_side, data.long_side)
-        return normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR))), _to_classes(labels)
-
-    return train, evaluate
+    return TrainMaps(data, augment, normalize), EvaluatedMaps(data, normalize)
 
 
 def build_variants(
@@ -80,17 +66,68 @@ def build_variants(
     normalize = v2.Normalize(config["mean"], config["std"])
     low, high = augment.scale
     scales = sorted({low, high} | ({1.0} if low < 1 < high else set()))
-
-    def variant(
-        image: Image.Image, labels: Image.Image, *, scale: float, flip: bool
-    ) -> tuple[Tensor, Tensor]:
-        size = resized_size(image.size, data.short_side, data.long_side, scale)
-        pixels = normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR)))
-        classes = _to_classes(labels.resize(size, Image.Resampling.NEAREST))
-        return (pixels.flip(-1), classes.flip(-1)) if flip else (pixels, classes)
-
     flips = (False, True) if augment.hflip else (False,)
-    return [partial(variant, scale=scale, flip=flip) for scale in scales for flip in flips]
+    return [MapVariant(data, normalize, scale, is_mirrored) for scale in scales for is_mirrored in flips]
+
+
+@dataclass(frozen=True)
+class TrainMaps:
+    """The training transform; worker processes take it along."""
+
+    data: SegmentationData
+    augment: SegmentationAugment
+    normalize: v2.Normalize
+
+    def __call__(self, image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
+        """Resize, crop, distort, pad and mirror."""
+        data, augment = self.data, self.augment
+        size = resized_size(image.size, data.short_side, data.long_side, random.uniform(*augment.scale))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        labels = labels.resize(size, Image.Resampling.NEAREST)
+        box = choose_crop(np.asarray(labels), data.image_size, augment.max_class_share)
+        image, labels = image.crop(box), labels.crop(box)
+        pixels = _to_float(image)
+        if augment.photometric:
+            pixels = distort_colours(pixels)
+        missing = (0, 0, data.image_size - image.width, data.image_size - image.height)
+        pixels = TF.pad(self.normalize(pixels), list(missing), fill=[0.0])
+        classes = TF.pad(_to_classes(labels)[None], list(missing), fill=[IGNORED])[0]
+        if random.random() < augment.hflip:
+            pixels, classes = pixels.flip(-1), classes.flip(-1)
+        return pixels, classes
+
+
+@dataclass(frozen=True)
+class EvaluatedMaps:
+    """The transform of evaluation; labels stay as they are."""
+
+    data: SegmentationData
+    normalize: v2.Normalize
+
+    def __call__(self, image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
+        """Resize the image."""
+        width, height = resized_size(image.size, self.data.short_side, self.data.long_side)
+        step = self.data.size_multiple
+        size = (step * math.ceil(width / step), step * math.ceil(height / step))
+        pixels = self.normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR)))
+        return pixels, _to_classes(labels)
+
+
+@dataclass(frozen=True)
+class MapVariant:
+    """One of the images that training draws from where nothing else is drawn."""
+
+    data: SegmentationData
+    normalize: v2.Normalize
+    scale: float
+    is_mirrored: bool
+
+    def __call__(self, image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
+        """Resize both, and mirror them."""
+        size = resized_size(image.size, self.data.short_side, self.data.long_side, self.scale)
+        pixels = self.normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR)))
+        classes = _to_classes(labels.resize(size, Image.Resampling.NEAREST))
+        return (pixels.flip(-1), classes.flip(-1)) if self.is_mirrored else (pixels, classes)
 
 
 def distort_colours(pixels: Tensor) -> Tensor:

@@ -27,7 +27,9 @@ def spoil_size(root: Path) -> None:
 
 
 def spoil_colours(root: Path) -> None:
-    Image.open(root / "labels/train/im1.png").convert("RGB").save(root / "labels/train/im1.png")
+    palette = Image.open(root / "labels/train/im1.png").convert("P")
+    palette.putpalette(list(range(0, 256)) * 2 + [7] * 256)
+    palette.convert("RGB").save(root / "labels/train/im1.png")
 
 
 def spoil_bytes(root: Path) -> None:
@@ -51,6 +53,10 @@ def share_image(root: Path) -> None:
     (root / "images/val/im1.png").write_bytes((root / "images/train/im2.png").read_bytes())
 
 
+def double_image(root: Path) -> None:
+    Image.open(root / "images/train/im1.png").save(root / "images/train/im1.webp")
+
+
 def add_class(root: Path) -> None:
     (root / "classes.txt").write_text("\n".join([*NAMES, "tree"]))
 
@@ -61,6 +67,7 @@ REFUSED: list[tuple[Callable[[Path], None], str, str]] = [
     (spoil_colours, "labels/train/im1.png", "mode RGB: colours"),
     (spoil_bytes, "labels/train/im1.png", "damaged or truncated"),
     (spoil_image, "images/train/im1.png", "not an image"),
+    (double_image, "images/train/im1.webp", "has the name of .*im1.png"),
     (drop_labels, "images/train/im1.png", "no partner"),
     (drop_image, "labels/train/im1.png", "no partner"),
 ]
@@ -85,6 +92,37 @@ def test_what_is_wrong_is_found_once(
     (problem,) = check_label_maps(masks, "masks")
     assert problem.path == str(masks / path)
     assert re.search(what, problem.what) and problem.remedy
+
+
+def relabel(root: Path, values: dict[int, int]) -> None:
+    """Write other labels in both splits."""
+    for path in (root / "labels").rglob("*.png"):
+        labels = np.array(Image.open(path))
+        Image.fromarray(np.vectorize(lambda each: values.get(each, 0))(labels).astype(np.uint8)).save(path)
+
+
+def test_labels_of_0_and_255_are_refused(masks: Path) -> None:
+    """The most common form of two classes: 255 is ignored, and the background alone is right everywhere."""
+    (masks / "classes.txt").write_text("background\nobject")
+    relabel(masks, {1: 255, 2: 255})
+    (problem,) = check_label_maps(masks, "masks")
+    assert re.search(r"class 'object' has no pixel.*% of the pixels are 255, which is ignored", problem.what)
+    assert "write its place in the list (1)" in problem.remedy
+    with pytest.raises(UserError, match=r"one class alone, background \(0\), and 255, which is ignored"):
+        build_dataset("train", spec(masks), PLAIN, CFG, seed=0)
+    build_dataset("val", spec(masks), PLAIN, CFG, seed=0)
+    relabel(masks, {0: 255, 255: 255})
+    with pytest.raises(UserError, match="the labels of val have no class, and 255"):
+        build_dataset("val", spec(masks), PLAIN, CFG, seed=0)
+
+
+def test_one_class_is_refused(masks: Path) -> None:
+    (masks / "classes.txt").write_text("crack")
+    relabel(masks, {1: 255})
+    (problem,) = check_label_maps(masks, "masks")
+    assert "one class alone, 'crack'" in problem.what
+    with pytest.raises(UserError, match="has one class, 'crack': whatever is learnt, it is right everywhere"):
+        build_dataset("train", spec(masks), PLAIN, CFG, seed=0)
 
 
 @pytest.mark.parametrize("spoil", [each[0] for each in REFUSED])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +33,19 @@ def test_ade20k_ignores_zero_and_counts_from_one(tmp_path: Path) -> None:
 
 
 def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(LABELS).convert("RGB").save(tmp_path / "colours.png")
-    Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "deep.png")
+    colours = np.stack([LABELS, LABELS, 255 - LABELS], axis=2)
+    Image.fromarray(colours).save(tmp_path / "colours.png")
+    Image.fromarray(LABELS.astype(np.uint16) * 2).save(tmp_path / "deep.png")
     Image.fromarray(LABELS).save(tmp_path / "photo.jpg")
     (tmp_path / "photo.jpg").rename(tmp_path / "photo.png")
     (tmp_path / "empty.png").write_bytes(b"")
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     for name, what in (
-        ("colours", "mode RGB: colours or deep grey instead of 8-bit class indices"),
-        ("deep", "mode I;16: colours or deep grey"),
-        ("photo", "not a PNG"),
-        ("empty", "not a PNG"),
+        ("colours", "mode RGB: colours instead of class indices"),
+        ("deep", "values from 0 to 510: class indices are 0 to 255"),
+        ("photo", "not an image of a supported format (PNG, TIFF, BMP)"),
+        ("empty", "empty file"),
         ("cut", "damaged or truncated"),
         ("gone", "no such file"),
     ):
@@ -50,9 +54,62 @@ def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
         assert caught.value.what.startswith(what) and caught.value.remedy
 
 
+def packed_png(labels: np.ndarray, bits: int) -> bytes:
+    """A grey PNG of 1, 2 or 4 bits a pixel."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    height, width = labels.shape
+    digits = (labels[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(digits.reshape(height, -1).astype(np.uint8), axis=1)
+    data = b"".join(b"\x00" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_is_not_stretched(tmp_path: Path, bits: int) -> None:
+    """Pillow gives 0, 85, 170, 255 for 0 to 3, as a photograph wants it."""
+    labels = np.arange(40).reshape(5, 8) % 2**bits
+    (tmp_path / "a.png").write_bytes(packed_png(labels, bits))
+    assert np.array_equal(read_labels(tmp_path / "a.png", "masks"), labels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_indices_may_stand_in_wider_pixels(tmp_path: Path, mode: str) -> None:
+    image = (
+        Image.fromarray(LABELS.astype(np.uint16)) if mode == "I;16" else Image.fromarray(LABELS).convert(mode)
+    )
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read_labels(tmp_path / "a.png", "masks"), LABELS)
+
+
+def test_label_maps_may_be_tiff_or_bmp(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.bmp"):
+        Image.fromarray(LABELS).save(tmp_path / name)
+        assert np.array_equal(read_labels(tmp_path / name, "masks"), LABELS)
+
+
+def test_damaged_bytes_never_escape_as_another_exception(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 3, (60, 80)).astype(np.uint8)).save(tmp_path / "a.png")
+    sound = (tmp_path / "a.png").read_bytes()
+    for _ in range(150):
+        data = bytearray(sound)
+        for place in rng.integers(8, 80, 3):
+            data[place] = rng.integers(256)
+        (tmp_path / "a.png").write_bytes(data)
+        with suppress(BadLabels):
+            read_labels(tmp_path / "a.png", "masks")
+
+
 def test_labels_must_fit_image_and_classes() -> None:
     check_labels(LABELS, (3, 2), 3)
-    with pytest.raises(BadLabels, match="3x2 px, its image has 2x3"):
+    with pytest.raises(BadLabels, match="3x2 px, its image has 2x3.*EXIF orientation"):
         check_labels(LABELS, (2, 3), 3)
     with pytest.raises(BadLabels, match=r"label 2 at pixel x=2, y=0 \(2 such pixels\), of 2") as caught:
         check_labels(LABELS, (3, 2), 2)

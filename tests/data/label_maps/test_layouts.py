@@ -18,26 +18,43 @@ def test_images_and_label_maps_are_paired_by_name(masks: Path) -> None:
     image.unlink()
     (masks / "images/train/.hidden.png").write_bytes(b"")
     (masks / "labels/train/notes.txt").write_text("")
-    pairs, alone = label_pairs(masks, "train", "masks")
+    pairs, alone, doubles = label_pairs(masks, "train", "masks")
     suffixes = (".png", ".jpg", ".png", ".png")
     assert pairs == [
         (masks / f"images/train/im{i}{suffix}", masks / f"labels/train/im{i}.png")
         for i, suffix in enumerate(suffixes)
     ]
-    assert alone == []
+    assert alone == [] and doubles == []
 
 
 def test_files_without_a_partner_are_named(masks: Path) -> None:
     (masks / "images/val/im0.png").unlink()
     (masks / "labels/val/im2.png").unlink()
-    pairs, alone = label_pairs(masks, "val", "masks")
+    pairs, alone, _ = label_pairs(masks, "val", "masks")
     assert [image.stem for image, _ in pairs] == ["im1", "im3"]
     assert alone == [masks / "images/val/im2.png", masks / "labels/val/im0.png"]
 
 
+def test_subfolders_are_read(masks: Path) -> None:
+    for part in ("images", "labels"):
+        (masks / part / "train/street/1").mkdir(parents=True)
+        (masks / part / "train/im1.png").rename(masks / part / "train/street/1/im0.png")
+    pairs, alone, doubles = label_pairs(masks, "train", "masks")
+    assert len(pairs) == 4 and alone == doubles == []
+    assert (masks / "images/train/street/1/im0.png", masks / "labels/train/street/1/im0.png") in pairs
+
+
+def test_two_files_of_one_name_are_named(masks: Path) -> None:
+    """One of them would be trained on, the other would vanish."""
+    image = masks / "images/train/im1.png"
+    Image.open(image).save(image.with_suffix(".jpg"))
+    _, _, doubles = label_pairs(masks, "train", "masks")
+    assert doubles == [(image.with_suffix(".jpg"), image)]
+
+
 def test_ade20k_has_folders_of_its_own_names(tmp_path: Path) -> None:
     root = write_label_maps(tmp_path, "ade20k", count=1)
-    pairs, _ = label_pairs(root, "val", "ade20k")
+    pairs, _, _ = label_pairs(root, "val", "ade20k")
     assert pairs == [(root / "images/validation/im0.png", root / "annotations/validation/im0.png")]
 
 
@@ -52,8 +69,9 @@ def test_a_folder_without_pairs_is_one_line(masks: Path, tmp_path: Path) -> None
 
 
 def test_classes_stand_in_a_file(masks: Path) -> None:
-    (masks / "classes.txt").write_text(" sky \n\nroad\ncar", encoding="utf-8")
-    assert segmentation_classes(masks, "masks") == list(NAMES)
+    for encoding in ("utf-8", "utf-8-sig"):  # Windows' editor writes a mark before the text
+        (masks / "classes.txt").write_text(" sky \n\nroad\ncar", encoding=encoding)
+        assert segmentation_classes(masks, "masks") == list(NAMES)
 
 
 @pytest.mark.parametrize(

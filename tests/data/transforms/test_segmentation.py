@@ -13,6 +13,7 @@ from PIL import Image
 from mscsa.data.contract import IGNORED
 from mscsa.data.seeding import seeded
 from mscsa.data.transforms.segmentation import build_segmentation_transforms, distort_colours
+from mscsa.errors import UserError
 from mscsa.recipes.spec import SegmentationData
 from tests.data.label_maps.label_map_folder import CFG, PLAIN, assert_aligned, image_of, labels_of
 
@@ -102,3 +103,14 @@ def test_each_colour_change_comes_in_half_of_the_cases() -> None:
     pixels = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
     same = sum(torch.equal(distort_colours(pixels), pixels) for _ in range(800))
     assert 800 / 16 * 0.6 < same < 800 / 16 * 1.5
+
+
+def test_evaluation_stretches_to_multiples() -> None:
+    """As the public settings of ADE20K do; the labels stay."""
+    data = replace(DATA, short_side=40, long_side=80, size_multiple=32)
+    pixels, labels = build_segmentation_transforms(data, PLAIN, CFG)[1](
+        image_of(LABELS), Image.fromarray(LABELS)
+    )
+    assert pixels.shape == (3, 64, 64) and labels.shape == LABELS.shape
+    with pytest.raises(UserError, match="data.size_multiple 0 is not possible; give 1 or more"):
+        build_segmentation_transforms(replace(DATA, size_multiple=0), PLAIN, CFG)
