@@ -156,8 +156,10 @@ def any_dataset(kind: str, root: Path, images: Path) -> tuple[Any, Any]:
     return build_dataset("train", data, SegmentationAugment(), {}, 0), data
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-@pytest.mark.parametrize("kind", ["classes", "objects", "scenes", "maps"])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [*((kind, "spawn") for kind in ("classes", "objects", "scenes", "maps")), ("objects", "forkserver")],
+)
 def test_workers_need_not_be_forked(kind: str, method: str, tmp_path: Path, folder: Path) -> None:
     """Elsewhere than on Linux, and there from Python 3.14 on, a worker gets its data set as bytes."""
     dataset, _ = any_dataset(kind, tmp_path / "set", folder)

@@ -256,17 +256,24 @@ def _categories(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Read ids and names, in ascending order of the ids.
 
-    Of several categories of one name those without annotations are left out: Roboflow's category 0, which
-    stands for the whole, may have the name of a class.
+    Two kinds without annotations are left out, since Roboflow's category 0, which stands for the whole, is
+    both: those that others name as their group (`supercategory`), and those of a name that is another's too.
     """
     entries = _distinct(entries)
+    groups = {
+        str(each.get("supercategory")) for each in entries if each.get("supercategory") != each.get("name")
+    }
     numbers = _numbers(entries, "categories", "id", path)
     pairs = sorted(
         (int(number), _text(each, "categories", "name", path))
         for number, each in zip(numbers, entries, strict=True)
     )
     counts = Counter(name for _, name in pairs)
-    pairs = [(number, name) for number, name in pairs if counts[name] == 1 or number in used] or pairs
+    pairs = [
+        (number, name)
+        for number, name in pairs
+        if number in used or (counts[name] == 1 and name not in groups)
+    ] or pairs
     if not pairs:
         raise UserError(f"{path} has no categories: name the classes there")
     ids, names = zip(*pairs, strict=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mscsa.data.coco.annotation_checks import ListedImage
 from mscsa.data.coco.annotations import image_path, split_files
-from mscsa.data.coco.file_checks import check_annotation_file
+from mscsa.data.coco.file_checks import FileReport, check_annotation_file
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.images import BadImage, decode_image
-from mscsa.data.problems import Findings, Problem, shared_files
+from mscsa.data.problems import Findings, Problem, shared_files, some_of
 
 _SHOWN_GAPS = 12
 
@@ -44,7 +44,11 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
         for problem in shared_files(readable["train"], readable["val"]):
             what = f"image {readable['val'][problem.path]}: {problem.what}"
             problems.append(replace(problem, what=what))
-    return problems + _gaps(files["train"][0], reports["train"].categories)
+    return (
+        problems
+        + _empty(files["train"][0], reports["train"])
+        + _gaps(files["train"][0], reports["train"].categories)
+    )
 
 
 def _check_images(
@@ -94,6 +98,20 @@ def _different_categories(root: str | Path, train: dict[int, str], val: dict[int
             continue
         findings.add("categories of one split", what, "give both splits the same categories")
     return findings.problems()
+
+
+def _empty(path: Path, report: FileReport) -> list[Problem]:
+    """Note the categories that training never sees."""
+    names = [
+        f"{number} ({name!r})"
+        for number, name in sorted(report.categories.items())
+        if number not in report.used
+    ]
+    if not names or not report.used:
+        return []
+    what = f"categories without an object: {some_of(names)}"
+    remedy = "add some, or take them out; one that only names the group of others is left out by itself"
+    return [Problem(str(path), what, remedy, is_note=True)]
 
 
 def _gaps(path: Path, categories: dict[int, str]) -> list[Problem]:

@@ -12,6 +12,7 @@ from typing import Any
 from mscsa.data.coco.annotation_checks import ListedImage, check_annotations
 from mscsa.data.coco.annotations import paused_collector
 from mscsa.data.coco.mask_checks import compacted
+from mscsa.data.coco.values import flag, whole_number
 from mscsa.data.problems import Findings, Problem, short
 
 _PARTS = ("images", "annotations", "categories")
@@ -25,6 +26,8 @@ class FileReport:
     images: list[ListedImage]
     categories: dict[int, str]
     """Id -> name."""
+    used: frozenset[int]
+    """Ids of the categories that have an object."""
 
 
 def check_annotation_file(path: Path) -> FileReport:
@@ -40,7 +43,13 @@ def check_annotation_file(path: Path) -> FileReport:
         images = _check_images(parts["images"], findings)
         _check_ids(parts["annotations"], "annotation", "annotations", _image_of, findings)
         check_annotations(parts["annotations"], images, categories, findings)
-    return FileReport(findings.problems(), images, categories)
+        objects = [each for each in parts["annotations"] if not flag(each.get("iscrowd"))]
+        used = {each["category_id"] for each in objects if type(each.get("category_id")) is int}
+        if parts["annotations"] and not objects:
+            findings.add(
+                "no object", "all annotations are crowds: there is nothing to learn or to score", "add some"
+            )
+    return FileReport(findings.problems(), images, categories, frozenset(used))
 
 
 def _read_parts(path: Path, findings: Findings) -> dict[str, list[dict[str, Any]]]:
@@ -145,10 +154,10 @@ def _check_ids(
     ids = [entry.get("id") for entry in entries]
     findings.add_all(
         f"{part} without an id",
-        [i for i, number in enumerate(ids) if type(number) is not int],
+        [i for i, number in enumerate(ids) if type(number) is not int or whole_number(number) is None],
         lambda i: (
             f"{part}[{i}] ({describe(entries[i])}): "
-            + (f"id {short(ids[i])} is no whole number" if "id" in entries[i] else "no id")
+            + (f"id {short(ids[i])} is no whole number of 64 bits" if "id" in entries[i] else "no id")
         ),
         "give each its own whole number",
     )

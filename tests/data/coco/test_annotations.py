@@ -166,11 +166,19 @@ def test_entries_that_are_given_twice_count_once(root: Path) -> None:
     assert len(found.image_ids) == 4 and found.category_ids == (2, 7, 90)
 
 
-def test_a_group_may_have_the_name_of_a_class(root: Path) -> None:
-    """As Roboflow's category 0 has, which no annotation is of."""
+def test_what_only_names_the_group_is_no_class(root: Path) -> None:
+    """As Roboflow's category 0, which no annotation is of; it may have the name of a class, too."""
+    path = root / "annotations/instances_train.json"
     edit(root, lambda content: content["categories"].insert(0, {"id": 0, "name": "disc"}))
-    found = read_annotations(root / "annotations/instances_train.json")
-    assert found.category_ids == (2, 7, 90)
+    assert read_annotations(path).category_ids == (2, 7, 90)
+
+    def group(content: dict[str, Any]) -> None:
+        content["categories"][0].update(name="parts", supercategory="none")
+        content["categories"][1].update(supercategory="parts")
+
+    edit(root, group)
+    os.utime(path, ns=(1, 1))
+    assert read_annotations(path).category_ids == (2, 7, 90)
 
 
 def test_areas_that_are_missing_are_those_of_the_box(root: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from mscsa.data.check_dataset import check_dataset
+from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.problems import SHOWN
+from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
 from mscsa_cli import main
 from tests.data.coco.coco_sets import Defect, Made, annotation, assert_found_once, make, on_image
@@ -31,7 +33,8 @@ def test_sound_data_have_no_problems(tmp_path: Path, names: tuple[str, str]) -> 
         for each in content["annotations"]:
             each["category_id"] = 0
     made.write()
-    assert check_dataset(made.root) == []
+    (note,) = check_dataset(made.root)
+    assert note.is_note and note.what == "categories without an object: 1 ('ant'), 2 ('bee')"
 
 
 def test_file_names_may_name_the_folder_of_the_split(made: Made) -> None:
@@ -141,3 +144,31 @@ def test_the_command_names_problems_and_notes(made: Made, capsys: pytest.Capture
     assert out[0] == f"30 problems in {made.root}"
     assert len(out) == 2 + SHOWN + 1 + 1 and out[-1].startswith("note: ")
     assert [each["is_note"] for each in json.loads(found.read_text())] == [False] * (SHOWN + 1) + [True]
+
+
+def test_categories_without_an_object_are_noted(made: Made) -> None:
+    """Among them the one that only names the group, which is no class."""
+    made.train["categories"].append({"id": 0, "name": "parts"})
+    made.val["categories"].append({"id": 0, "name": "parts"})
+    assert made.check() == []
+    notes = [each for each in check_dataset(made.root) if each.is_note]
+    assert "categories without an object: 0 ('parts')" in notes[0].what
+
+
+def test_crowds_alone_are_a_problem(made: Made) -> None:
+    made.val["annotations"] = [each for each in made.val["annotations"] if each["iscrowd"]]
+    (problem,) = made.check()
+    assert problem.path == str(made.file("val")) and "all annotations are crowds" in problem.what
+
+
+def test_what_it_passes_a_run_opens(made: Made) -> None:
+    """Ids of any sign and size, sizes as 640.0, no mark of crowds."""
+    for content in (made.train, made.val):
+        for each in content["images"]:
+            each.update(id=each["id"] - 11, width=float(each["width"]))
+        for i, each in enumerate(content["annotations"]):
+            each.update(id=i - 3 if i else 2**62, image_id=each["image_id"] - 11)
+    assert made.check() == []
+    for split in ("train", "val"):
+        for with_masks in (False, True):
+            CocoDetection(made.root, split, EvaluatedObjects(64, 100), 0, with_masks=with_masks)  # type: ignore[arg-type]
