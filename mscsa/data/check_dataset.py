@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mscsa.data.class_folders.checks import check_image_folder
-from mscsa.data.coco.annotations import ANNOTATIONS
 from mscsa.data.coco.checks import check_coco
+from mscsa.data.coco.layouts import is_coco
+from mscsa.data.foreign import refuse_foreign
 from mscsa.data.label_maps.checks import check_label_maps
 from mscsa.data.label_maps.layouts import LAYOUTS
 from mscsa.data.problems import Problem
@@ -39,8 +40,9 @@ def check_dataset(root: str | Path, kind: str = "auto", *, annotations_only: boo
 
 
 def _layout_of(root: Path) -> str:
-    if any((root / ANNOTATIONS).glob("instances_*.json")):
+    if is_coco(root):
         return "coco"
+    refuse_foreign(root)
     for name, layout in LAYOUTS.items():
         if (root / layout.images).is_dir() and (root / layout.labels).is_dir():
             return name

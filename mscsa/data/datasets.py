@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mscsa.data.class_folders.dataset import ImageFolder, class_folders, split_folder
-from mscsa.data.coco.annotations import read_annotations, split_files
+from mscsa.data.coco.annotations import read_annotations
 from mscsa.data.coco.dataset import CocoDetection
+from mscsa.data.coco.layouts import split_files
 from mscsa.data.contract import Split, TaskDataset, Transform
 from mscsa.data.label_maps.dataset import SegmentationFolder
 from mscsa.data.label_maps.layouts import segmentation_classes

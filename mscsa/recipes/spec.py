@@ -159,8 +159,9 @@ class DetectionData(DataSpec):
     """Images with objects: boxes, classes and, for instance segmentation, masks."""
 
     kind: Literal["scenes", "coco"]
-    """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT,
-    where SPLIT is train and val, or train2017 and val2017."""
+    """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT or
+    ROOT/images/SPLIT, or ROOT/SPLIT/_annotations.coco.json beside them, where SPLIT is train or train2017,
+    and val, val2017, valid or validation."""
     short_side: int = 800
     """Shorter side to which images are resized, in pixels; the side of a scene."""
     long_side: int = 1333

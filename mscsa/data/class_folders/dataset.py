@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from mscsa.data.batches import LabelledSample, collate_labels
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
+from mscsa.data.foreign import refuse_foreign
 from mscsa.data.images import EXTENSIONS, load_image
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
@@ -98,6 +99,7 @@ def split_folder(root: str | Path, split: Split) -> Path:
     if not Path(root).is_dir():
         raise UserError(f"{root}: no such folder; give the one that holds train/ and val/")
     if not folder.is_dir():
+        refuse_foreign(Path(root))
         raise UserError(f"{root}: no folder {split}/; images are expected in {split}/CLASS/ beneath it")
     return folder
 

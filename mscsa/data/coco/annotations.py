@@ -1,4 +1,4 @@
-"""A file of COCO annotations: where it lies, and read once into arrays that worker processes share."""
+"""A file of COCO annotations, read once into arrays that worker processes share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import marshal
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,18 +19,13 @@ from numpy.typing import NDArray
 
 from mscsa.data.coco.masks import without_stray_parts
 from mscsa.data.coco.values import flag, number, whole_number, whole_numbers
-from mscsa.data.contract import Split
 from mscsa.data.problems import short, some_of
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-ANNOTATIONS = "annotations"
-
 _PARTS = ("images", "annotations", "categories")
 _LONGEST = 10**9  # pixels of an image's side
-
-_SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train", "train2017"), "val": ("val", "val2017")}
 
 
 @dataclass(frozen=True)
@@ -81,35 +75,6 @@ class CocoAnnotations:
         """Give boxes as x1, y1, x2, y2 in pixels, (n, 4)."""
         boxes = self.boxes[annotations]
         return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]).astype(np.float32)
-
-
-def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
-    """Find the annotations and the folder of images of a split.
-
-    Raises:
-        UserError: If they are not there.
-    """
-    for name in _SPLIT_NAMES[split]:
-        file, folder = Path(root) / ANNOTATIONS / f"instances_{name}.json", Path(root) / name
-        if file.is_file():
-            if not folder.is_dir():
-                raise UserError(f"{folder} is not there: put the images of {file} into it")
-            return file, folder
-    raise UserError(
-        f"{Path(root) / ANNOTATIONS / f'instances_{split}.json'} is not there: give the folder that holds "
-        f"{ANNOTATIONS}/ and the images as data.root"
-    )
-
-
-def image_path(folder: Path, file_name: str) -> Path:
-    """Find an image's file: `file_name` is relative to the split's folder, or to the one around it."""
-    names = [file_name, *([file_name.replace("\\", "/")] if "\\" in file_name else [])]  # written on Windows
-    for name in names:
-        for path in (folder / name, folder.parent / name):
-            # Not `Path.is_file`, which raises for names that no file can have.
-            if os.path.isfile(path):
-                return path
-    return folder / file_name
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mscsa.data.coco.annotation_checks import ListedImage
-from mscsa.data.coco.annotations import image_path, split_files
 from mscsa.data.coco.file_checks import FileReport, check_annotation_file
+from mscsa.data.coco.layouts import image_path, split_files
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Findings, Problem, shared_files, some_of

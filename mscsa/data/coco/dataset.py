@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import ObjectSample, collate_objects
-from mscsa.data.coco.annotations import image_path, read_annotations, split_files
+from mscsa.data.coco.annotations import read_annotations
+from mscsa.data.coco.layouts import image_path, split_files
 from mscsa.data.coco.masks import BadMask, check_segmentation, decode_segmentation
 from mscsa.data.contract import Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
@@ -32,7 +33,8 @@ logger = logging.getLogger(__name__)
 class CocoDetection(Dataset[ObjectSample]):
     """One split of a COCO data set as an `ObjectDataset`.
 
-    ROOT/annotations/instances_SPLIT.json with the images in ROOT/SPLIT. Category ids are mapped to labels
+    ROOT/annotations/instances_SPLIT.json with the images in ROOT/SPLIT, or as `mscsa.data.coco.layouts` finds
+    them. Category ids are mapped to labels
     1..K once, in ascending order. Crowds, and objects whose box has no area, are not trained on.
 
     Args:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscsa.data.contract import IGNORED, Split
+from mscsa.data.foreign import refuse_foreign
 from mscsa.data.images import EXTENSIONS, FORMATS
 from mscsa.errors import UserError
 
@@ -45,6 +46,7 @@ def segmentation_classes(root: str | Path, layout: LabelLayout) -> list[str]:
     """
     if layout == "ade20k":
         return _ade20k_classes(Path(root))
+    refuse_foreign(Path(root))
     path = Path(root) / CLASSES_FILE
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -72,6 +74,7 @@ def label_pairs(
     Raises:
         UserError: If a folder is missing, or there is no pair.
     """
+    refuse_foreign(Path(root))
     place = LAYOUTS[layout]
     folder = place.folders[split]
     images, other_images = _files(Path(root) / place.images / folder, EXTENSIONS)

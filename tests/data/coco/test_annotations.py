@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mscsa.data.coco.annotations import image_path, read_annotations, read_json, split_files
+from mscsa.data.coco.annotations import read_annotations, read_json
 from mscsa.errors import UserError
 from tests.data.coco.coco_folder import SIZES, edit, write_coco
 
@@ -18,31 +18,6 @@ from tests.data.coco.coco_folder import SIZES, edit, write_coco
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return write_coco(tmp_path / "coco")
-
-
-@pytest.mark.parametrize("names", [("train", "val"), ("train2017", "val2017")])
-def test_both_names_of_a_split_are_found(tmp_path: Path, names: tuple[str, str]) -> None:
-    root = write_coco(tmp_path / "coco", names=names)
-    assert split_files(root, "val") == (
-        root / f"annotations/instances_{names[1]}.json",
-        root / names[1],
-    )
-    assert split_files(root, "train")[1] == root / names[0]
-
-
-def test_a_split_that_is_not_there_is_one_line(root: Path) -> None:
-    with pytest.raises(UserError, match="instances_train.json is not there: give the folder"):
-        split_files(root.parent, "train")
-    (root / "val").rename(root / "images")
-    with pytest.raises(UserError, match="val is not there: put the images of .*instances_val.json into it"):
-        split_files(root, "val")
-
-
-def test_file_names_are_relative_to_the_split_or_the_root(root: Path) -> None:
-    assert image_path(root / "train", "100.png") == root / "train/100.png"
-    assert image_path(root / "train", "train/100.png") == root / "train/100.png"
-    assert image_path(root / "train", "gone.png") == root / "train/gone.png"
-    assert image_path(root / "train", "a" * 300) == root / "train" / ("a" * 300)
 
 
 def test_annotations_are_held_by_image(root: Path) -> None:

@@ -1,0 +1,89 @@
+"""Where annotations and images of a split lie, as the tools write them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mscsa.data.check_dataset import check_dataset
+from mscsa.data.coco.dataset import CocoDetection
+from mscsa.data.coco.layouts import image_path, is_coco, split_files
+from mscsa.data.transforms.detection import EvaluatedObjects
+from mscsa.errors import UserError
+from tests.data.coco.coco_folder import edit, write_coco
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("train2017", "val2017"), ("train", "valid")])
+def test_all_names_of_a_split_are_found(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = write_coco(tmp_path / "coco", names=names)
+    assert split_files(root, "val") == (root / f"annotations/instances_{names[1]}.json", root / names[1])
+    assert split_files(root, "train")[1] == root / names[0]
+
+
+def as_roboflow(root: Path) -> None:
+    """train/ and valid/, each with images and annotations."""
+    for split, name in (("train", "train"), ("val", "valid")):
+        (root / split).rename(root / name)
+        (root / f"annotations/instances_{split}.json").rename(root / name / "_annotations.coco.json")
+    (root / "annotations").rmdir()
+
+
+def as_ultralytics(root: Path) -> None:
+    """images/train and annotations/instances_train.json, whose names hold the folders."""
+    for split in ("train", "val"):
+        edit(
+            root,
+            lambda c, s=split: [e.update(file_name=f"images/{s}/{e['file_name']}") for e in c["images"]],
+            split,
+        )
+        (root / "images").mkdir(exist_ok=True)
+        (root / split).rename(root / "images" / split)
+
+
+def as_one_folder(root: Path) -> None:
+    """All images in one folder, annotations/train.json; names as Windows writes them, of another machine."""
+    (root / "images").mkdir()
+    for split in ("train", "val"):
+        for path in list((root / split).iterdir()):
+            path.rename(root / f"images/{split}_{path.name}")
+        edit(
+            root,
+            lambda c, s=split: [e.update(file_name=f"C:\\up\\{s}_{e['file_name']}") for e in c["images"]],
+            split,
+        )
+        (root / f"annotations/instances_{split}.json").rename(root / f"annotations/{split}.json")
+        (root / split).rmdir()
+
+
+@pytest.mark.parametrize("arrange", [as_roboflow, as_ultralytics, as_one_folder])
+def test_a_layout_is_recognised_and_read(root: Path, arrange: Callable[[Path], None]) -> None:
+    before = [CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val")]  # type: ignore[arg-type]
+    pixels = [[each[i][0].sum() for i in range(len(each))] for each in before]
+    arrange(root)
+    assert is_coco(root)
+    assert [each for each in check_dataset(root) if not each.is_note] == []
+    after = [CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val")]  # type: ignore[arg-type]
+    assert [[each[i][0].sum() for i in range(len(each))] for each in after] == pixels
+
+
+def test_a_split_that_is_not_there_is_one_line(root: Path) -> None:
+    with pytest.raises(UserError, match="instances_train.json is not there: give the folder"):
+        split_files(root.parent, "train")
+    shutil.rmtree(root / "val")
+    with pytest.raises(UserError, match="val is not there: put the images of .*instances_val.json into it"):
+        split_files(root, "val")
+
+
+def test_file_names_are_relative_to_the_split_or_what_is_around_it(root: Path) -> None:
+    for name in ("100.png", "train/100.png", "coco/train/100.png", "train\\100.png", "elsewhere/100.png"):
+        assert image_path(root / "train", name).resolve() == root / "train/100.png"
+    assert image_path(root / "train", "gone.png") == root / "train/gone.png"
+    assert image_path(root / "train", "a" * 300) == root / "train" / ("a" * 300)
