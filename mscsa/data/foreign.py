@@ -8,8 +8,8 @@ from mscsa.data.images import EXTENSIONS
 from mscsa.errors import UserError
 
 _AS_COCO = (
-    "export it in COCO's format: annotations/instances_train.json and instances_val.json, images in train/ and "
-    "val/"
+    "export it in COCO's format: annotations/instances_train.json and instances_val.json, images in train/ "
+    "and val/"
 )
 _AS_MASKS = (
     "give images/train, images/val, labels/train and labels/val with files of the same names, and classes.txt"

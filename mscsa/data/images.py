@@ -98,7 +98,7 @@ def read_file(
     path: str | Path,
     read: Callable[[Image.Image], T],
     *,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: tuple[str, ...] = tuple(FORMATS),
     max_pixels: int = MAX_PIXELS,
 ) -> T:
     """Open an image file and read something from it.
