@@ -88,7 +88,7 @@ def test_damaged_bytes_in_the_middle_never_escape_as_another_exception(tmp_path)
 
 def test_missing_folder_and_unreadable(tmp_path, monkeypatch):
     assert "no such file" in refusal(tmp_path / "none.jpg")
-    assert "is a directory" in refusal(tmp_path)
+    assert "is a directory; give the images in it, such as " in refusal(tmp_path)
     link = tmp_path / "link.jpg"
     link.symlink_to(tmp_path / "gone.jpg")
     assert "no such file" in refusal(link)

@@ -97,7 +97,10 @@ def split_folder(root: str | Path, split: Split) -> Path:
     """
     folder = Path(root) / split
     if not Path(root).is_dir():
-        raise UserError(f"{root}: no such folder; give the one that holds train/ and val/")
+        here = "" if Path(root).is_absolute() else f" in {Path.cwd()}"
+        raise UserError(
+            f"{root}: no such folder{here}; give the one with train/ and val/ as data.root, or --root of eval"
+        )
     if not folder.is_dir():
         refuse_foreign(Path(root))
         raise UserError(f"{root}: no folder {split}/; images are expected in {split}/CLASS/ beneath it")
