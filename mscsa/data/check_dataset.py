@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mscsa.data.class_folders.checks import check_image_folder
@@ -12,6 +13,15 @@ from mscsa.data.label_maps.checks import check_label_maps
 from mscsa.data.label_maps.layouts import LAYOUTS
 from mscsa.data.problems import Problem
 from mscsa.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_NAMES = {
+    "coco": "COCO's format (coco)",
+    "masks": "images with label maps (masks)",
+    "ade20k": "ADE20K's layout (ade20k)",
+    "folder": "class folders (folder)",
+}
 
 
 def check_dataset(root: str | Path, kind: str = "auto", *, annotations_only: bool = False) -> list[Problem]:
@@ -30,6 +40,7 @@ def check_dataset(root: str | Path, kind: str = "auto", *, annotations_only: boo
         raise UserError(f"{root} is not a folder: give the folder that holds the data set")
     if kind == "auto":
         kind = _layout_of(root)
+        logger.info("%s is read as %s", root, _NAMES[kind])
     if kind == "coco":
         return check_coco(root, annotations_only=annotations_only)
     if annotations_only:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,12 +65,16 @@ def as_one_folder(root: Path) -> None:
 
 
 @pytest.mark.parametrize("arrange", [as_roboflow, as_ultralytics, as_one_folder])
-def test_a_layout_is_recognised_and_read(root: Path, arrange: Callable[[Path], None]) -> None:
+def test_a_layout_is_recognised_and_read(
+    root: Path, arrange: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
     before = [CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val")]  # type: ignore[arg-type]
     pixels = [[each[i][0].sum() for i in range(len(each))] for each in before]
     arrange(root)
     assert is_coco(root)
-    assert [each for each in check_dataset(root) if not each.is_note] == []
+    with caplog.at_level(logging.INFO):
+        assert [each for each in check_dataset(root) if not each.is_note] == []
+    assert "is read as COCO's format" in caplog.text
     after = [CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val")]  # type: ignore[arg-type]
     assert [[each[i][0].sum() for i in range(len(each))] for each in after] == pixels
 
