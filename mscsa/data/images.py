@@ -123,12 +123,7 @@ def read_file(
         # former do not matter, the latter are refused below.
         warnings.simplefilter("ignore")
         try:
-            try:
-                return read_from(path)
-            except ValueError as error:
-                if not any(word in str(error) for word in _TOO_MUCH_TEXT):
-                    raise
-                return read_from(io.BytesIO(_without_text(Path(path).read_bytes())))
+            return _whatever_its_text(path, read_from)
         except Unusable:
             raise
         except Image.DecompressionBombError as error:
@@ -149,6 +144,16 @@ def read_file(
         except Exception as error:
             # On damaged bytes the decoders raise nearly anything: SyntaxError, struct.error, ...
             raise _damaged(error) from error
+
+
+def _whatever_its_text(path: str | Path, read: Callable[[str | Path | IO[bytes]], T]) -> T:
+    """Read a file, and a PNG whose texts Pillow refuses without them."""
+    try:
+        return read(path)
+    except ValueError as error:
+        if not any(word in str(error) for word in _TOO_MUCH_TEXT):
+            raise
+        return read(io.BytesIO(_without_text(Path(path).read_bytes())))
 
 
 def _without_text(data: bytes) -> bytes:
