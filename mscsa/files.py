@@ -11,12 +11,16 @@ from typing import IO
 from mscsa.errors import UserError
 
 
-def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_whole(
+    path: str | Path, write: Callable[[IO[bytes]], object], *, keep: str | Path | None = None
+) -> None:
     """Write a file whole or not at all; folders on the way are made.
 
     Args:
         path: Where it goes; a file there is replaced in one step.
         write: Given an open binary file, writes the content.
+        keep: What a file that is there already becomes, in the same folder. Between two renames there is then
+            no file at `path`, but this one.
     Raises:
         UserError: If it cannot be written; the previous file, if any, is unchanged.
     """
@@ -27,7 +31,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
         # Not `mkstemp`: it makes a file that nobody else may read.
         with temporary.open("wb") as file:
             write(file)
-        replace_durably(temporary, path)
+        replace_durably(temporary, path, keep=keep)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; the previous file, if any, is unchanged: give "
@@ -47,13 +51,19 @@ def write_text(path: str | Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def replace_durably(temporary: str | Path, path: str | Path) -> None:
+def replace_durably(temporary: str | Path, path: str | Path, *, keep: str | Path | None = None) -> None:
     """Put a finished file in the place of `path` in one step that survives a power cut.
 
-    Both must lie in the same folder: a rename across file systems is a copy, which can be cut off.
+    All must lie in the same folder: a rename across file systems is a copy, which can be cut off.
+
+    Args:
+        keep: What a file that is there already becomes.
     """
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
+    if keep is not None:
+        with suppress(FileNotFoundError):
+            os.replace(path, keep)
     os.replace(temporary, path)
     # Windows opens no folders and some network shares sync none; the file itself is in its place by now.
     with suppress(OSError):

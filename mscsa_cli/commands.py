@@ -20,6 +20,7 @@ from mscsa_cli.data import check_data
 from mscsa_cli.models import bench, info, list_models, macs, saliency
 from mscsa_cli.outputs import check_outputs
 from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments, nearest
+from mscsa_cli.resumed_run import with_recipe
 from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
 
 RECIPE_COMMANDS = ("train", "compare")
@@ -42,7 +43,9 @@ COMMANDS: dict[str, Command] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; bad input gives one line on stderr and exit code 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    # What a run says is its output: `mscsa train ... | tee run.log` has all of it.
+    lines = sys.stdout if argv[:1] == ["train"] else sys.stderr
+    logging.basicConfig(format="%(message)s", stream=lines)
     logging.getLogger("mscsa").setLevel(logging.INFO)
     try:
         if not argv or argv[0] in ("-h", "--help"):
@@ -86,8 +89,9 @@ def _parse_recipe_command(name: str, argv: Sequence[str]) -> dict[str, Any]:
 
     def resumed_config(parsed: Namespace) -> Path | None:
         is_resumed = name == "train" and parsed.resume
-        return run_folder(parsed.recipe, parsed.out) / "config.yaml" if is_resumed else None
+        return run_folder(parsed.recipe, parsed.out, parsed.resume) / "config.yaml" if is_resumed else None
 
+    argv = with_recipe(argv) if name == "train" else argv
     recipe, parsed = parse_recipe(lambda: build_parser(name, COMMANDS[name]), argv, resumed_config)
     own = inspect.signature(COMMANDS[name]).parameters
     return {key: recipe if key == "recipe" else parsed[key] for key in own}

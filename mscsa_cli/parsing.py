@@ -71,6 +71,20 @@ class CommandParser(ArgumentParser):
             **options,
         )
 
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        """Parse as jsonargparse does; a number that no float holds is an error like any other."""
+        return self._parsed(super().parse_args, *arguments, **options)
+
+    def parse_object(self, *arguments: Any, **options: Any) -> Any:
+        """As `parse_args`."""
+        return self._parsed(super().parse_object, *arguments, **options)
+
+    def _parsed(self, parse: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return parse(*arguments, **options)
+        except OverflowError as error:
+            self.error("a number is given that is too large for a float; give a smaller one", error)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a ValueError of one line."""
         raise ValueError(self._one_line(" ".join(message.split()))) from ex
@@ -80,6 +94,12 @@ class CommandParser(ArgumentParser):
         if wrong_value:
             key, kind, given = wrong_value.groups()
             return f"--{key}: {given!r} given, {_readable_type(kind)} expected"
+        no_union = re.match(
+            r'Parser key "([\w.]+)": .*? Subtypes: \[(.*?)\] Errors: .*Given value: (.*)$', message
+        )
+        if no_union:
+            key, kinds, given = no_union.groups()
+            return f"--{key}: {given!r} given, {_readable_union(kinds)} expected"
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown == message:
             return message
@@ -96,6 +116,18 @@ def _readable_type(kind: str) -> str:
     kind = re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", kind)
     names = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
     return names.get(kind, kind)
+
+
+def _readable_union(kinds: str) -> str:
+    """Say what one of several types allows: a list of numbers for a tuple, null for None."""
+    words = []
+    for kind in re.split(r", (?![^\[]*\])", kinds):
+        kind = re.sub(r"<class '(\w+)'>", r"\1", kind)
+        entries = re.match(r"tuple\[(.*)\]", kind)
+        words.append(
+            f"a list [{entries[1]}]" if entries else _readable_type(kind.replace("NoneType", "null"))
+        )
+    return " or ".join(words)
 
 
 def build_parser(name: str, function: Command) -> CommandParser:
@@ -144,6 +176,8 @@ def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, text: st
         parser.add_argument(flag, action="store_true", help=text)
         return
     options: dict[str, Any] = {"help": text}
+    if kind == str | bool:  # a switch that may name what it is about
+        options |= {"nargs": "?", "const": True}
     if get_origin(kind) is list:
         options["nargs"] = "+"
         kind = get_args(kind)[0]

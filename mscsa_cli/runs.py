@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from mscsa_cli.parsing import Device, fail
 
 if TYPE_CHECKING:
     from mscsa.recipes.spec import Recipe
+    from mscsa.training import RunResult
 
 
 def compare(
@@ -62,33 +62,59 @@ def compare(
     show(*comparison_tables(result))
 
 
-def train(recipe: Recipe, *, out: str | None = None, resume: bool = False) -> int:
+def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False) -> int:
     """Train, evaluate and save one model as a recipe says.
 
     Example:
         mscsa train scenes/resnet10t --run.epochs 2 --out runs/first
 
     Args:
-        recipe: Name of a recipe (`mscsa list --recipes`).
-        out: Folder of the run; runs/RECIPE if not given.
-        resume: Go on with the run in that folder, with the settings it was started with.
+        recipe: Name of a recipe (`mscsa list --recipes`); with --resume RUN that of the run.
+        out: Folder of the run; runs/RECIPE if not given, or runs/RECIPE-2 and so on where that is taken.
+        resume: Go on with the run in that folder, with the settings it was started with; runs/RECIPE, or
+            --out, if no folder is named.
     """
     from mscsa.evaluation.scores import main_label
-    from mscsa.training import Interrupted, NonFiniteError
+    from mscsa.training import Interrupted, NonFiniteError, ProcessLost
     from mscsa.training import train as run_training
+    from mscsa.training.processes import OneProcessError, await_end, local_rank, rank
+    from mscsa.training.run_folder import next_free
 
-    folder = run_folder(recipe.name, out)
+    folder = run_folder(recipe.name, out, resume)
+    is_first = rank() == 0
+    if is_first and out is None and not resume:
+        folder = next_free(folder)
     try:
-        result = run_training(recipe, folder, resume=resume)
+        result = run_training(recipe, folder, resume=bool(resume))
     except Interrupted as error:
-        print(f"{error}; go on with --resume", file=sys.stderr)
+        if is_first:
+            print(f"{error}; go on with: mscsa train --resume {folder}", file=sys.stderr)
         raise
     except NonFiniteError as error:
-        return fail(str(error), 1)
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:  # one line for all processes
-        score = f"{main_label(recipe.model.task)} {result.scores[result.metric]:.2f} %"
-        print(f"{score}, {result.steps} steps; results in {folder}")
+        return fail(str(error), 1) if is_first else 1
+    except ProcessLost as error:
+        await_end()
+        return fail(str(error), 1) if is_first else 1
+    except ValueError as error:
+        if local_rank() > 0 and not isinstance(error, OneProcessError):
+            return 2  # the first process of this machine finds the same, and says it
+        raise
+    if is_first:
+        _show_end(folder, result, main_label(recipe.model.task))
     return 0
+
+
+def _show_end(folder: Path, result: RunResult, label: str) -> None:
+    """Draw the curves, and say what the run came to."""
+    from mscsa.pictures.curves import draw_curves
+    from mscsa.training.metrics_log import read_metrics
+    from mscsa.training.run_folder import CURVES, METRICS
+    from mscsa.training.summary import closing_lines
+
+    rows = read_metrics(folder / METRICS)
+    draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=label)
+    for line in closing_lines(folder, result, label):
+        print(line)
 
 
 def evaluate(
@@ -110,10 +136,10 @@ def evaluate(
     """Measure a trained model on its validation set, or on other images of the same classes.
 
     Example:
-        mscsa eval runs/first/best.safetensors
+        mscsa eval runs/first
 
     Args:
-        checkpoint: best.safetensors or last.safetensors of a run.
+        checkpoint: Folder of a run, which stands for its best.safetensors; or a file of weights in one.
         root: Folder of another data set of the same layout; the one it was trained on if not given.
         size: Side of the square input of a classifier, shorter side for other tasks, in pixels; as in
             training if not given.
@@ -160,11 +186,11 @@ def predict(
     """Predict image files with a trained model: classes, for each pixel a class, or objects.
 
     Example:
-        mscsa predict cat.jpg dog.png --checkpoint runs/first/best.safetensors
+        mscsa predict cat.jpg dog.png --checkpoint runs/first
 
     Args:
         images: Image files.
-        checkpoint: best.safetensors or last.safetensors of a run.
+        checkpoint: Folder of a run, which stands for its best.safetensors; or a file of weights in one.
         out: Folder for the pictures, needed by all but classifiers: of a segmenter the label map (NAME.png)
             and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png).
         top_k: Classifier: number of classes to name per image.
@@ -192,6 +218,10 @@ def predict(
     return show_with_errors([table], [each.error for each in found])
 
 
-def run_folder(recipe_name: str, out: str | None) -> Path:
+def run_folder(recipe_name: str, out: str | None, resume: str | bool = False) -> Path:
     """Choose the folder of a training run."""
+    if isinstance(resume, str):
+        if out is not None:
+            raise ValueError(f"--resume {resume} and --out {out} both name a folder; leave --out out")
+        return Path(resume)
     return Path(out) if out is not None else Path("runs") / recipe_name

@@ -141,12 +141,42 @@ def test_a_kill_before_the_replacement_leaves_the_previous_file(tmp_path: Path) 
     write_text(path, "old")
     script = (
         f"{BARE}import os, signal, mscsa.files as f\n"
-        "f.replace_durably = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "f.replace_durably = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "f.write_text(sys.argv[1], 'new')"
     )
     run = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert run.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+def test_the_file_is_on_the_disk_before_it_is_renamed_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut shows nothing in a test: what is synced, and when, is looked at instead."""
+    real_fsync, real_replace, done = os.fsync, os.replace, []
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        done.append(("sync", "folder" if stat.S_ISDIR(status.st_mode) else status.st_size))
+        real_fsync(descriptor)
+
+    def replace(source: str | Path, target: str | Path) -> None:
+        done.append(("rename", Path(target).name))
+        real_replace(source, target)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "replace", replace)
+    write_text(tmp_path / "a.txt", "abc")
+    assert done == [("sync", 3), ("rename", "a.txt"), ("sync", "folder")]
+    done.clear()
+    write_whole(tmp_path / "a.txt", lambda file: file.write(b"abcd"), keep=tmp_path / "before.txt")
+    assert done == [("sync", 4), ("rename", "before.txt"), ("rename", "a.txt"), ("sync", "folder")]
+
+
+def test_what_was_there_is_kept_under_another_name(tmp_path: Path) -> None:
+    for text in ("1", "2", "3"):
+        write_whole(tmp_path / "a", lambda file, text=text: file.write(text.encode()), keep=tmp_path / "b")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "3", "b": "2"}
 
 
 def test_replace_durably(tmp_path: Path) -> None:

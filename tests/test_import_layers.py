@@ -46,7 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.data": parts("errors recipes"),
     "mscsa.evaluation": parts("assembly data detection errors files modes recipes"),
     "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
-    "mscsa.training": parts("assembly checkpoints data errors evaluation files frozen recipes"),
+    "mscsa.training": parts(
+        "assembly checkpoints data detection errors evaluation files frozen heads macs recipes"
+    ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
         "recipes report segmentation"

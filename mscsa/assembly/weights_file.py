@@ -124,17 +124,33 @@ def _complete(mscsa: dict[str, Any] | None) -> None:
         mscsa["gate_scale"] = 2.0 if mscsa.pop("init") == "identity" else 1.0
 
 
+def weights_at(path: str | Path) -> Path:
+    """Give the file of weights that a path names: the folder of a run stands for its best ones.
+
+    Raises:
+        UserError: If a folder has none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    if not best.is_file():
+        raise UserError(f"{path} has no {best.name} yet: give the folder of a run that was evaluated")
+    return best
+
+
 def read_info(path: str | Path) -> WeightsInfo:
-    """Read what a file of weights says about itself.
+    """Read what a file of weights, or the best one of a run's folder, says about itself.
 
     Raises:
         UserError: If the file is missing, damaged, or not one that training wrote.
     """
+    path = weights_at(path)
     return WeightsInfo.from_metadata(read_state_dict(path)[1], path)
 
 
 def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo]:
-    """Rebuild a model from a file that training wrote, in eval mode on the CPU.
+    """Rebuild a model from a file that training wrote, or a run's folder, in eval mode on the CPU.
 
     Args:
         tasks: What the model may be for; any task if there are none.
@@ -142,6 +158,7 @@ def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo
         UserError: If the file is missing, damaged, no such file, of another task, or its weights do not
             fill the model.
     """
+    path = weights_at(path)
     state, metadata = read_state_dict(path)
     info = WeightsInfo.from_metadata(metadata, path)
     if tasks and info.model.task not in tasks:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mscsa.checkpoints.checksum import without_checksum
 from mscsa.checkpoints.pickles import CodeFound, entries_of, read_pickle, tensor_of
 from mscsa.errors import UserError
 
@@ -135,10 +136,21 @@ def _plain_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and metadata, and compare them with the checksum, where there is one."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+    # On damaged bytes torch and the JSON of the header raise what they like.
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"checkpoint {path} cannot be read: {error}; it is truncated or not safetensors"
+            f"checkpoint {path} cannot be read: {reason}; it is truncated or not safetensors"
         ) from error
+    said = without_checksum(tensors, metadata)
+    if said is None:
+        raise UserError(
+            f"checkpoint {path} is damaged: its content does not agree with its checksum; copy it again, or "
+            "take another file of the run"
+        )
+    return tensors, said

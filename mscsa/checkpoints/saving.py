@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from mscsa.checkpoints.checksum import with_checksum
 from mscsa.checkpoints.parts import unwrapped
 from mscsa.errors import UserError
 from mscsa.files import write_whole
@@ -17,7 +18,7 @@ from mscsa.files import write_whole
 def save_weights(
     model: nn.Module | Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write weights as safetensors; the file appears whole or not at all.
+    """Write weights as safetensors, with their checksum; the file appears whole or not at all.
 
     Args:
         model: A model, compiled or wrapped for several processes or not; or a state dict.
@@ -33,7 +34,7 @@ def save_weights(
     # Copies: safetensors refuses tensors that share memory, such as a tied weight.
     try:
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
-        content = serialize(tensors, metadata=dict(metadata or {}))
+        content = serialize(tensors, metadata=with_checksum(tensors, metadata or {}))
     except (SafetensorError, RuntimeError) as error:  # sparse and quantised tensors have no layout to write
         raise UserError(f"cannot write {path}: {error}; give tensors of usual types") from error
     # Not safetensors' `save_file`: it makes a file that nobody else may read.

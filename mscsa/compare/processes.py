@@ -67,7 +67,7 @@ def _look_after(running: dict[Run, Child], display: BarDisplay | LineDisplay) ->
 
 
 def _start(run: Run, *, on_gpu: bool) -> Child:
-    can_resume = (run.folder / "last.ckpt").exists()
+    can_resume = any((run.folder / name).exists() for name in ("last.ckpt", "previous.ckpt"))
     if run.folder.exists() and not can_resume:
         shutil.rmtree(run.folder)  # stopped before its first checkpoint: there is nothing to go on from
     command = ["train", run.recipe_name, "--config", str(run.config)]

@@ -18,6 +18,7 @@ from mscsa.data.scenes.collection import SEGMENTATION_CLASSES, SceneCollection
 from mscsa.data.scenes.detection import SceneDetection
 from mscsa.data.scenes.scene import CLASS_NAMES
 from mscsa.data.scenes.segmentation import SceneSegmentation
+from mscsa.data.tolerance import TolerantDataset
 from mscsa.data.transforms.classification import build_classification_transforms
 from mscsa.data.transforms.detection import ObjectTransform, build_detection_transforms
 from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms
@@ -73,7 +74,10 @@ def build_datasets(
     train = build_dataset("train", data, augment, model_cfg, seed, with_masks=with_masks)
     # Each file of annotations has category ids of its own: the names of train settle the labels.
     names = train.class_names if isinstance(data, DetectionData) else None
-    return train, build_dataset("val", data, augment, model_cfg, seed, names, with_masks=with_masks)
+    val = build_dataset("val", data, augment, model_cfg, seed, names, with_masks=with_masks)
+    if not data.max_bad:
+        return train, val
+    return TolerantDataset(train, "train", data.max_bad), TolerantDataset(val, "val", data.max_bad)
 
 
 def build_dataset(
@@ -117,7 +121,7 @@ def build_dataset(
     if data.num_classes is not None and data.num_classes != found:
         raise UserError(
             f"{data.root or f'the {data.kind}'}: {found} classes, but data.num_classes is "
-            f"{data.num_classes}; correct one of them, or leave data.num_classes out"
+            f"{data.num_classes}; correct one of them, or give null for data.num_classes"
         )
     return dataset
 

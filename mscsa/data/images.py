@@ -20,7 +20,7 @@ T = TypeVar("T")
 # Formats are named, because Pillow would otherwise try all it knows, some of which run other
 # programs (EPS runs Ghostscript).
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "BMP": (".bmp",),

@@ -36,7 +36,8 @@ class ImageLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
-            yield from super().__iter__()
+            # None: a batch all of whose samples are left out (`TolerantDataset`).
+            yield from (batch for batch in super().__iter__() if batch is not None)
             return
         except UserError as error:
             message = _without_traceback(str(error))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ def read_recipe_file(path: str | Path, recipe: Recipe) -> RecipeFile:
             f"{path}:1: {type(content).__name__} given: give keys such as optim: and under it lr: 0.001"
         )
     lines = _key_lines(tree)
+    # YAML reads `true`, `0x10` or `~` as other things than text, also where a key stands.
+    for spelled in _keys_that_are_no_text(tree):
+        _refuse(path, spelled, lines, (*SECTIONS, *_keys(recipe)))
     _check_keys(path, content, lines, recipe)
     return RecipeFile(
         path=path,
@@ -155,10 +159,11 @@ def _apply_file(recipe: Recipe, path: str | Path, make_parser: Callable[[], Argu
     parser = _with_sections(type(make_parser())(), recipe)
     try:
         parsed = parser.parse_object(file.overrides)
+        return _recipe_of(parser, parsed, recipe)
     except ValueError as error:
-        line = str(error).removeprefix("--")
-        raise UserError(f"{file.place(line.partition(':')[0])}: {line}") from error
-    return _recipe_of(parser, parsed, recipe)
+        line = " ".join(str(error).removeprefix("--").split())
+        key = re.split(r"[:\s]", line)[0]
+        raise UserError(f"{file.place(key)}: {line}") from error
 
 
 def _recipe_of(parser: ArgumentParser, parsed: Namespace, base: Recipe) -> Recipe:
@@ -196,6 +201,17 @@ def _refuse(path: Path, key: str, lines: Mapping[str, int], known: tuple[str, ..
     raise unknown_name(
         f"{path}:{lines[key]}: unknown key", key, known, all_names="--print_config shows all keys"
     )
+
+
+def _keys_that_are_no_text(tree: yaml.Node | None, prefix: str = "") -> Iterator[str]:
+    """Find the keys of the first two levels that YAML takes for numbers, truth values and the like."""
+    if not isinstance(tree, yaml.MappingNode):
+        return
+    for key, value in tree.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:str":
+            yield f"{prefix}{key.value}"
+        if not prefix:
+            yield from _keys_that_are_no_text(value, f"{key.value}.")
 
 
 def _key_lines(tree: yaml.Node | None, prefix: str = "") -> dict[str, int]:

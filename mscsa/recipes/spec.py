@@ -13,6 +13,7 @@ from typing import Any, Literal
 from mscsa.heads import Task, find_head
 from mscsa.names import parse_model_name
 from mscsa.neck_table import MSCSA_NECK
+from mscsa.recipes.limits import BELOW_1, check_limits, limited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class ModelSpec:
     `mscsa` and the prefix of `name` mean; null for none, or for MSCSA by these."""
     neck_kwargs: dict[str, Any] = field(default_factory=dict)
     """Fields of the configuration of `neck`; the rest are its defaults, or what `budget` leaves."""
-    budget: float | None = None
+    budget: float | None = limited(None, is_open=True)
     """Add MSCSA, or `neck`, and let it cost at most this share of the backbone's MACs (0.10 = +10 %)."""
     keep_classifier: bool = False
     """With MSCSA as a classifier: keep the backbone's own, and add MSCSA's logits to its, 0 at the start."""
@@ -44,9 +45,9 @@ class ModelSpec:
     classifier's for the backbone and MSCSA under a dense task's head."""
     baseline_checkpoint: str | None = None
     """The same for the model without MSCSA (`mscsa compare`)."""
-    drop_path_rate: float | None = None
+    drop_path_rate: float | None = limited(None, 0, BELOW_1)
     """Stochastic depth of the backbone and of MSCSA; null takes the backbone's own default for both."""
-    drop_rate: float | None = None
+    drop_rate: float | None = limited(None, 0, BELOW_1)
     """Dropout before the classifier; null takes the model's own default."""
     frozen: bool = False
     """Keep the whole backbone as it starts: its maps are computed once, kept on disk and read from there (not
@@ -56,6 +57,9 @@ class ModelSpec:
     """Prefixes of parameter names that stay fixed, with their BN statistics (`backbone.stem`)."""
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the backbone's own timm constructor."""
+
+    def __post_init__(self) -> None:
+        check_limits("model", self)
 
     @property
     def task(self) -> Task:
@@ -85,18 +89,24 @@ class DataSpec(
     """Form of the data set."""
     root: str | None = None
     """Folder of the data set (all kinds that are not rendered)."""
-    batch_size: int = 16
+    batch_size: int = limited(16, 1)
     """Images per optimiser step over all processes."""
-    eval_batch_size: int = 1
+    eval_batch_size: int = limited(1, 1)
     """Images per evaluation step and process."""
-    workers: int = 8
+    workers: int = limited(8)
     """Loader processes per process; 0 loads in the training process."""
-    num_train: int = 0
+    max_bad: int = limited(0)
+    """Images of each split that may be unreadable: in training the next readable one takes the place of such
+    an image, in evaluation it is left out; `bad_images.txt` lists them."""
+    num_train: int = limited(0)
     """Number of training images per epoch (kinds that are rendered)."""
-    num_val: int = 0
+    num_val: int = limited(0)
     """Number of validation images (kinds that are rendered)."""
-    num_classes: int | None = None
+    num_classes: int | None = limited(None, 1)
     """Number of classes that the data set must have; null takes what is there."""
+
+    def __post_init__(self) -> None:
+        check_limits("data", self)
 
     @property
     def is_rendered(self) -> bool:
@@ -115,11 +125,11 @@ class ClassificationData(DataSpec):
 
     kind: Literal["scenes", "folder"]
     """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg and ROOT/val/..."""
-    image_size: int = 224
+    image_size: int = limited(224, 1)
     """Side of the square input in pixels."""
-    batch_size: int = 1024
+    batch_size: int = limited(1024, 1)
     """Images per optimiser step over all processes."""
-    eval_batch_size: int = 256
+    eval_batch_size: int = limited(256, 1)
     """Images per evaluation step and process."""
 
     @property
@@ -137,15 +147,15 @@ class SegmentationData(DataSpec):
     scikit-learn bundle, each a class. `masks`: ROOT/images/SPLIT/*.jpg, ROOT/labels/SPLIT/*.png
     (index of the class, 255 ignored), ROOT/classes.txt. `ade20k`: ROOT/images and ROOT/annotations as
     ADE20K's ADEChallengeData2016, whose label 0 is ignored."""
-    image_size: int = 512
+    image_size: int = limited(512, 1)
     """Side of the square training crop in pixels."""
-    short_side: int = 512
+    short_side: int = limited(512, 1)
     """Shorter side to which images are resized before the random scale, and in evaluation, in pixels."""
-    long_side: int = 2048
+    long_side: int = limited(2048, 1)
     """Limit of the longer side in that resizing, in pixels."""
-    size_multiple: int = 1
+    size_multiple: int = limited(1, 1)
     """Evaluation stretches both sides to multiples of it, in pixels; 1 keeps the image's shape."""
-    max_digits: int = 6
+    max_digits: int = limited(6, 1)
     """Most digits in a scene (kind `scenes`)."""
 
     @property
@@ -162,13 +172,13 @@ class DetectionData(DataSpec):
     """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT or
     ROOT/images/SPLIT, or ROOT/SPLIT/_annotations.coco.json beside them, where SPLIT is train or train2017,
     and val, val2017, valid or validation."""
-    short_side: int = 800
+    short_side: int = limited(800, 1)
     """Shorter side to which images are resized, in pixels; the side of a scene."""
-    long_side: int = 1333
+    long_side: int = limited(1333, 1)
     """Limit of the longer side in that resizing, in pixels."""
     keep_empty: bool = True
     """Train on images without objects too."""
-    max_digits: int = 6
+    max_digits: int = limited(6, 1)
     """Most digits in a scene (kind `scenes`)."""
 
     @property
@@ -181,19 +191,22 @@ class DetectionData(DataSpec):
 class AugmentSpec:
     """Training-time augmentation, whatever the task."""
 
-    hflip: float = 0.5
+    hflip: float = limited(0.5, 0, 1)
     """Probability of a horizontal flip."""
-    repeats: int = 1
+    repeats: int = limited(1, 1)
     """Repeated augmentation: every image appears this often, differently augmented; 1 turns it off."""
+
+    def __post_init__(self) -> None:
+        check_limits("augment", self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationAugment(AugmentSpec):
     """Augmentation of images with label maps (paper App. C.3; figures of TopFormer's public settings)."""
 
-    scale: tuple[float, float] = (0.5, 2.0)
+    scale: tuple[float, float] = limited((0.5, 2.0), is_open=True, ascending=True)
     """Range of the random factor on the resized image."""
-    max_class_share: float = 0.75
+    max_class_share: float = limited(0.75, 0, 1)
     """A crop in which one class has this share of the known pixels or more is drawn again, ten times in
     all; 1 takes the first."""
     photometric: bool = True
@@ -204,13 +217,13 @@ class SegmentationAugment(AugmentSpec):
 class DetectionAugment(AugmentSpec):
     """Augmentation of images with objects (paper App. C.2)."""
 
-    short_sides: tuple[int, ...] = ()
+    short_sides: tuple[int, ...] = limited((), 1)
     """Shorter sides in pixels of which one is drawn for each image (multi-scale training); empty takes
     `data.short_side` always."""
-    crop_sides: tuple[int, int] | None = None
+    crop_sides: tuple[int, int] | None = limited(None, 1, ascending=True)
     """Range of a random crop's sides in pixels, cut out of half of the images before the resizing (Deformable
     DETR); null crops none."""
-    crop_short_sides: tuple[int, ...] = (400, 500, 600)
+    crop_short_sides: tuple[int, ...] = limited((400, 500, 600), 1)
     """Shorter sides in pixels of which one is drawn for an image before it is cropped."""
 
 
@@ -218,25 +231,25 @@ class DetectionAugment(AugmentSpec):
 class ClassificationAugment(AugmentSpec):
     """Augmentation of images to classify, in timm's terms (paper App. C.1 unless 0 or null)."""
 
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: tuple[float, float] = limited((0.08, 1.0), 0, 1, is_open=True, ascending=True)
     """Area range of the random resized crop."""
-    color_jitter: float | None = 0.4
+    color_jitter: float | None = limited(0.4)
     """Strength of colour jitter; timm ignores it where `auto_augment` is set."""
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"
     """timm policy string: RandAugment (`rand-...`), AutoAugment (`original`, `v0`), AugMix (`augmix-...`)."""
-    random_erasing: float = 0.25
+    random_erasing: float = limited(0.25, 0, 1)
     """Probability of random erasing, pixel mode."""
-    mixup: float = 0.8
+    mixup: float = limited(0.8)
     """Mixup alpha; 0 turns it off."""
-    cutmix: float = 1.0
+    cutmix: float = limited(1.0)
     """CutMix alpha; 0 turns it off."""
-    mix_prob: float = 1.0
+    mix_prob: float = limited(1.0, 0, 1)
     """Probability that a batch is mixed."""
-    mix_switch_prob: float = 0.5
+    mix_switch_prob: float = limited(0.5, 0, 1)
     """Probability of CutMix where both are on."""
-    label_smoothing: float = 0.1
+    label_smoothing: float = limited(0.1, 0, BELOW_1)
     """Label smoothing."""
-    repeats: int = 3
+    repeats: int = limited(3, 1)
     """Repeated augmentation: every image appears this often, differently augmented; 1 turns it off."""
     interpolation: str | None = None
     """Resampling of crops; null takes the model's own."""
@@ -257,53 +270,57 @@ class OptimSpec:
 
     optimizer: Literal["adamw", "sgd", "momentum", "rmsproptf"] = "adamw"
     """timm's name of the optimiser; `sgd` has Nesterov's momentum, `momentum` the plain one."""
-    lr: float = 1e-3
+    lr: float = limited(1e-3)
     """Learning rate after the warm-up."""
-    weight_decay: float = 0.05
+    weight_decay: float = limited(0.05)
     """Weight decay; biases, norms and what the model names in `no_weight_decay` are spared."""
-    momentum: float = 0.9
+    momentum: float = limited(0.9, 0, BELOW_1)
     """Momentum of SGD (`sgd`, `momentum`) and RMSprop."""
-    eps: float | None = None
+    eps: float | None = limited(None, is_open=True)
     """Epsilon of the optimiser; null takes its own default."""
-    betas: tuple[float, float] | None = None
+    betas: tuple[float, float] | None = limited(None, 0, BELOW_1)
     """Betas of AdamW; null takes its own default."""
     schedule: Literal["cosine", "step", "multistep", "poly", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    warmup_epochs: float = 5.0
+    warmup_epochs: float = limited(5.0)
     """Length of the linear warm-up."""
-    warmup_steps: int | None = None
+    warmup_steps: int | None = limited(None)
     """Length of the warm-up in optimiser steps, in place of `warmup_epochs`."""
-    warmup_lr: float = 1e-6
+    warmup_lr: float = limited(1e-6)
     """Learning rate at the first step of the warm-up."""
-    min_lr: float = 1e-5
+    min_lr: float = limited(1e-5)
     """Last learning rate (schedules `cosine` and `poly`)."""
-    decay_epochs: float = 2.4
+    decay_epochs: float = limited(2.4, is_open=True)
     """Epochs between two steps (schedule `step`)."""
-    decay_rate: float = 0.973
+    decay_rate: float = limited(0.973, 0, 1, is_open=True)
     """Factor of each step (schedules `step` and `multistep`)."""
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[float, ...] = limited((), is_open=True)
     """Epochs after which the rate is multiplied by `decay_rate` (schedule `multistep`)."""
-    power: float = 1.0
+    power: float = limited(1.0, is_open=True)
     """Exponent of the falling line (schedule `poly`)."""
-    head_lr_factor: float = 1.0
+    head_lr_factor: float = limited(1.0)
     """Learning rate of a dense task's head, relative to that of backbone and MSCSA, which is `lr`."""
-    layer_decay: float | None = None
+    layer_decay: float | None = limited(None, 0, 1, is_open=True)
     """Learning-rate factor per layer group from the head down (fine-tuning); null is off."""
-    clip_grad: float | None = None
+    clip_grad: float | None = limited(None, is_open=True)
     """Largest gradient norm; null is off."""
-    ema_decay: float | None = None
-    """Decay of a moving average of the weights, which is then evaluated and exported; null is off."""
+    ema_decay: float | None = limited(None, 0, BELOW_1)
+    """Decay of a moving average of the weights, which grows up to this in the first steps. Both the average
+    and the weights themselves are evaluated, and the better are exported; null is off."""
+
+    def __post_init__(self) -> None:
+        check_limits("optim", self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """Length, seed, precision and processes of a run."""
 
-    epochs: int = 300
+    epochs: int = limited(300, 1)
     """Passes over the training set."""
-    steps: int | None = None
+    steps: int | None = limited(None, 1)
     """Length in optimiser steps, in place of `epochs`; schedules span it."""
-    max_steps: int | None = None
+    max_steps: int | None = limited(None, 1)
     """Stop after this many optimiser steps, wherever the schedule then is."""
     seed: int = 0
     """Seed of initialisation, sample order, augmentation, mixing and dropout."""
@@ -311,26 +328,29 @@ class RunSpec:
     """Lightning's name of the arithmetic."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device kind."""
-    devices: int = 1
+    devices: int = limited(1, 1)
     """Processes on this machine; more than one trains by DDP."""
-    num_nodes: int = 1
+    num_nodes: int = limited(1, 1)
     """Machines."""
     sync_batchnorm: bool = False
     """Batch statistics over all processes, where there are several (GPU only)."""
-    accumulate: int = 1
+    accumulate: int = limited(1, 1)
     """Batches per optimiser step; `batch_size` is their sum."""
     channels_last: bool = True
     """Run convolutions in channels-last memory layout."""
     grad_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
-    checkpoint_every: int = 500
+    checkpoint_every: int = limited(500, 1)
     """Optimiser steps between two saves of `last.ckpt`; it is also saved after each epoch."""
-    eval_every: int = 1
+    eval_every: int = limited(1, 1)
     """Epochs between two evaluations; the last epoch is always evaluated."""
-    log_every: int = 50
+    log_every: int = limited(50, 1)
     """Optimiser steps between two log entries."""
-    threads: int | None = None
+    threads: int | None = limited(None, 1)
     """CPU threads per process; null leaves torch's choice."""
+
+    def __post_init__(self) -> None:
+        check_limits("run", self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,5 +16,6 @@ except ModuleNotFoundError as error:
 
 from mscsa.training.interrupt import Interrupted as Interrupted
 from mscsa.training.module import NonFiniteError as NonFiniteError
-from mscsa.training.run import RunResult as RunResult
+from mscsa.training.processes import ProcessLost as ProcessLost
+from mscsa.training.result import RunResult as RunResult
 from mscsa.training.run import train as train

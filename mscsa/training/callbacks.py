@@ -1,48 +1,55 @@
-"""What happens around the steps: moving average, evaluation, export of weights, log lines."""
+"""What happens around the steps: evaluation, export of weights, log lines."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch.distributed as dist
-from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
 from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim import Optimizer
 
 from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.checkpoints.saving import save_weights
 from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names, score_values
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast
-from mscsa.training.metrics_log import VAL
+from mscsa.training.display import STEP_LINE, Display
+from mscsa.training.interrupt import Interrupted
+from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule
+from mscsa.training.moving_average import MovingAverage
 from mscsa.training.run_folder import LAST_IMAGES
 
 logger = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 LAST_WEIGHTS = "last.safetensors"
+OTHER = {BEST: "best_other.safetensors", LAST_WEIGHTS: "last_other.safetensors"}
+"""Where the worse of moving average and weights themselves are kept, beside the better."""
+
+Kind = Literal["average", "raw"]
+"""Weights of a run with a moving average: that, or the weights themselves."""
 
 
-class MovingAverage(WeightAveraging):
-    """Exponential moving average of parameters and buffers, updated after each optimiser step."""
+@dataclass(frozen=True)
+class Evaluated:
+    """Weights and what they came to."""
 
-    def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+    kind: Kind
+    model: nn.Module
+    scores: Scores
 
     @property
-    def model(self) -> nn.Module:
-        """The averaged model."""
-        assert self._average_model is not None, "Lightning builds it when fit begins"
-        averaged = self._average_model.module
-        assert isinstance(averaged, TrainingModule)
-        return averaged.model
+    def score(self) -> float:
+        """The main score."""
+        value: float = getattr(self.scores, self.scores.MAIN)
+        return value
 
 
 class Evaluate(pl.Callback):
@@ -50,7 +57,8 @@ class Evaluate(pl.Callback):
 
     The evaluation runs here and not in Lightning's validation loop, so that `mscsa eval` and training
     count with the same code, and a run that is stopped in the middle of one evaluates again when
-    it is resumed.
+    it is resumed. With a moving average both it and the weights themselves are evaluated; the better
+    of the two, the average among equals, is what the run reports and exports.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Evaluate(pl.Callback):
         resumed_step: int,
         average: MovingAverage | None,
         save_last: SaveLast,
+        display: Display,
     ) -> None:
         """Keep what to evaluate and where to write.
 
@@ -71,8 +80,9 @@ class Evaluate(pl.Callback):
             info: What the files of weights say about themselves.
             total_steps: Optimiser steps of the whole run.
             resumed_step: Step of the checkpoint that this session goes on from; 0 for a new run.
-            average: Whose weights to evaluate and export; None for the model's own.
+            average: What to evaluate beside the weights themselves; None for a run without.
             save_last: What to do when a signal arrives during an evaluation.
+            display: Where to show how far an evaluation is.
         """
         self.folder = folder
         self.recipe = recipe
@@ -81,12 +91,13 @@ class Evaluate(pl.Callback):
         self.resumed_step = resumed_step
         self.average = average
         self.save_last = save_last
+        self.display = display
         self.evaluated_step = 0
         """Optimiser step of the last finished evaluation."""
         self.latest: dict[str, Any] = {}
         """Its result, the fields of the task's scores."""
-        self.best: dict[str, float] = {}
-        """`epoch`, `step` and `score` of the best evaluation; the earliest among equals."""
+        self.best: dict[str, Any] = {}
+        """`epoch`, `step`, `score` and `weights` of the best evaluation; the earliest among equals."""
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
@@ -120,11 +131,17 @@ class Evaluate(pl.Callback):
         """Evaluate where the run was stopped before it could; the weights are restored by now.
 
         Not later: where the last step is done, Lightning leaves the fit without a further hook.
+
+        Raises:
+            Interrupted: If a signal arrived meanwhile; the checkpoint is as it was.
         """
         assert isinstance(pl_module, TrainingModule)
         step = self.resumed_step
-        if step > self.evaluated_step and self.is_due(step, pl_module.steps_per_epoch):
-            self._evaluate(trainer, pl_module, step)
+        if step <= self.evaluated_step or not self.is_due(step, pl_module.steps_per_epoch):
+            return
+        if not self._evaluate(trainer, pl_module, step):
+            signum = pl_module.agree_on_stop()
+            raise Interrupted(signum, f"stopped by signal {signum} in the evaluation of step {step}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, if it is due.
@@ -137,85 +154,108 @@ class Evaluate(pl.Callback):
         if not self.is_due(step, pl_module.steps_per_epoch):
             return
         if not self._evaluate(trainer, pl_module, step):
-            self.save_last.save_and_leave(trainer, pl_module.stop.signum)
+            self.save_last.save_and_leave(trainer, pl_module.agree_on_stop())
 
     def _evaluate(self, trainer: pl.Trainer, module: TrainingModule, step: int) -> bool:
         """Evaluate, log and export; False if a signal cut it short."""
-        model = module.model if self.average is None else self.average.model
+        models: dict[Kind, nn.Module] = {"raw": module.model}
+        if self.average is not None:
+            models = {"average": self.average.model, **models}
+        found = []
+        for kind, model in models.items():
+            scores = self._measure(trainer, module, model, step)
+            if scores is None:
+                return False
+            found.append(Evaluated(kind, model, scores))
+        found.sort(key=lambda each: -each.score)  # stable: the average among equals
+        if found[0].scores.images is not None:
+            found[0].scores.images.save(self.folder / LAST_IMAGES)
+        epoch = step / module.steps_per_epoch
+        self._log(trainer, found, epoch, step)
+        self._export(trainer, found, epoch, step)
+        self.evaluated_step = step
+        self.latest = score_values(found[0].scores)
+        return True
+
+    def _measure(
+        self, trainer: pl.Trainer, module: TrainingModule, model: nn.Module, step: int
+    ) -> Scores | None:
         if trainer.world_size > 1:
             # Each process has batch statistics of its own since its last step; what is exported, and
             # evaluated, is the first one's.
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
-        scores = measure(
-            self.recipe.model.task,
-            model,
-            trainer.datamodule.val_loader(),  # type: ignore[attr-defined]
-            device=module.device,
-            precision=self.recipe.run.precision,
-            stop=lambda: module.stop.signum != 0,
-            with_images=step >= self.total_steps,
-        )
-        if scores is None:
-            return False
-        if scores.images is not None:
-            scores.images.save(self.folder / LAST_IMAGES)
-        epoch = step / module.steps_per_epoch
-        self._log(trainer, scores, epoch, step)
-        self._export(trainer, model, scores, epoch, step)
-        self.evaluated_step = step
-        self.latest = score_values(scores)
-        return True
+        loader = trainer.datamodule.val_loader()  # type: ignore[attr-defined]
+        with self.display.evaluation(len(loader)) as advance:
 
-    def _log(self, trainer: pl.Trainer, scores: Scores, epoch: float, step: int) -> None:
-        found = {VAL + name: getattr(scores, name) for name in score_names(type(scores))}
-        values = {name: value for name, value in found.items() if value is not None}
+            def is_stopped() -> bool:  # asked after each batch
+                advance()
+                return module.stop.signum != 0
+
+            return measure(
+                self.recipe.model.task,
+                model,
+                loader,
+                device=module.device,
+                precision=self.recipe.run.precision,
+                stop=is_stopped,
+                with_images=step >= self.total_steps,
+            )
+
+    def _log(self, trainer: pl.Trainer, found: list[Evaluated], epoch: float, step: int) -> None:
+        scores = found[0].scores
+        named = {VAL + name: getattr(scores, name) for name in score_names(type(scores))}
+        if len(found) > 1:
+            named |= {BY_WEIGHTS.format(each.kind, scores.MAIN): each.score for each in found}
+        values = {name: value for name, value in named.items() if value is not None}
         for each in trainer.loggers:
             each.log_metrics({"epoch": epoch, **values}, step)
         if trainer.is_global_zero:
-            logger.info("epoch %g: %s", round(epoch, 2), describe_scores(scores))
+            logger.info("epoch %g: %s%s", round(epoch, 2), describe_scores(scores), _beside(found))
 
-    def _export(self, trainer: pl.Trainer, model: nn.Module, scores: Scores, epoch: float, step: int) -> None:
-        score = getattr(scores, scores.MAIN)
+    def _export(self, trainer: pl.Trainer, found: list[Evaluated], epoch: float, step: int) -> None:
+        score = found[0].score
         is_best = not self.best or score > self.best["score"]
         if is_best:
-            self.best = {"epoch": epoch, "step": step, "score": score}
+            self.best = {"epoch": epoch, "step": step, "score": score, "weights": found[0].kind}
         if not trainer.is_global_zero:
             return
-        result = {"epoch": epoch, "step": step, **score_values(scores)}
-        info = replace(self.info, provenance={**self.info.provenance, "result": result})
-        for name in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
-            save_weights(model, self.folder / name, info.to_metadata())
+        for place in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
+            for name, each in zip((place, OTHER[place]), found, strict=False):
+                result = {"epoch": epoch, "step": step, "weights": each.kind, **score_values(each.scores)}
+                info = replace(self.info, provenance={**self.info.provenance, "result": result})
+                save_weights(each.model, self.folder / name, info.to_metadata())
 
 
-class ProgressBar(RichProgressBar):
-    """Lightning's bar without the logger's version, which says nothing here."""
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Give what stands beside the bar."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return dict(metrics)
+def _beside(found: list[Evaluated]) -> str:
+    """Say what the other weights came to."""
+    names = {"average": "moving average", "raw": "weights without average"}
+    if len(found) == 1:
+        return ""
+    better, other = found
+    label, unit = other.scores.LABELS[other.scores.MAIN]
+    return f" ({names[better.kind]}; {names[other.kind]}: {label} {other.score:.2f} {unit})"
 
 
 class LogSteps(pl.Callback):
-    """Log loss, learning rate and throughput every so many steps; a plain line too where asked for."""
+    """Log loss, learning rate and throughput every so many steps and at the last one, and show each step."""
 
-    def __init__(self, every_steps: int, batch_size: int, total_steps: int, *, lines: bool) -> None:
+    def __init__(self, every_steps: int, batch_size: int, total_steps: int, display: Display) -> None:
         """Keep what to log.
 
         Args:
             every_steps: Optimiser steps between two entries.
             batch_size: Images per optimiser step.
             total_steps: Optimiser steps of the whole run.
-            lines: Also write lines, for where there is no progress bar.
+            display: Where to show how far the run is.
         """
         self.every_steps = every_steps
         self.batch_size = batch_size
         self.total_steps = total_steps
-        self.lines = lines
+        self.display = display
         self._losses: list[float] = []
         self._step = 0
+        self._lr = 0.0
         self._since = (0, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -234,6 +274,14 @@ class LogSteps(pl.Callback):
         """Start the clock where a run is resumed within an epoch."""
         self._step = trainer.global_step
         self._restart_clock(trainer)
+        if trainer.is_global_zero:
+            self.display.start(self._step, self.total_steps)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Note the learning rate of the step; afterwards there is the next one's."""
+        self._lr = max(group["lr"] for group in optimizer.param_groups)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -241,22 +289,23 @@ class LogSteps(pl.Callback):
         """Log, if it is time."""
         assert isinstance(pl_module, TrainingModule)
         self._losses.append(pl_module.loss_value)
-        pl_module.log("loss", pl_module.loss_value, prog_bar=True, logger=False, batch_size=self.batch_size)
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        if self._step % self.every_steps:
+        epoch = self._step / pl_module.steps_per_epoch
+        self.display.advance(self._step, f"epoch {epoch:.2f}, loss {pl_module.loss_value:.4f}")
+        if self._step % self.every_steps and self._step < self.total_steps:
             return
         steps, start = self._since
         values = {
-            "epoch": self._step / pl_module.steps_per_epoch,
-            "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups),
+            "epoch": epoch,
+            "lr": self._lr,
             "train_loss": sum(self._losses) / len(self._losses),
             "images_per_s": (self._step - steps) * self.batch_size / (time.monotonic() - start),
         }
         for each in trainer.loggers:
             each.log_metrics(values, self._step)
-        if self.lines and trainer.is_global_zero:
+        if trainer.is_global_zero:
             self._write_line(values)
         self._losses.clear()
         self._restart_clock(trainer)
@@ -266,11 +315,13 @@ class LogSteps(pl.Callback):
 
     def _write_line(self, values: Mapping[str, float]) -> None:
         logger.info(
-            "epoch %.2f, step %d of %d: loss %.4f, lr %.2e, %.1f images/s",
+            "epoch %.2f, step %d of %d: loss %.4f, lr %.2e, %.1f images/s, %s left",
             values["epoch"],
             self._step,
             self.total_steps,
             values["train_loss"],
             values["lr"],
             values["images_per_s"],
+            self.display.time_left,
+            extra=STEP_LINE,
         )

@@ -1,9 +1,11 @@
-"""`last.ckpt`: written whole or not at all, read without running code, and resumed at an exact step."""
+"""`last.ckpt`: written whole or not at all, read checked and without running code, resumed exactly."""
 
 from __future__ import annotations
 
-import pickle
+import os
 import shutil
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,17 @@ from mscsa.training.interrupt import Interrupted
 from mscsa.training.module import TrainingModule
 
 LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+"""The checkpoint before it, for when it is damaged."""
+DAMAGED = "damaged.ckpt"
+"""What a damaged `last.ckpt` is called once the one before it is taken."""
 
 _MOMENTS = {"adamw": 2, "sgd": 1, "momentum": 1, "rmsproptf": 2}
 """Tensors per parameter in the optimiser's state."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Write to a temporary file beside the target, sync it, then rename it over the target.
+    """Write to a temporary file beside the target, sync it, then rename it; the target before it is kept.
 
     Lightning's own way writes to the system's temporary folder and moves the file from there: across
     file systems that is a copy, which a kill cuts off on top of the previous checkpoint.
@@ -34,7 +40,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint; the one in its place becomes `previous.ckpt`.
 
         Raises:
             UserError: If the folder cannot be written to or the disk is full; the previous
@@ -44,7 +50,7 @@ class AtomicCheckpointIO(CheckpointIO):
         if not folder.is_dir():  # deleted during the run: what else it held does not come back with it
             raise UserError(f"cannot write {path}: the folder {folder} is gone; start the run anew")
         try:
-            write_whole(path, lambda file: torch.save(checkpoint, file))
+            write_whole(path, lambda file: torch.save(checkpoint, file), keep=folder / PREVIOUS)
         except RuntimeError as error:  # torch's writer, on a full disk
             raise UserError(
                 f"cannot write {path}: {str(error).splitlines()[0]}; the previous checkpoint, if any, is "
@@ -72,17 +78,55 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is not there, so there is nothing to resume: start anew in another folder")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged bytes fail in every way
         raise UserError(
             f"{path} cannot be read: it is damaged, or holds more than tensors and plain values; "
             "put a copy back, or start a new run from best.safetensors by model.checkpoint"
         ) from error
     if not isinstance(content, dict) or not {"mscsa", "loops", "global_step"} <= content.keys():
         raise UserError(
-            f"{path} is no checkpoint of `mscsa train`; to start from weights, give model.checkpoint"
+            f"{path} is no checkpoint of `mscsa train`; to start from weights, give best.safetensors of a "
+            "run as model.checkpoint"
         )
     return content
+
+
+def read_last(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Read a run's last checkpoint, or the one before it if the last is missing or damaged.
+
+    Returns:
+        The file that was read, and its content.
+    Raises:
+        UserError: If neither can be read; says what is wrong with the last.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    try:
+        return last, read_checkpoint(last)
+    except UserError:
+        with suppress(UserError):
+            return previous, read_checkpoint(previous)
+        raise
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Say whether there is something to resume; a kill between two renames leaves the previous one alone."""
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
+def set_damaged_aside(folder: Path) -> None:
+    """Rename a `last.ckpt` that cannot be read, so that the next save does not keep it."""
+    with suppress(FileNotFoundError):  # a kill between two renames left none
+        os.replace(folder / LAST, folder / DAMAGED)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each record of torch's zip archive with its CRC-32, which `torch.load` does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} has another checksum")
 
 
 class SaveLast(pl.Callback):
@@ -182,19 +226,21 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def check_free_space(folder: Path, model: nn.Module, optim: OptimSpec) -> None:
-    """Refuse to start where two checkpoints would not fit.
+    """Refuse to start where the run's checkpoints and weights would not fit.
 
     Raises:
-        UserError: If the free space is less than twice the estimated size of a checkpoint.
+        UserError: If the free space is less than their estimated size.
     """
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     all_values = sum(v.numel() * v.element_size() for v in model.state_dict().values())
     copies = 1 if optim.ema_decay is None else 2
-    needed = 2 * (copies * all_values + _MOMENTS[optim.optimizer] * trained)
+    # Last and previous checkpoint, the next one while it is written; best and last weights, with the average
+    # those without it too.
+    needed = 3 * (copies * all_values + _MOMENTS[optim.optimizer] * trained) + 2 * copies * all_values
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
             f"{folder}: {free / 2**20:.0f} MiB are free, a run of this model needs "
-            f"{needed / 2**20:.0f} MiB for two checkpoints; free some space or give another folder"
+            f"{needed / 2**20:.0f} MiB for checkpoints and weights; free some space or give another folder"
         )

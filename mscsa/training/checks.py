@@ -7,9 +7,14 @@ import torch
 from mscsa.data.scenes.scene import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
 from mscsa.frozen.backbone import check_frozen
-from mscsa.recipes.spec import PARTS, ClassificationAugment, DetectionAugment, DetectionData, Recipe
-
-_SIZES = ("image_size", "short_side", "long_side", "max_digits")
+from mscsa.recipes.spec import (
+    PARTS,
+    ClassificationAugment,
+    DetectionAugment,
+    DetectionData,
+    OptimSpec,
+    Recipe,
+)
 
 
 def check_recipe(recipe: Recipe, device: torch.device) -> None:
@@ -18,35 +23,15 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
     Raises:
         UserError: At the first one; says which, and what is allowed.
     """
-    run, data = recipe.run, recipe.data
+    data = recipe.data
     expected = PARTS[recipe.model.task]
     if (type(data), type(recipe.augment)) != expected:
         raise UserError(
             f"model.head {recipe.model.head} makes a model for {recipe.model.task}, but recipe "
             f"{recipe.name} is for another task: take a recipe of that task (`mscsa list --recipes`)"
         )
-    counts = {
-        **{f"data.{name}": getattr(data, name) for name in _SIZES if hasattr(data, name)},
-        "data.batch_size": data.batch_size,
-        "data.eval_batch_size": data.eval_batch_size,
-        "run.epochs": run.epochs,
-        "run.steps": 1 if run.steps is None else run.steps,
-        "run.max_steps": 1 if run.max_steps is None else run.max_steps,
-        "run.devices": run.devices,
-        "run.num_nodes": run.num_nodes,
-        "run.accumulate": run.accumulate,
-        "run.checkpoint_every": run.checkpoint_every,
-        "run.eval_every": run.eval_every,
-        "run.log_every": run.log_every,
-        "run.threads": 1 if run.threads is None else run.threads,
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"{name} {count} is not possible; give 1 or more")
-    if data.workers < 0:
-        raise UserError(f"data.workers {data.workers} is not possible; give 0 or more")
-    if isinstance(recipe.augment, DetectionAugment):
-        _check_sides(recipe.augment)
+    if isinstance(recipe.augment, DetectionAugment) and not recipe.augment.crop_short_sides:
+        raise UserError("augment.crop_short_sides [] is not possible; give one side or more")
     if isinstance(data, DetectionData) and data.short_side > data.long_side:
         raise UserError(
             f"data.short_side {data.short_side} is more than data.long_side {data.long_side}: give a "
@@ -58,22 +43,22 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
         )
     if recipe.model.frozen:
         check_frozen(recipe)
+        if data.max_bad:
+            raise UserError(
+                f"data.max_bad {data.max_bad} is for images that are read during the run, those of "
+                "model.frozen are read before it; leave it out, and remove what cannot be read"
+            )
+    _check_optimizer(recipe.optim)
     _check_device(recipe, device)
     _check_batch(recipe)
 
 
-def _check_sides(augment: DetectionAugment) -> None:
-    crop_sides = (1, 1) if augment.crop_sides is None else augment.crop_sides
-    given = {"short_sides": augment.short_sides, "crop_short_sides": augment.crop_short_sides}
-    for name, sides in {**given, "crop_sides": crop_sides}.items():
-        if any(side < 1 for side in sides):
-            raise UserError(f"augment.{name} {list(sides)} is not possible; give sides of 1 px or more")
-    if not augment.crop_short_sides or crop_sides[0] > crop_sides[1]:
-        raise UserError(
-            f"augment.crop_sides {list(crop_sides)} with crop_short_sides "
-            f"{list(augment.crop_short_sides)} is not possible; give the smaller side first, and one "
-            "crop_short_side or more"
-        )
+def _check_optimizer(optim: OptimSpec) -> None:
+    """Refuse what the optimiser would not read."""
+    if optim.optimizer != "adamw" and optim.betas is not None:
+        raise UserError(f"optim.betas means nothing to optim.optimizer {optim.optimizer}; leave it out")
+    if optim.optimizer in ("sgd", "momentum") and optim.eps is not None:
+        raise UserError(f"optim.eps means nothing to optim.optimizer {optim.optimizer}; leave it out")
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:

@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,20 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum = 0
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over for a while."""
+        before = [signal.getsignal(signum) for signum in SIGNALS]
+        self.install()
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for signum, handler in zip(SIGNALS, before, strict=True):
+                    signal.signal(signum, handler)
+
     def install(self) -> None:
-        """Take the signals over; Lightning gives them back when its fit ends."""
+        """Take the signals over; again where Lightning has put its own handlers in between."""
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 signal.signal(signum, self._handle)

@@ -19,6 +19,9 @@ TRAIN_COLUMNS = ("step", "epoch", "lr", "train_loss", "images_per_s")
 VAL = "val_"
 """Before the name of a score, in its column."""
 
+BY_WEIGHTS = "{}_{}"
+"""Column of the main score of moving average, and of weights without it: `average_top1`, `raw_top1`."""
+
 
 class MetricsCsv(Logger):
     """Append rows, each on the disk at once.
@@ -26,18 +29,28 @@ class MetricsCsv(Logger):
     Lightning's CSVLogger deletes the previous rows when a run is resumed.
     """
 
-    def __init__(self, path: Path, scores: Sequence[str], *, keep_train: int = 0, keep_val: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        scores: Sequence[str],
+        *,
+        main: str | None = None,
+        keep_train: int = 0,
+        keep_val: int = 0,
+    ) -> None:
         """Continue a file.
 
         Args:
             path: The file; made with its first row.
             scores: Names of the scores of an evaluation; each has a column, `val_` before it.
+            main: The one of them that is noted of moving average and weights apart, in a run that has both.
             keep_train: Rows of training steps after this one are dropped: they will come again.
             keep_val: The same for evaluations.
         """
         super().__init__()
         self.path = path
-        self.columns = (*TRAIN_COLUMNS, *(VAL + score for score in scores))
+        apart = () if main is None else tuple(BY_WEIGHTS.format(kind, main) for kind in ("average", "raw"))
+        self.columns = (*TRAIN_COLUMNS, *(VAL + score for score in scores), *apart)
         self._keep = {"train_loss": keep_train, self.columns[len(TRAIN_COLUMNS)]: keep_val}
 
     @property

@@ -73,7 +73,7 @@ class TrainingModule(pl.LightningModule):
         self.agreed_stop = 0
         """Signal that all processes stop for after this step; 0 for none."""
         self.loss_value = math.nan
-        """Loss of the last batch, of this process."""
+        """Loss of the last batch, the mean over all processes."""
         self.objective = objective
         self._indices: list[Tensor] = []
         self.train()
@@ -106,10 +106,10 @@ class TrainingModule(pl.LightningModule):
         images, targets, indices = batch
         self._indices.append(indices)
         outcome = self.objective(self, images, targets)
-        self.loss_value = outcome.loss.item()
-        is_bad = not math.isfinite(self.loss_value)
-        is_bad_anywhere, self.agreed_stop = self._agree(is_bad, self.stop.signum)
-        if is_bad_anywhere:
+        own_loss = outcome.loss.item()
+        self.loss_value, self.agreed_stop = self._agree(own_loss)
+        if not math.isfinite(self.loss_value):
+            is_bad = not math.isfinite(own_loss)
             suspects = _suspects(outcome, indices) if is_bad else indices[:0]
             self._raise_non_finite("loss is not finite", suspects)
         return outcome.loss
@@ -144,13 +144,22 @@ class TrainingModule(pl.LightningModule):
         """Set the learning rates of the next update."""
         scheduler.step_update(self.trainer.global_step)
 
-    def _agree(self, bad: bool, signum: int) -> tuple[bool, int]:
-        """Take the worst over all processes, so that all leave the loop at the same step."""
+    def _agree(self, loss: float) -> tuple[float, int]:
+        """Give the mean loss of all processes and a signal that any got: all leave at the same step."""
         if self.trainer.world_size == 1:
-            return bad, signum
-        flags = torch.tensor([int(bad), signum], device=self.device)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags[0]), int(flags[1])
+            return loss, self.stop.signum
+        of_process = torch.zeros(self.trainer.world_size, 2, device=self.device, dtype=torch.float64)
+        of_process[self.global_rank, 0], of_process[self.global_rank, 1] = loss, self.stop.signum
+        dist.all_reduce(of_process)
+        return of_process[:, 0].mean().item(), int(of_process[:, 1].max())
+
+    def agree_on_stop(self) -> int:
+        """Give the signal that any process got, in all of them; 0 for none."""
+        if self.trainer.world_size == 1:
+            return self.stop.signum
+        signum = torch.tensor(self.stop.signum, device=self.device)
+        dist.all_reduce(signum, op=dist.ReduceOp.MAX)
+        return int(signum)
 
     def _raise_non_finite(self, what: str, indices: Tensor) -> None:
         dataset = self.trainer.datamodule.train_dataset  # type: ignore[attr-defined]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from mscsa.data.coco.masks import mask_encoder
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
 from mscsa.data.seeding import derive_seed
+from mscsa.data.tolerance import TolerantDataset
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
@@ -31,95 +31,138 @@ from mscsa.files import write_text
 from mscsa.frozen.backbone import freeze_backbone
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
-from mscsa.training.callbacks import Evaluate, LogSteps, MovingAverage, ProgressBar
+from mscsa.training.bad_images import BadImages
+from mscsa.training.callbacks import Evaluate, LogSteps
 from mscsa.training.checkpointing import (
     LAST,
     AtomicCheckpointIO,
     SaveLast,
     check_free_space,
-    read_checkpoint,
+    read_last,
     remove_leftovers,
+    set_damaged_aside,
 )
 from mscsa.training.checks import check_recipe
 from mscsa.training.data_module import RunData
+from mscsa.training.display import Display, open_display
 from mscsa.training.metrics_log import MetricsCsv
 from mscsa.training.module import TrainingModule, seed_generators
+from mscsa.training.moving_average import MovingAverage, short_run_warning
 from mscsa.training.objectives import build_objective
 from mscsa.training.optimization import run_length
+from mscsa.training.processes import (
+    OneProcessError,
+    ProcessLost,
+    WatchProcesses,
+    first_alone_speaks,
+    is_of_lost_process,
+    with_processes,
+)
+from mscsa.training.result import RunResult
 from mscsa.training.resuming import check_same_run, run_identity
+from mscsa.training.run_log import RunLog
+from mscsa.training.summary import opening_lines
 from mscsa.training.sync_batchnorm import SyncBatchNorms
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a finished run came to; `result.json` holds the same."""
-
-    recipe: str
-    """Name of the recipe."""
-    seed: int
-    metric: str
-    """Name of the main score: `top1`, `miou` or `ap`."""
-    scores: dict[str, Any]
-    """Last evaluation on the validation set, the fields of the task's scores."""
-    best_score: float
-    """Main score of the best evaluation; `best.safetensors` holds its weights."""
-    best_epoch: float
-    steps: int
-    """Optimiser steps."""
-    num_parameters: int
-    seconds: float
-    """Time of training and evaluation, over all sessions."""
-
-
 def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False) -> RunResult:
     """Train, evaluate and export as a recipe says.
 
-    The folder gets `config.yaml`, `environment.json`, `metrics.csv`, `tensorboard/`, `last.ckpt`,
-    `best.safetensors`, `last.safetensors`, `last_images.npz` (what the last evaluation counted of each image)
-    and `result.json`. With several processes each runs this function; the first one writes.
+    The folder gets `config.yaml`, `environment.json`, `log.txt`, `metrics.csv`, `tensorboard/`, `last.ckpt`
+    and the `previous.ckpt` before it, `best.safetensors`, `last.safetensors` (with a moving average also
+    `best_other.safetensors` and `last_other.safetensors`: the worse of average and weights themselves),
+    `last_images.npz` (what the last evaluation counted of each image) and `result.json`. With several
+    processes each runs this function; the first one writes.
 
     Args:
         out_dir: Folder of the run; a new one, or with `resume` that of a run to go on with.
-        resume: Go on from `last.ckpt` as if the run had never stopped. A finished run gives its
-            result again.
+        resume: Go on from `last.ckpt` as if the run had never stopped; from `previous.ckpt` with a warning if
+            that is damaged. A finished run gives its result again.
     Raises:
         UserError: If recipe, data, folder or checkpoint is not usable.
         NonFiniteError: If the loss or a gradient is not finite.
         Interrupted: On SIGTERM or SIGINT, after saving.
+        ProcessLost: If another process of the run is gone.
     """
-    with _quiet_lightning():
-        return _train(recipe, Path(out_dir), resume=resume)
+    with _quiet_lightning(), first_alone_speaks(), RunLog() as log:
+        return _train(recipe, Path(out_dir), log, resume=resume)
 
 
-def _train(recipe: Recipe, folder: Path, *, resume: bool) -> RunResult:
+def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool) -> RunResult:
+    recipe = with_processes(recipe)
     device = choose_device(recipe.run.accelerator)
     check_recipe(recipe, device)
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
-    saved = read_checkpoint(folder / LAST) if resume else None
+    start, saved = read_last(folder) if resume else (None, None)
     session = _build_session(recipe, folder, device, saved)
     trainer = session.trainer
+    lock: AbstractContextManager[object] = nullcontext()
     if trainer.is_global_zero:
         check_free_space(folder, session.module.model, recipe.optim)
-        run_folder.open_run_folder(folder, recipe, resume=resume)
-        remove_leftovers(folder)
-        run_folder.record_environment(folder, recipe.run.seed, device, trainer.world_size)
-    try:
-        trainer.fit(
-            session.module,
-            datamodule=session.data,
-            ckpt_path=folder / LAST if resume else None,
-            weights_only=True,
-        )
-    finally:
-        session.data.close()
-    result = _result(recipe, session)
-    if trainer.is_global_zero:
-        text = json.dumps(asdict(result), indent=2) + "\n"
-        write_text(folder / run_folder.RESULT, text)
+        lock = run_folder.open_run_folder(folder, recipe, resume=resume)
+    with lock:
+        if trainer.is_global_zero:
+            _begin(recipe, folder, log, session, device, start)
+        _fit(session, start)
+        result = _result(recipe, session)
+        if trainer.is_global_zero:
+            write_text(folder / run_folder.RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
+
+
+def _begin(
+    recipe: Recipe, folder: Path, log: RunLog, session: _Session, device: torch.device, start: Path | None
+) -> None:
+    """Tidy the folder, open the log and say what is about to run."""
+    remove_leftovers(folder)
+    log.open(folder / run_folder.LOG)
+    if start is not None and start.name != LAST:
+        logger.warning(
+            "%s is damaged or missing: going on from %s, the checkpoint before it", folder / LAST, start.name
+        )
+        set_damaged_aside(folder)
+    run_folder.record_environment(folder, recipe.run.seed, device, session.trainer.world_size)
+    lines = opening_lines(
+        recipe,
+        session.module.model,
+        (session.data.train_dataset, session.data.val_dataset),
+        folder=folder,
+        device=device,
+        steps=session.evaluate.total_steps,
+        first_step=session.evaluate.resumed_step,
+    )
+    for line in lines:
+        logger.info("%s", line)
+    ema_decay = recipe.optim.ema_decay
+    warning = None if ema_decay is None else short_run_warning(ema_decay, session.evaluate.total_steps)
+    if warning is not None:
+        logger.warning("%s", warning)
+
+
+def _fit(session: _Session, start: Path | None) -> None:
+    """Run Lightning's loop; what ends it early passes, in one way for all processes.
+
+    Raises:
+        ProcessLost: If another process is gone.
+        OneProcessError: If this one of several finds bad input.
+    """
+    try:
+        with session.module.stop.listening():
+            session.trainer.fit(session.module, datamodule=session.data, ckpt_path=start, weights_only=True)
+    except UserError as error:
+        if session.trainer.world_size > 1:
+            raise OneProcessError(str(error)) from error
+        raise
+    except Exception as error:
+        if is_of_lost_process(error):
+            raise ProcessLost("another process of this run is gone; go on with --resume") from error
+        raise
+    finally:
+        session.display.close()
+        session.data.close()
 
 
 @dataclass(frozen=True)
@@ -130,6 +173,7 @@ class _Session:
     data: RunData
     trainer: pl.Trainer
     evaluate: Evaluate
+    display: Display
 
 
 def _build_session(
@@ -149,6 +193,9 @@ def _build_session(
         recipe.run.seed,
         with_masks=recipe.model.task == "instance_segmentation",
     )
+    identity = run_identity(recipe, *sets)
+    tolerant = [each for each in sets if isinstance(each, TolerantDataset)]
+    bad_images = [BadImages(folder, tolerant, recipe.data.max_bad)] if tolerant else []
     if recipe.model.frozen:
         sets = freeze_backbone(model, recipe, sets)
     data = RunData(recipe, *sets)
@@ -162,8 +209,6 @@ def _build_session(
         logger.info("category id -> label: %s", describe_categories(info))
     objective = build_objective(recipe, num_classes)
     module = TrainingModule(model, recipe, objective, steps_per_epoch=data.steps_per_epoch)
-    world_size = recipe.run.devices * recipe.run.num_nodes
-    identity = run_identity(recipe, world_size, *sets)
     total_steps = run_length(recipe.run, data.steps_per_epoch)
     if recipe.run.max_steps is not None:
         total_steps = min(total_steps, recipe.run.max_steps)
@@ -171,6 +216,7 @@ def _build_session(
         _check_saved(saved, identity, folder / LAST, total_steps)
     save_last = SaveLast(folder, recipe.run.checkpoint_every, identity)
     average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
+    display = open_display()
     evaluate = Evaluate(
         folder,
         recipe,
@@ -179,15 +225,15 @@ def _build_session(
         resumed_step=saved["global_step"] if saved else 0,
         average=average,
         save_last=save_last,
+        display=display,
     )
-    is_terminal = sys.stdout.isatty()
-    log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, total_steps, lines=not is_terminal)
-    callbacks: list[Callback] = [ProgressBar(leave=True)] if is_terminal else []
+    log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, total_steps, display)
+    callbacks: list[Callback] = [WatchProcesses()]
     callbacks += [] if average is None else [average]
     # The order matters: what `SaveLast` keeps must be done before it.
-    callbacks += [log_steps, evaluate, save_last]
+    callbacks += [log_steps, evaluate, *bad_images, save_last]
     trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, _loggers(recipe, folder, saved))
-    return _Session(module, data, trainer, evaluate)
+    return _Session(module, data, trainer, evaluate, display)
 
 
 def _build_trainer(
@@ -217,7 +263,7 @@ def _build_trainer(
         plugins=plugins,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=any(isinstance(each, ProgressBar) for each in callbacks),
+        enable_progress_bar=False,  # ours is over the whole run
         default_root_dir=folder,
     )
 
@@ -280,13 +326,14 @@ def _loggers(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> list
         MetricsCsv(
             folder / run_folder.METRICS,
             score_names(SCORES[recipe.model.task]),
+            main=None if recipe.optim.ema_decay is None else SCORES[recipe.model.task].MAIN,
             keep_train=step,
             keep_val=evaluated,
         ),
         TensorBoardLogger(
             folder,
             name="",
-            version="tensorboard",
+            version=run_folder.TENSORBOARD,
             default_hp_metric=False,
             # Events after the checkpoint come again.
             purge_step=step + 1 if saved else None,
@@ -303,6 +350,7 @@ def _result(recipe: Recipe, session: _Session) -> RunResult:
         scores=evaluate.latest,
         best_score=evaluate.best["score"],
         best_epoch=evaluate.best["epoch"],
+        best_weights=evaluate.best["weights"],
         steps=evaluate.evaluated_step,
         num_parameters=sum(p.numel() for p in session.module.model.parameters()),
         seconds=evaluate.seconds,

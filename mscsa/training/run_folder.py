@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
+import logging
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -15,42 +18,114 @@ from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
+from filelock import FileLock, Timeout
 
 from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.spec import Recipe
 
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 RESULT = "result.json"
 METRICS = "metrics.csv"
+LOG = "log.txt"
+CURVES = "curves.png"
+TENSORBOARD = "tensorboard"
+BAD_IMAGES = "bad_images.txt"
 LAST_IMAGES = "last_images.npz"
 """What the last evaluation counted of each image (`mscsa.evaluation.image_counts`)."""
+
+_BEFORE_CHECKPOINT = {CONFIG, ENVIRONMENT, METRICS, LOG, TENSORBOARD, BAD_IMAGES}
+"""What a run may have written before its first checkpoint."""
+
+_LOCK_TIMEOUT_S = 10
 
 _PACKAGES = ("mscsa", "torch", "torchvision", "timm", "lightning", "safetensors", "numpy", "pillow")
 _OPTIONAL_PACKAGES = ("transformers", "faster-coco-eval")  # for detection
 
 
-def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make the folder of a new run and write the recipe, or find that of an old one.
+def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> FileLock:
+    """Make the folder of a new run and write the recipe, or find that of an old one; no other run gets it.
 
+    What a run left that ended before its first checkpoint is removed: there is nothing in it to go on from.
+
+    Returns:
+        The lock on the folder; it is free again once it is released, or the process ends.
     Raises:
-        UserError: If there is one already and it is not to be resumed, or it cannot be written.
+        UserError: If there is a run already and it is not to be resumed, another process is at it, or it
+            cannot be written.
     """
-    if resume:
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"{folder} is there already and nothing is overwritten: resume the run, or give another folder"
-        )
+    if folder.exists() and not folder.is_dir():
+        raise _taken(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
     except OSError as error:
         raise UserError(
             f"cannot make {folder}: {error.strerror}; give a folder that can be written"
         ) from error
-    settings = json.loads(json.dumps(asdict(recipe)))
-    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    if resume:
+        return lock
+    try:
+        _make_room(folder)
+        settings = json.loads(json.dumps(asdict(recipe)))
+        write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def is_taken(folder: Path) -> bool:
+    """Say whether a folder holds what a new run must not write over."""
+    return folder.exists() and (not folder.is_dir() or bool(_kept(folder)))
+
+
+def next_free(folder: Path) -> Path:
+    """Give `folder` if a new run may have it, or else the first of folder-2, folder-3, ... that is free."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([folder], numbered) if not is_taken(each))
+
+
+def _lock(folder: Path) -> FileLock:
+    lock = FileLock(folder / LOCK)
+    try:
+        # The loader workers of a run that was just killed may hold it some seconds longer.
+        lock.acquire(timeout=_LOCK_TIMEOUT_S)
+    except Timeout as error:
+        raise UserError(
+            f"another process is training in {folder}: wait for its end, or give another folder"
+        ) from error
+    return lock
+
+
+def _kept(folder: Path) -> list[str]:
+    """List what a folder holds beside the lock; nothing if all is of a run without a checkpoint."""
+    names = {entry.name for entry in folder.iterdir()} - {LOCK}
+    names = {name for name in names if not (name.startswith(".") and name.endswith(".tmp"))}
+    return [] if CONFIG in names and names <= _BEFORE_CHECKPOINT else sorted(names)
+
+
+def _taken(folder: Path) -> UserError:
+    return UserError(
+        f"{folder} is there already and nothing is overwritten: resume the run, or give another folder"
+    )
+
+
+def _make_room(folder: Path) -> None:
+    if _kept(folder):
+        raise _taken(folder)
+    failed = [entry for entry in folder.iterdir() if entry.name != LOCK]
+    if failed:
+        logger.info("%s: what a run left that ended before its first checkpoint is removed", folder)
+    for entry in failed:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def record_environment(folder: Path, seed: int, device: torch.device, world_size: int) -> None:

@@ -1,50 +1,29 @@
-"""Around the steps: moving average, when a run is evaluated and what is kept, lines and metrics."""
+"""Around the steps: when a run is evaluated and what is kept, lines and metrics."""
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.checkpoints import read_state_dict
 from mscsa.evaluation.top1 import Accuracy
 from mscsa.training import callbacks
-from mscsa.training.callbacks import BEST, LAST_WEIGHTS, Evaluate, LogSteps, MovingAverage, ProgressBar
+from mscsa.training.callbacks import BEST, LAST_WEIGHTS, OTHER, Evaluate, LogSteps
 from mscsa.training.checkpointing import SaveLast
+from mscsa.training.display import Display
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
 from mscsa.training.objectives import build_objective
 from mscsa.training.run import train
-from tests.training.small_runs import STEPS_PER_EPOCH, plain_recipe, small_recipe
-
-
-def test_moving_average_is_the_recursion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parameters and buffers: the first update copies, later ones mix; evaluated and exported."""
-    history: list[dict[str, torch.Tensor]] = []
-    update = MovingAverage.on_train_batch_end
-
-    def note(self: MovingAverage, trainer: Any, pl_module: Any, *rest: Any) -> None:
-        history.append({k: v.clone() for k, v in pl_module.model.state_dict().items()})
-        update(self, trainer, pl_module, *rest)
-
-    monkeypatch.setattr(MovingAverage, "on_train_batch_end", note)
-    train(small_recipe(epochs=2, max_steps=4), tmp_path / "run")
-    exported, _ = read_state_dict(tmp_path / "run" / "last.safetensors")
-    assert len(history) == 4
-    for key, value in exported.items():
-        if not value.dtype.is_floating_point:
-            continue
-        average = history[0][key].double()
-        for later in history[1:]:
-            average = 0.8 * average + 0.2 * later[key].double()
-        assert torch.allclose(value.double(), average, rtol=1e-5, atol=1e-7), key
-    assert any(not torch.equal(exported[key], history[-1][key]) for key in exported)
+from tests.training.small_runs import STEPS_PER_EPOCH, plain_recipe
 
 
 def test_evaluations_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
@@ -63,7 +42,7 @@ class FakeLogger:
         self.rows.append((step, metrics))
 
 
-def evaluation(folder: Path, **run: Any) -> Evaluate:
+def evaluation(folder: Path, average: Any = None, **run: Any) -> Evaluate:
     recipe = plain_recipe(**run)
     info = WeightsInfo(
         model=recipe.model, data=recipe.data, class_names=("a",), input={}, provenance={"x": 1}
@@ -74,8 +53,9 @@ def evaluation(folder: Path, **run: Any) -> Evaluate:
         info,
         total_steps=3 * STEPS_PER_EPOCH,
         resumed_step=0,
-        average=None,
+        average=average,
         save_last=SaveLast(folder, 2, {}),
+        display=Display(),
     )
 
 
@@ -115,7 +95,7 @@ def test_the_best_weights_are_the_earliest_of_the_best_score(
         nn.init.constant_(module.model.weight, weight)  # type: ignore[arg-type]
         trainer.global_step = step
         evaluate.on_train_epoch_end(trainer, module)
-    assert evaluate.best == {"epoch": 2.0, "step": 10, "score": 60.0}
+    assert evaluate.best == {"epoch": 2.0, "step": 10, "score": 60.0, "weights": "raw"}
     assert evaluate.evaluated_step == 20 and evaluate.latest["top1"] == 30.0
     for name, weight in ((BEST, 2.0), (LAST_WEIGHTS, 4.0)):
         weights, _ = read_state_dict(tmp_path / name)
@@ -123,6 +103,45 @@ def test_the_best_weights_are_the_earliest_of_the_best_score(
     rows = trainer.loggers[0].rows
     assert [step for step, _ in rows] == [5, 10, 15, 20]
     assert rows[1][1] == {"epoch": 2.0, "val_top1": 60.0, "val_top5": 90.0, "val_loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("of_average", "of_raw", "better"),
+    [(19.4, 45.0, "raw"), (45.0, 19.4, "average"), (30.0, 30.0, "average")],
+)
+def test_the_better_of_average_and_weights_is_exported_and_the_other_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    of_average: float,
+    of_raw: float,
+    better: str,
+) -> None:
+    average, module, trainer = SimpleNamespace(model=nn.Linear(2, 2)), training_module(), fake_trainer()
+    evaluate = evaluation(tmp_path, average)
+    nn.init.constant_(average.model.weight, 1.0)
+    nn.init.constant_(module.model.weight, 2.0)  # type: ignore[arg-type]
+    top1 = {id(average.model): of_average, id(module.model): of_raw}
+
+    def measured(task: str, model: nn.Module, *arguments: Any, **options: Any) -> Accuracy:
+        return Accuracy(top1=top1[id(model)], top5=90.0, loss=1.0, num_samples=11)
+
+    monkeypatch.setattr(callbacks, "measure", measured)
+    trainer.global_step = 5
+    with caplog.at_level(logging.INFO):
+        evaluate.on_train_epoch_end(trainer, module)
+    assert evaluate.best["weights"] == better and evaluate.latest["top1"] == max(of_average, of_raw)
+    value = {"average": 1.0, "raw": 2.0}
+    for name in (BEST, LAST_WEIGHTS):
+        weights, said = read_state_dict(tmp_path / name)
+        other, said_of_other = read_state_dict(tmp_path / OTHER[name])
+        assert (weights["weight"] == value[better]).all()
+        assert (other["weight"] == 3.0 - value[better]).all()
+        assert json.loads(said["result"])["weights"] == better
+        assert json.loads(said_of_other["result"])["top1"] == min(of_average, of_raw)
+    assert trainer.loggers[0].rows[0][1]["average_top1"] == of_average
+    assert trainer.loggers[0].rows[0][1]["raw_top1"] == of_raw
+    assert f"top-1 {min(of_average, of_raw):.2f} %" in caplog.text
 
 
 def test_what_was_evaluated_is_kept_by_a_checkpoint(tmp_path: Path) -> None:
@@ -144,27 +163,40 @@ def test_only_the_first_process_exports(tmp_path: Path, monkeypatch: pytest.Monk
     assert evaluate.best["score"] == 1.0 and not list(tmp_path.iterdir())
 
 
+def logged_steps(log: LogSteps, losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Run the hooks of steps of a second each; the learning rate is a tenth of the step's number."""
+    module, trainer = training_module(), fake_trainer()
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(trainer.global_step))
+    log.on_train_start(trainer, module)
+    log.on_train_epoch_start(trainer, module)
+    for batch, loss in enumerate(losses):
+        module.loss_value = loss
+        groups = [{"lr": 0.0}, {"lr": (batch + 1) / 10}]
+        optimizer: Any = SimpleNamespace(param_groups=groups)
+        log.on_before_optimizer_step(trainer, module, optimizer)
+        groups[1]["lr"] = 7.0  # the next step's
+        trainer.global_step = batch + 1
+        log.on_train_batch_end(trainer, module, None, None, batch)
+    rows: list[Any] = trainer.loggers[0].rows
+    return rows
+
+
 def test_steps_are_logged_as_means_since_the_last_entry(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log, module, trainer = LogSteps(2, 8, 100, lines=True), training_module(), fake_trainer()
-    monkeypatch.setattr(module, "log", lambda *arguments, **options: None)
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(trainer.global_step))  # a second a step
-    log.on_train_start(trainer, module)
-    log.on_train_epoch_start(trainer, module)
+    log = LogSteps(2, 8, 100, Display())
     with caplog.at_level(logging.INFO):
-        for batch, loss in enumerate((1.0, 3.0, 5.0, 7.0, 9.0)):
-            module.loss_value = loss
-            trainer.global_step = batch + 1
-            log.on_train_batch_end(trainer, module, None, None, batch)
-    assert [step for step, _ in trainer.loggers[0].rows] == [2, 4]
-    first, second = (row for _, row in trainer.loggers[0].rows)
+        rows = logged_steps(log, (1.0, 3.0, 5.0, 7.0, 9.0), monkeypatch)
+    assert [step for step, _ in rows] == [2, 4]
+    first, second = (row for _, row in rows)
     assert (first["train_loss"], second["train_loss"]) == (2.0, 6.0)
-    assert (first["epoch"], first["lr"], first["images_per_s"]) == (2 / 5, 0.3, 8.0)
-    assert "step 2 of 100: loss 2.0000, lr 3.00e-01, 8.0 images/s" in caplog.text
+    assert (first["epoch"], first["lr"], first["images_per_s"]) == (2 / 5, 0.2, 8.0)
+    assert "step 2 of 100: loss 2.0000, lr 2.00e-01, 8.0 images/s, 0:01:38 left" in caplog.text
     assert log.state_dict() == {"losses": [9.0]}
-    resumed = LogSteps(2, 8, 100, lines=False)
+    monkeypatch.undo()
+    resumed = LogSteps(2, 8, 100, Display())
     resumed.load_state_dict(log.state_dict())
+    module, trainer = training_module(), fake_trainer()
     module.loss_value, trainer.global_step = 1.0, 5
     resumed.on_train_start(trainer, module)
     trainer.global_step = 6
@@ -172,17 +204,17 @@ def test_steps_are_logged_as_means_since_the_last_entry(
     assert trainer.loggers[0].rows[-1][1]["train_loss"] == 5.0
 
 
-def test_accumulated_batches_are_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    log, module, trainer = LogSteps(1, 8, 100, lines=False), training_module(), fake_trainer()
-    monkeypatch.setattr(module, "log", lambda *arguments, **options: None)
+@pytest.mark.parametrize(("total", "logged"), [(5, [2, 4, 5]), (1, [1])])
+def test_the_last_step_is_logged_too(monkeypatch: pytest.MonkeyPatch, total: int, logged: list[int]) -> None:
+    rows = logged_steps(LogSteps(2, 8, total, Display()), range(1, total + 1), monkeypatch)
+    assert [step for step, _ in rows] == logged
+    assert rows[-1][1]["train_loss"] == total
+
+
+def test_accumulated_batches_are_one_entry() -> None:
+    log, module, trainer = LogSteps(1, 8, 100, Display()), training_module(), fake_trainer()
     log.on_train_start(trainer, module)
     for batch, (step, loss) in enumerate(((0, 1.0), (1, 2.0))):
         trainer.global_step, module.loss_value = step, loss
         log.on_train_batch_end(trainer, module, None, None, batch)
     assert [(step, row["train_loss"]) for step, row in trainer.loggers[0].rows] == [(1, 1.5)]
-
-
-def test_the_bar_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = ProgressBar.__bases__[0]
-    monkeypatch.setattr(base, "get_metrics", lambda *arguments: {"v_num": 3, "loss": 1.0})
-    assert ProgressBar().get_metrics(fake_trainer(), training_module()) == {"loss": 1.0}

@@ -10,7 +10,7 @@ import torch
 
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
-from mscsa.recipes.spec import DetectionAugment, ModelSpec, Recipe
+from mscsa.recipes.spec import ModelSpec, Recipe
 from mscsa.training.checks import check_recipe
 from tests.training.small_runs import plain_recipe, small_recipe
 
@@ -35,27 +35,6 @@ def test_recipes_of_all_tasks_pass(name: str) -> None:
     check_recipe(RECIPES[name], CPU)
 
 
-@pytest.mark.parametrize(
-    ("part", "field"),
-    [
-        *(("data", name) for name in ("image_size", "batch_size", "eval_batch_size")),
-        *(("run", name) for name in ("epochs", "steps", "max_steps", "devices", "num_nodes", "accumulate")),
-        *(("run", name) for name in ("checkpoint_every", "eval_every", "log_every", "threads")),
-    ],
-)
-def test_counts_are_positive(part: str, field: str) -> None:
-    assert refusal(changed(plain_recipe(), part, **{field: 0})).startswith(
-        f"{part}.{field} 0 is not possible"
-    )
-
-
-def test_loaders_may_have_no_workers_but_not_fewer() -> None:
-    check_recipe(changed(plain_recipe(), "data", workers=0), CPU)
-    assert "data.workers -1 is not possible; give 0 or more" in refusal(
-        changed(plain_recipe(), "data", workers=-1)
-    )
-
-
 def test_model_and_recipe_are_of_one_task() -> None:
     recipe = replace(RECIPES["scenes_semantic_fpn/resnet10t"], model=ModelSpec(name="resnet10t"))
     assert "model.head None makes a model for classification, but recipe" in refusal(recipe)
@@ -68,20 +47,26 @@ def test_scenes_have_a_least_size() -> None:
     )
 
 
+def test_crops_need_a_side() -> None:
+    recipe = changed(RECIPES["scenes_mask_rcnn/resnet10t"], "augment", crop_short_sides=())
+    assert "augment.crop_short_sides [] is not possible; give one side or more" in refusal(recipe)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"short_sides": (0,)}, "augment.short_sides [0] is not possible"),
-        ({"crop_short_sides": (0, 5)}, "augment.crop_short_sides [0, 5] is not possible"),
-        ({"crop_sides": (0, 5)}, "augment.crop_sides [0, 5] is not possible"),
-        ({"crop_sides": (60, 30)}, "augment.crop_sides [60, 30] with crop_short_sides"),
-        ({"crop_short_sides": ()}, "is not possible; give the smaller side first, and one crop_short_side"),
+        ({"optimizer": "sgd", "betas": (0.9, 0.99)}, "optim.betas means nothing to optim.optimizer sgd"),
+        ({"optimizer": "rmsproptf", "betas": (0.9, 0.99)}, "optim.betas means nothing"),
+        ({"optimizer": "momentum", "eps": 1e-3}, "optim.eps means nothing to optim.optimizer momentum"),
     ],
 )
-def test_sizes_of_crops_make_sense(fields: dict[str, Any], message: str) -> None:
-    recipe = RECIPES["scenes_mask_rcnn/resnet10t"]
-    assert isinstance(recipe.augment, DetectionAugment)
-    assert message in refusal(changed(recipe, "augment", **fields))
+def test_what_the_optimiser_would_not_read(fields: dict[str, Any], message: str) -> None:
+    assert message in refusal(changed(plain_recipe(), "optim", **fields))
+
+
+def test_what_each_optimiser_reads() -> None:
+    check_recipe(changed(plain_recipe(), "optim", betas=(0.9, 0.99), eps=1e-6), CPU)
+    check_recipe(changed(plain_recipe(), "optim", optimizer="rmsproptf", eps=1e-3), CPU)
 
 
 def test_the_longer_side_is_no_shorter() -> None:
@@ -113,4 +98,6 @@ def test_mixing_needs_pairs() -> None:
 def test_a_frozen_backbone_needs_what_kept_maps_have() -> None:
     check_recipe(RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"], CPU)
     check_recipe(RECIPES["frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"], CPU)
+    tolerant = changed(RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"], "data", max_bad=3)
+    assert "data.max_bad 3 is for images that are read during the run" in refusal(tolerant)
     assert "a classifier has no head on a pyramid" in refusal(changed(plain_recipe(), "model", frozen=True))

@@ -40,6 +40,16 @@ def test_the_first_signal_is_remembered_and_the_second_ends_at_once(
         signal.raise_signal(signal.SIGTERM)
 
 
+def test_signals_are_given_back_at_the_end() -> None:
+    before = [signal.getsignal(signum) for signum in SIGNALS]
+    stop = StopRequest()
+    with pytest.raises(ZeroDivisionError), stop.listening():
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+        raise ZeroDivisionError
+    assert [signal.getsignal(signum) for signum in SIGNALS] == before
+
+
 def test_signals_are_left_alone_in_a_thread_where_they_cannot_be_taken() -> None:
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=StopRequest().install)

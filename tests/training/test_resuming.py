@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from typing import Any
@@ -12,11 +13,12 @@ from mscsa.data.datasets import build_datasets
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
 from mscsa.training.resuming import CHANGEABLE, check_same_run, run_identity
+from tests.refusals import one_line_error
 from tests.training.small_runs import plain_recipe
 
 
-def identity(recipe: Recipe, world_size: int = 1) -> dict[str, Any]:
-    return run_identity(recipe, world_size, *build_datasets(recipe.data, recipe.augment, {}, 0))
+def identity(recipe: Recipe) -> dict[str, Any]:
+    return run_identity(recipe, *build_datasets(recipe.data, recipe.augment, {}, 0))
 
 
 def changed(part: str, **fields: Any) -> Recipe:
@@ -57,9 +59,9 @@ def test_another_run_is_refused_by_its_first_difference(
 @pytest.mark.parametrize(
     ("part", "change"),
     [
-        ("run", {"max_steps": 7, "threads": 1, "devices": 2, "num_nodes": 3}),
+        ("run", {"max_steps": 7, "threads": 1}),
         ("run", {"checkpoint_every": 9, "eval_every": 9, "log_every": 9}),
-        ("data", {"workers": 2, "eval_batch_size": 3}),
+        ("data", {"workers": 2, "eval_batch_size": 3, "max_bad": 4}),
     ],
 )
 def test_what_does_not_shape_the_weights_may_change(part: str, change: dict[str, Any]) -> None:
@@ -82,10 +84,37 @@ def test_a_run_may_go_on_longer_where_the_schedule_does_not_stretch_over_it() ->
 
 def test_the_number_of_processes_and_the_classes_are_fixed() -> None:
     with pytest.raises(UserError, match="run with processes = 1, now it is 2"):
-        check_same_run(SAVED, identity(plain_recipe(), world_size=2), "last.ckpt")
+        check_same_run(SAVED, identity(plain_recipe(devices=2)), "last.ckpt")
     other = {**SAVED, "data": {**SAVED["data"], "class_names": "other"}}
     with pytest.raises(UserError, match="run with data.class_names = "):
         check_same_run(SAVED, other, "last.ckpt")
+
+
+def test_devices_and_nodes_may_change_where_their_product_does_not() -> None:
+    check_same_run(
+        identity(plain_recipe(devices=6)), identity(plain_recipe(devices=2, num_nodes=3)), "last.ckpt"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_other_images_are_refused(split: str) -> None:
+    other = {**SAVED, "data": {**SAVED["data"], f"{split}_files": "other"}}
+    one_line_error(
+        lambda: check_same_run(SAVED, other, "last.ckpt"),
+        "last.ckpt is of a run on other images: files were added",
+    )
+
+
+def test_what_an_older_version_did_not_write_is_its_default() -> None:
+    """An upgrade that adds a field must end no run."""
+    older = copy.deepcopy(SAVED)
+    del older["recipe"]["run"]["grad_checkpointing"], older["recipe"]["model"]["head_kwargs"]
+    del older["recipe"]["augment"]["hflip"], older["recipe"]["data"]["max_bad"], older["data"]["train_files"]
+    check_same_run(older, SAVED, "last.ckpt")
+    with pytest.raises(UserError, match="run with run.grad_checkpointing = False, now it is True"):
+        check_same_run(older, identity(changed("run", grad_checkpointing=True)), "last.ckpt")
+    with pytest.raises(UserError, match="run with augment.hflip = 0.5, now it is 0.0"):
+        check_same_run(older, identity(changed("augment", hflip=0.0)), "last.ckpt")
 
 
 def test_tables_of_the_model_are_compared_whole() -> None:

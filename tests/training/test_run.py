@@ -46,9 +46,14 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, RunResult]) -> None
         "environment.json",
         "metrics.csv",
         "tensorboard",
+        ".lock",
+        "log.txt",
         "last.ckpt",
+        "previous.ckpt",
         "best.safetensors",
+        "best_other.safetensors",
         "last.safetensors",
+        "last_other.safetensors",
         "last_images.npz",
         "result.json",
     }
@@ -68,7 +73,7 @@ def test_metrics_and_result_agree(finished: tuple[Path, RunResult]) -> None:
     rows = read_metrics(folder / "metrics.csv")
     evaluations = [row for row in rows if row["val_top1"]]
     assert [int(row["step"]) for row in evaluations] == [5, 10, 15]
-    assert [int(row["step"]) for row in rows if row["train_loss"]] == [2, 4, 6, 8, 10, 12, 14]
+    assert [int(row["step"]) for row in rows if row["train_loss"]] == [2, 4, 6, 8, 10, 12, 14, 15]
     assert float(evaluations[-1]["val_top1"]) == result.scores["top1"]
     best = max(evaluations, key=lambda row: float(row["val_top1"]))
     assert (float(best["val_top1"]), float(best["epoch"])) == (result.best_score, result.best_epoch)
@@ -94,9 +99,15 @@ def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Pat
     assert info.provenance["recipe"] == json.loads(json.dumps(asdict(small_recipe())))
     assert info.provenance["result"]["top1"] == result.best_score
     assert sum(p.numel() for p in model.parameters()) == result.num_parameters
-    averaged = read_checkpoint(folder / LAST)["state_dict"]  # Lightning keeps the average there
-    exported, _ = read_state_dict(folder / "last.safetensors")
-    assert all(torch.equal(averaged[f"model.{key}"], value) for key, value in exported.items())
+    saved = read_checkpoint(folder / LAST)
+    by_kind = {"average": saved["state_dict"], "raw": saved["current_model_state"]}  # Lightning's places
+    kinds = set()
+    for name in ("last.safetensors", "last_other.safetensors"):
+        exported, said = read_state_dict(folder / name)
+        kind = json.loads(said["result"])["weights"]
+        kinds.add(kind)
+        assert all(torch.equal(by_kind[kind][f"model.{key}"], value) for key, value in exported.items())
+    assert kinds == {"average", "raw"}
 
 
 def test_a_folder_in_use_is_refused_and_untouched(finished: tuple[Path, RunResult]) -> None:
@@ -148,7 +159,6 @@ def test_leftovers_of_a_killed_save_are_removed_on_resume(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("run", {"epochs": 0}, "run.epochs 0 is not possible"),
         ("run", {"accumulate": 3}, "batch_size 8 does not divide"),
         ("data", {"batch_size": 100}, "43 images, fewer than data.batch_size 100"),
         ("data", {"kind": "folder"}, "needs data.root"),

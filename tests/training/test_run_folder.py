@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -16,19 +17,25 @@ from mscsa.errors import UserError
 from mscsa.training.run_folder import (
     CONFIG,
     ENVIRONMENT,
+    LOCK,
+    METRICS,
+    TENSORBOARD,
     describe_environment,
     git_commit,
+    is_taken,
+    next_free,
     open_run_folder,
     package_versions,
     record_environment,
 )
+from tests.refusals import one_line_error
 from tests.training.small_runs import small_recipe
 
 
 def test_a_new_folder_holds_the_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     open_run_folder(folder, small_recipe(), resume=False)
-    assert [entry.name for entry in folder.iterdir()] == [CONFIG]
+    assert {entry.name for entry in folder.iterdir()} == {CONFIG, LOCK}
     assert yaml.safe_load((folder / CONFIG).read_text()) == json.loads(json.dumps(asdict(small_recipe())))
 
 
@@ -43,9 +50,58 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="is there already and nothing is overwritten"):
             open_run_folder(place, small_recipe(), resume=False)
     open_run_folder(tmp_path, small_recipe(), resume=True)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", LOCK}
     with pytest.raises(UserError, match="cannot make .*give a folder that can be written"):
         open_run_folder(tmp_path / "file" / "run", small_recipe(), resume=False)
+
+
+def test_what_a_run_left_without_a_checkpoint_makes_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_run_folder(tmp_path, small_recipe(), resume=False).release()
+    (tmp_path / METRICS).write_text("step\n")
+    (tmp_path / TENSORBOARD).mkdir()
+    (tmp_path / TENSORBOARD / "events").touch()
+    (tmp_path / ".last.ckpt.7.tmp").touch()
+    with caplog.at_level(logging.INFO):
+        open_run_folder(tmp_path, small_recipe(epochs=5), resume=False).release()
+    assert {entry.name for entry in tmp_path.iterdir()} == {CONFIG, LOCK}
+    assert yaml.safe_load((tmp_path / CONFIG).read_text())["run"]["epochs"] == 5
+    assert "ended before its first checkpoint is removed" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "previous.ckpt", "best.safetensors", "notes.txt"])
+def test_what_is_worth_keeping_is_kept(tmp_path: Path, name: str) -> None:
+    open_run_folder(tmp_path, small_recipe(), resume=False).release()
+    (tmp_path / name).write_text("mine")
+    one_line_error(
+        lambda: open_run_folder(tmp_path, small_recipe(), resume=False),
+        "is there already and nothing is overwritten",
+    )
+    assert (tmp_path / name).read_text() == "mine" and is_taken(tmp_path)
+
+
+def test_the_next_free_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "family" / "model"
+    assert next_free(folder) == folder and not is_taken(folder)
+    for name in ("model", "model-2"):
+        (folder.with_name(name)).mkdir(parents=True)
+        (folder.with_name(name) / "last.ckpt").touch()
+    assert next_free(folder) == folder.with_name("model-3")
+    (folder.with_name("model-3")).touch()
+    assert next_free(folder) == folder.with_name("model-4")
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "_LOCK_TIMEOUT_S", 0.2)
+    lock = open_run_folder(tmp_path, small_recipe(), resume=False)
+    for resume in (False, True):
+        one_line_error(
+            lambda resume=resume: open_run_folder(tmp_path, small_recipe(), resume=resume),
+            "another process is training in .*: wait for its end, or give another folder",
+        )
+    lock.release()
+    open_run_folder(tmp_path, small_recipe(), resume=True).release()
 
 
 def test_each_session_is_recorded(tmp_path: Path) -> None:

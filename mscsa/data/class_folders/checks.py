@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.class_folders.dataset import class_difference, class_folders, image_files, split_folder
+from mscsa.data.class_folders.dataset import (
+    class_difference,
+    class_folders,
+    image_files,
+    left_out,
+    split_folder,
+)
 from mscsa.data.contract import SPLITS
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Problem, shared_files
@@ -43,6 +49,9 @@ def _list_images(folder: Path, problems: list[Problem]) -> list[str]:
         return []
     if not files:
         problems.append(Problem(str(folder), "class without images", "add some or remove it"))
+    if note := left_out([folder]):
+        remedy = "convert what shall count to a format that is read"
+        problems.append(Problem(str(folder), note, remedy, is_note=True))
     return files
 
 

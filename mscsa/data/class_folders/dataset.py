@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +17,10 @@ from mscsa.data.foreign import refuse_foreign
 from mscsa.data.images import EXTENSIONS, load_image
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
+from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 class ImageFolder(Dataset[LabelledSample]):
@@ -23,8 +28,9 @@ class ImageFolder(Dataset[LabelledSample]):
 
     A class is a folder, its label the place of its name in sorted order; both splits must hold the
     same classes. With `class_names` (those of a checkpoint) labels follow that list, and only this
-    split is looked at. Hidden files and files without an image's extension are left out; links are
-    followed.
+    split is looked at. Images in folders within a class's belong to it, as in timm and torchvision. Hidden
+    files and folders, and files without an image's extension are left out, the latter with a warning; links
+    are followed.
 
     Args:
         root: Folder that holds `train` and `val`.
@@ -60,11 +66,13 @@ class ImageFolder(Dataset[LabelledSample]):
             files = image_files(folder / name)
             if not files:
                 raise UserError(
-                    f"{folder / name}: class without images ({', '.join(EXTENSIONS)} directly in "
-                    "it); add some or remove the folder"
+                    f"{folder / name}: class without images ({', '.join(EXTENSIONS)}); add some or remove "
+                    "the folder"
                 )
             self._paths += files
             self._labels += [label] * len(files)
+        if note := left_out(folder / name for name in self.class_names):
+            logger.warning("%s: %s", folder, note)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -72,6 +80,10 @@ class ImageFolder(Dataset[LabelledSample]):
     def describe(self, index: int) -> str:
         """Return the path of an image."""
         return self._paths[index]
+
+    def files(self, index: int) -> tuple[str]:
+        """Give the file of an image."""
+        return (self._paths[index],)
 
     def collate(self, samples: Sequence[LabelledSample]) -> Batch:
         """Stack samples: (B, 3, H, W), (B,), (B,)."""
@@ -113,25 +125,35 @@ def class_folders(folder: Path) -> list[str]:
     Raises:
         UserError: If there is none, or the folder cannot be read.
     """
-    names = sorted(entry.name for entry in _visible_entries(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in visible_entries(folder) if entry.is_dir())
     if not names:
         raise UserError(f"{folder}: no class folders; images are expected in {folder}/CLASS/")
     return names
 
 
 def image_files(folder: Path) -> list[str]:
-    """Return the paths of the images directly in a class folder, sorted.
+    """Return the paths of the images in a class folder and the folders within it, sorted.
 
     A dangling link counts: reading it then fails by name instead of losing it silently.
 
     Raises:
         UserError: If the folder is missing or cannot be read.
     """
-    return sorted(
-        entry.path
-        for entry in _visible_entries(folder)
-        if entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir()
-    )
+    return sorted(entry.path for entry in files_within(folder) if _is_image(entry))
+
+
+def left_out(folders: Iterable[Path]) -> str | None:
+    """Say how many visible files in class folders are no images by their extension; None where all are.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
+    others = [entry.name for folder in folders for entry in files_within(folder) if not _is_image(entry)]
+    if not others:
+        return None
+    kinds = Counter(Path(name).suffix.lower() or "no extension" for name in others)
+    counted = some_of([f"{count} {kind}" for kind, count in kinds.most_common()])
+    return f"{len(others)} files are left out, which are no images by their names ({counted})"
 
 
 def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
@@ -145,13 +167,8 @@ def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
     return " and ".join(parts) or None
 
 
-def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise UserError(f"{folder}: {reason}; check the path and its permissions") from error
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(EXTENSIONS)
 
 
 def _check_same_classes(root: Path) -> None:

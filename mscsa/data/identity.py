@@ -1,0 +1,47 @@
+"""What a data set is, in a few characters: a hash of the names and sizes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from mscsa.data.contract import TaskDataset
+from mscsa.errors import UserError
+
+
+def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
+    """Hash names, below `root`, and sizes of a data set's files in their order; of annotations the content.
+
+    Rendered images have no files: their descriptions are hashed.
+
+    Raises:
+        UserError: If a file is gone.
+    """
+    found = hashlib.sha256()
+    files = getattr(dataset, "files", None)
+    base = "" if root is None else os.path.join(os.fspath(root), "")
+    for index in range(len(dataset)):
+        paths = files(index) if files else ()
+        if not paths:
+            found.update(f"{dataset.describe(index)}\n".encode())
+        for path in paths:
+            found.update(
+                f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n".encode("utf-8", "surrogateescape")
+            )
+    annotations = getattr(dataset, "annotation_file", None)
+    if annotations is not None:
+        with open(annotations, "rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:16]
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:  # a dangling link: reading it fails by name, if it is read
+        return -1
+    except OSError as error:
+        raise UserError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; check its permissions"
+        ) from error

@@ -1,0 +1,29 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a finished run came to; `result.json` holds the same."""
+
+    recipe: str
+    """Name of the recipe."""
+    seed: int
+    metric: str
+    """Name of the main score: `top1`, `miou` or `ap`."""
+    scores: dict[str, Any]
+    """Last evaluation on the validation set, the fields of the task's scores."""
+    best_score: float
+    """Main score of the best evaluation; `best.safetensors` holds its weights."""
+    best_epoch: float
+    best_weights: str
+    """Whose weights these are: `raw`, or with a moving average the better of `raw` and `average`."""
+    steps: int
+    """Optimiser steps."""
+    num_parameters: int
+    seconds: float
+    """Time of training and evaluation, over all sessions."""

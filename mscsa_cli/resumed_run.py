@@ -1,0 +1,54 @@
+"""`mscsa train --resume RUN`: the run's own folder says which recipe it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+_FLAG = "--resume"
+
+
+def with_recipe(argv: Sequence[str]) -> list[str]:
+    """Add the recipe's name to a command line that only names the folder of a run.
+
+    Raises:
+        ValueError: If the folder holds no run.
+    """
+    named = _named_run(argv)
+    if named is None:
+        return list(argv)
+    others = [word for word in argv if word not in (named, f"{_FLAG}={named}")]
+    if any(_is_recipe(word) for word in others):
+        return list(argv)
+    if not Path(named).exists() and _is_recipe(named):  # `--resume NAME` with the recipe behind it
+        return [named, *others]
+    return [_recipe_of(Path(named)), *argv]
+
+
+def _named_run(argv: Sequence[str]) -> str | None:
+    for word, following in zip(argv, [*argv[1:], "-"], strict=True):
+        if word.startswith(f"{_FLAG}="):
+            return word.partition("=")[2]
+        if word == _FLAG and not following.startswith("-"):
+            return following
+    return None
+
+
+def _is_recipe(word: str) -> bool:
+    from mscsa.recipes import RECIPES
+    from mscsa.recipes.finetune import FINETUNE_PREFIX
+
+    return word in RECIPES or word.startswith(FINETUNE_PREFIX)
+
+
+def _recipe_of(folder: Path) -> str:
+    import yaml  # type: ignore[import-untyped]
+
+    path = folder / "config.yaml"
+    try:
+        name = yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{_FLAG} {folder}: there is no run in it (no {path} that names a recipe)"
+        ) from error
+    return str(name)
