@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 _FLAG = "--resume"
@@ -26,7 +27,7 @@ def with_recipe(argv: Sequence[str]) -> list[str]:
 
 
 def _named_run(argv: Sequence[str]) -> str | None:
-    for word, following in zip(argv, [*argv[1:], "-"], strict=True):
+    for word, following in zip_longest(argv, argv[1:], fillvalue="-"):
         if word.startswith(f"{_FLAG}="):
             return word.partition("=")[2]
         if word == _FLAG and not following.startswith("-"):

@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,11 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool) -> RunRes
     start, saved = read_last(folder) if resume else (None, None)
     session = _build_session(recipe, folder, device, saved)
     trainer = session.trainer
-    lock: AbstractContextManager[object] = nullcontext()
-    if trainer.is_global_zero:
-        check_free_space(folder, session.module.model, recipe.optim)
-        lock = run_folder.open_run_folder(folder, recipe, resume=resume)
-    with lock:
+    with ExitStack() as at_the_end:
         if trainer.is_global_zero:
+            check_free_space(folder, session.module.model, recipe.optim)
+            lock = run_folder.open_run_folder(folder, recipe, resume=resume)
+            at_the_end.callback(lock.release)
             _begin(recipe, folder, log, session, device, start)
         _fit(session, start)
         result = _result(recipe, session)

@@ -23,8 +23,10 @@ def test_train_eval_predict(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, _ = run(capsys, "train", "scenes/resnet10t", "--model.name", "test_resnet", *SMALL)
-    assert code == 0 and out.splitlines()[-1].endswith("results in runs/scenes/resnet10t")
+    assert code == 0 and out.splitlines()[-1] == "next     mscsa eval runs/scenes/resnet10t"
     weights = "runs/scenes/resnet10t/last.safetensors"
+    code, out, _ = run(capsys, "eval", "runs/scenes/resnet10t", "--device", "cpu")
+    assert code == 0 and "top-1" in out
 
     code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
     assert code == 0 and weights in out
@@ -42,10 +44,21 @@ def test_train_eval_predict(
     assert "red.png" in out
     assert err.startswith("error: bad.png: ") and err.count("\n") == 1
 
-    code, _, err = run(capsys, "train", "scenes/resnet10t", *SMALL)
+    code, out, err = run(capsys, "predict", "red.png", "--checkpoint", "runs/scenes/resnet10t", "--top-k", "2")
+    assert code == 0 and err == ""
+
+    code, _, err = run(capsys, "train", "scenes/resnet10t", "--out", "runs/scenes/resnet10t", *SMALL)
     assert code == 2 and "is there already" in err
+    code, out, _ = run(capsys, "train", "--resume", "runs/scenes/resnet10t")
+    assert code == 0 and out.splitlines()[-1] == "next     mscsa eval runs/scenes/resnet10t"
+    code, _, err = run(capsys, "train", "--resume", "runs")
+    assert code == 2 and "there is no run in it" in err
 
 
 def test_a_run_has_the_folder_of_its_recipe_unless_told() -> None:
     assert run_folder("scenes/resnet10t", None) == Path("runs/scenes/resnet10t")
     assert run_folder("scenes/resnet10t", "here") == Path("here")
+    assert run_folder("scenes/resnet10t", "here", True) == Path("here")
+    assert run_folder("scenes/resnet10t", None, "there") == Path("there")
+    with pytest.raises(ValueError, match="--resume there and --out here both name a folder"):
+        run_folder("scenes/resnet10t", "here", "there")

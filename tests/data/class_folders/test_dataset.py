@@ -58,6 +58,30 @@ def test_hidden_and_other_files_are_left_out_and_extensions_are_caseless(folder)
     assert build(folder).class_names == ["ant", "bee", "cat"]
 
 
+def test_images_in_folders_within_belong_to_the_class(folder):
+    ant = folder / "train" / "ant"
+    (ant / "more" / "deep").mkdir(parents=True)
+    shutil.move(ant / "0.png", ant / "more" / "0.png")
+    shutil.copy(ant / "1.png", ant / "more" / "deep" / "9.jfif")
+    dataset = build(folder)
+    assert len(dataset) == 13
+    names = [dataset.describe(i).removeprefix(f"{ant}/") for i in range(5)]
+    assert names == ["1.png", "2.png", "3.png", "more/0.png", "more/deep/9.jfif"]
+    assert dataset.files(3) == (str(ant / "more" / "0.png"),)
+
+
+def test_what_is_left_out_is_counted_by_its_kind(folder, caplog):
+    build(folder)
+    assert not caplog.records
+    for name in ("a.heic", "b.HEIC", "c.jp2", "README"):
+        (folder / "train" / "ant" / name).write_bytes(b"x")
+    build(folder)
+    (record,) = caplog.records
+    assert "4 files are left out, which are no images by their names (2 .heic, 1 .jp2, 1 no extension)" in (
+        record.getMessage()
+    )
+
+
 def test_links_are_followed(folder, tmp_path):
     moved = tmp_path / "elsewhere"
     (folder / "train" / "ant").rename(moved)

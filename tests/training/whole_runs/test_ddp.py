@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +18,14 @@ import torch
 from torch import nn
 
 from mscsa.checkpoints import read_state_dict
+from mscsa.data.scenes.classification import SceneClassification
+from mscsa.errors import UserError
 from mscsa.evaluation.top1 import Hits
 from mscsa.recipes.spec import OptimSpec, Recipe
 from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import NonFiniteError
+from mscsa.training.processes import ProcessLost
 from mscsa.training.run import train
 from tests.training.processes import finish, free_port, group_environment, run, start
 from tests.training.small_runs import (
@@ -59,6 +66,66 @@ def train_with_nan_on_one_rank(rank: int, recipe: Recipe, folder: Path, index: i
         train(recipe, folder)
     except NonFiniteError as error:
         Path(RANK_FILE.format(folder, rank)).write_text(str(error))
+
+
+def train_stopped_in_evaluation_on_rank_0(rank: int, recipe: Recipe, folder: Path) -> None:
+    read = SceneClassification.__getitem__
+
+    def read_and_signal(self: SceneClassification, key: Any) -> Any:
+        if self.scenes.split == "val" and rank == 0 and key == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return read(self, key)
+
+    SceneClassification.__getitem__ = read_and_signal  # type: ignore[method-assign]
+    train(recipe, folder)
+
+
+def train_failing_on_rank_1(rank: int, recipe: Recipe, folder: Path, kind: type[Exception]) -> None:
+    """End by an error at the third step in the second process; the first one notes what it says."""
+
+    def fail(step: int) -> None:
+        if rank == 1 and step == 3:
+            raise kind("of its own")
+
+    before_step(fail)
+    note_loss(rank, recipe, folder)
+
+
+def train_killed_on_rank(rank: int, recipe: Recipe, folder: Path, killed: int, resume: bool = False) -> None:
+    start = read_checkpoint(folder / LAST)["global_step"] if resume else 0
+    if rank == killed:
+        before_step(lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == start + 3 else None)
+    note_loss(rank, recipe, folder, resume=resume)
+
+
+def train_on(rank: int, recipe: Recipe, folder: Path) -> None:
+    train(recipe, folder, resume=True)
+
+
+def note_loss(rank: int, recipe: Recipe, folder: Path, resume: bool = False) -> None:
+    """Train, and end with code 7 and a note if another process is lost."""
+    try:
+        train(recipe, folder, resume=resume)
+    except ProcessLost as error:
+        Path(RANK_FILE.format(folder, rank)).write_text(str(error))
+        sys.exit(7)
+
+
+def train_with_bad_images(rank: int, recipe: Recipe, folder: Path, bad: tuple[int, ...]) -> None:
+    read = SceneClassification.__getitem__
+
+    def read_or_refuse(self: SceneClassification, key: Any) -> Any:
+        index = key if isinstance(key, int) else key.index
+        if self.scenes.split == "train" and index in bad:
+            raise UserError(f"{self.describe(index)}: damaged")
+        return read(self, key)
+
+    SceneClassification.__getitem__ = read_or_refuse  # type: ignore[method-assign]
+    try:
+        train(recipe, folder)
+    except UserError as error:
+        assert "3 images cannot be used, data.max_bad allows 2" in str(error) and "\n" not in str(error)
+        sys.exit(2)
 
 
 def exact_recipe(**run: Any) -> Recipe:
@@ -111,6 +178,21 @@ def test_each_sample_is_evaluated_once_by_some_process(runs: tuple[Path, Path]) 
     assert images[0].hits.tolist() == images[1].hits.tolist()
 
 
+def test_the_logged_loss_is_the_mean_over_the_processes(runs: tuple[Path, Path]) -> None:
+    """Of one process and of two on the same weights and images; each process alone has another."""
+    one, two = (
+        {
+            row["step"]: float(row["train_loss"])
+            for row in read_metrics(folder / "metrics.csv")
+            if row["train_loss"]
+        }
+        for folder in runs
+    )
+    assert len(one) > 3 and one.keys() == two.keys()
+    for step, loss in one.items():
+        assert two[step] == pytest.approx(loss, abs=1e-9), step
+
+
 def test_the_processes_share_each_global_batch(runs: tuple[Path, Path]) -> None:
     whole = read_samples(Path(RANK_FILE.format(runs[0], 0)))
     parts = [read_samples(Path(RANK_FILE.format(runs[1], rank))) for rank in range(2)]
@@ -123,6 +205,49 @@ def test_a_signal_to_one_process_stops_both(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run_pair(train_stopped_on_rank_1, plain_recipe(devices=2), folder) == [143, 143]
     assert read_checkpoint(folder / LAST)["global_step"] == 3
+
+
+def test_a_signal_to_one_process_in_an_evaluation_stops_both_alike(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run_pair(train_stopped_in_evaluation_on_rank_0, plain_recipe(devices=2), folder) == [143, 143]
+    assert read_checkpoint(folder / LAST)["global_step"] == 5
+
+
+@pytest.mark.parametrize("kind", [UserError, OSError, MemoryError], ids=lambda kind: kind.__name__)
+def test_an_error_on_one_process_ends_the_other_with_one_line(tmp_path: Path, kind: type[Exception]) -> None:
+    folder = tmp_path / "run"
+    began = time.monotonic()
+    codes = run_pair(train_failing_on_rank_1, plain_recipe(devices=2, checkpoint_every=1), folder, kind)
+    assert codes[1] == 1 and codes[0] == 7, "the first one ends by `ProcessLost`, which is one line"
+    assert time.monotonic() - began < 60
+    assert (
+        Path(RANK_FILE.format(folder, 0)).read_text()
+        == "another process of this run is gone; go on with --resume"
+    )
+    assert read_checkpoint(folder / LAST)["global_step"] == 2
+
+
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    recipe = exact_recipe(devices=2)
+    recipe = replace(recipe, run=replace(recipe.run, checkpoint_every=1))
+    assert run_pair(train_killed_on_rank, recipe, folder, 1) == [7, -signal.SIGKILL]
+    assert run_pair(train_killed_on_rank, recipe, folder, 0, True) == [-signal.SIGKILL, 7]
+    assert run_pair(train_on, recipe, folder) == [0, 0]
+
+
+def test_unreadable_images_of_all_processes_count_together(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    recipe = plain_recipe(devices=2)
+    recipe = replace(recipe, data=replace(recipe.data, max_bad=2))
+    assert run_pair(train_with_bad_images, recipe, folder, (3, 8)) == [0, 0]
+    listed = (folder / "bad_images.txt").read_text().splitlines()
+    assert sorted(line.split("\t")[1] for line in listed) == [
+        "scene 3 (seed 0, train)",
+        "scene 8 (seed 0, train)",
+    ]
+    other = tmp_path / "other"
+    assert run_pair(train_with_bad_images, recipe, other, (3, 8, 11)) == [2, 2]
 
 
 def test_a_non_finite_loss_on_one_process_stops_both(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.checkpointing import LAST, PREVIOUS, read_checkpoint
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.run import train
 from tests.training.processes import run
@@ -22,6 +23,7 @@ from tests.training.small_runs import (
     STEPS_PER_EPOCH,
     plain_recipe,
     read_samples,
+    resume_interrupted_in_evaluation,
     small_recipe,
     train_interrupted_in_evaluation,
     train_logging,
@@ -137,13 +139,62 @@ def test_stopped_by_sigterm_within_the_step(tmp_path: Path, reference: Path) -> 
     assert_same_weights(folder, reference)
 
 
-def test_stopped_in_an_evaluation(tmp_path: Path, reference: Path) -> None:
+@pytest.mark.parametrize("number", [3, 4], ids=["of-the-average", "of-the-weights"])
+def test_stopped_in_an_evaluation(tmp_path: Path, reference: Path, number: int) -> None:
+    """The second evaluation, which goes through the images twice."""
     folder = tmp_path / "run"
-    assert run(train_interrupted_in_evaluation, small_recipe(), folder, 2) == 143
+    assert run(train_interrupted_in_evaluation, small_recipe(), folder, number) == 143
     assert read_checkpoint(folder / LAST)["global_step"] == 2 * STEPS_PER_EPOCH
     assert [row["step"] for row in metrics(folder) if row["val_top1"]] == ["5"]
     assert run(train_logging, small_recipe(), folder, True) == 0
     assert_same_run(folder, reference)
+
+
+def test_stopped_in_the_evaluation_that_a_resume_begins_with(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run(train_logging, plain_recipe(), folder, False, {5: (TERM,)}) == 143
+    for signum, code in ((INT, 130), (TERM, 143)):
+        assert run(resume_interrupted_in_evaluation, plain_recipe(), folder, signum) == code
+        assert read_checkpoint(folder / LAST)["global_step"] == 5 and metrics(folder)[-1]["val_top1"] == ""
+    assert run(train_logging, plain_recipe(), folder, True) == 0
+    assert [row["step"] for row in metrics(folder) if row["val_top1"]] == ["5", "10", "15"]
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
+    tmp_path: Path, reference: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    assert run(train_logging, small_recipe(), folder, False, {9: (KILL,)}) == -KILL
+    saved = read_checkpoint(folder / PREVIOUS)["global_step"]
+    assert saved < read_checkpoint(folder / LAST)["global_step"]
+    with (folder / LAST).open("r+b") as file:
+        file.seek(1000)
+        file.write(b"rotten")
+    train(small_recipe(), folder, resume=True)
+    warnings = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert len(warnings) == 1 and "going on from previous.ckpt" in warnings[0] and "\n" not in warnings[0]
+    assert_same_run(folder, reference)
+    assert (folder / "damaged.ckpt").exists()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(plain_recipe(max_steps=2), folder)
+    before = (folder / LAST).read_bytes()
+    lock = FileLock(folder / ".lock")
+    lock.acquire()
+    with pytest.raises(UserError, match="another process is training in"):
+        train(plain_recipe(), folder, resume=True)
+    lock.release()
+    assert (folder / LAST).read_bytes() == before
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_does_not_keep_its_folder(tmp_path: Path) -> None:
+    folder, recipe = tmp_path / "run", plain_recipe()
+    wrong = replace(recipe, optim=replace(recipe.optim, warmup_epochs=9.0))
+    with pytest.raises(UserError, match="would never be reached"):
+        train(wrong, folder)
+    assert train(recipe, folder).steps == 15
 
 
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
