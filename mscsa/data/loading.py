@@ -62,13 +62,7 @@ def build_train_loader(dataset: TaskDataset, sampler: ResumableBatchSampler, *, 
 def build_eval_loader(
     dataset: TaskDataset, data: DataSpec, *, rank: int = 0, world_size: int = 1
 ) -> ImageLoader:
-    """Return this process's loader of evaluation batches: over all processes each sample once.
-
-    Raises:
-        UserError: If `data.eval_batch_size` is not positive.
-    """
-    if data.eval_batch_size < 1:
-        raise UserError(f"data.eval_batch_size {data.eval_batch_size}: give 1 or more")
+    """Return this process's loader of evaluation batches: over all processes each sample once."""
     sampler = EvalSampler(len(dataset), rank, world_size)
     return ImageLoader(dataset, data.workers, batch_size=data.eval_batch_size, sampler=sampler)
 

@@ -153,3 +153,11 @@ def test_a_file_of_now_keeps_its_configuration() -> None:
     assert (
         WeightsInfo.from_metadata(replace(SEGMENTER, model=spec).to_metadata(), "file").model.mscsa == mscsa
     )
+
+
+def test_the_folder_of_a_run_stands_for_its_best_weights(tmp_path: Path) -> None:
+    assert weights_at(tmp_path / "x.safetensors") == tmp_path / "x.safetensors"
+    with pytest.raises(UserError, match="has no best.safetensors yet: give the folder of a run"):
+        weights_at(tmp_path)
+    (tmp_path / "best.safetensors").touch()
+    assert weights_at(tmp_path) == tmp_path / "best.safetensors"

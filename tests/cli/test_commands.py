@@ -104,6 +104,14 @@ BAD_FILES = {
     "no mapping": ("hello\n", ":1: str given"),
     "other recipe": ("name: scenes/resnet18\n", ":1: written for recipe scenes/resnet18"),
     "tag": ("run: !!python/object/apply:os.mkdir ['made']\n", ":1: malformed YAML"),
+    "truth": ("optim:\n  true: 1\n", ":2: unknown key 'optim.true'"),
+    "null": ("~: 1\n", ":1: unknown key '~'"),
+    "hexadecimal": ("run:\n  0x10: 1\n", ":2: unknown key 'run.0x10'"),
+    "huge": (f"optim:\n  lr: {'9' * 400}\n", "a number is given that is too large for a float"),
+    "range": (
+        "augment:\n  hflip: 3\n",
+        ":2: augment.hflip 3.0 is not possible; give 0 or more, but at most 1",
+    ),
     "binary": ("run: \x00\n", "not readable as YAML"),
 }
 

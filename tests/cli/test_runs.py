@@ -44,7 +44,9 @@ def test_train_eval_predict(
     assert "red.png" in out
     assert err.startswith("error: bad.png: ") and err.count("\n") == 1
 
-    code, out, err = run(capsys, "predict", "red.png", "--checkpoint", "runs/scenes/resnet10t", "--top-k", "2")
+    code, out, err = run(
+        capsys, "predict", "red.png", "--checkpoint", "runs/scenes/resnet10t", "--top-k", "2"
+    )
     assert code == 0 and err == ""
 
     code, _, err = run(capsys, "train", "scenes/resnet10t", "--out", "runs/scenes/resnet10t", *SMALL)

@@ -134,12 +134,6 @@ def test_workers_and_pinning():
             assert loader.pin_memory == torch.cuda.is_available()
 
 
-def test_batches_of_evaluation_have_a_size():
-    dataset = build_dataset("val", SCENES, AUGMENT, {}, 0)
-    with pytest.raises(UserError, match="eval_batch_size 0: give 1 or more"):
-        build_eval_loader(dataset, replace(SCENES, eval_batch_size=0))
-
-
 def any_dataset(kind: str, root: Path, images: Path) -> tuple[Any, Any]:
     """A training set of each layout, with all that is drawn at random, and its description."""
     if kind == "classes":

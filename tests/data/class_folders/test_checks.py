@@ -28,6 +28,20 @@ def test_every_unreadable_file_is_named(folder):
     assert "no such file" in problems[str(dangling)].what
 
 
+def test_files_of_other_formats_are_noted(folder):
+    (folder / "train" / "ant" / "more").mkdir()
+    (folder / "train" / "ant" / "more" / "a.heic").write_bytes(b"x")
+    (problem,) = check_image_folder(folder)
+    assert problem.is_note and problem.path == str(folder / "train" / "ant") and "1 .heic" in problem.what
+
+
+def test_an_unreadable_image_in_a_folder_within_is_named(folder):
+    path = folder / "train" / "ant" / "more" / "a.png"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert [problem.path for problem in check_image_folder(folder)] == [str(path)]
+
+
 def test_empty_classes_and_classes_of_one_split(folder):
     (folder / "train" / "dog").mkdir()
     shutil.rmtree(folder / "val" / "ant")
