@@ -178,8 +178,8 @@ def saliency(
         images: Image files; resized to the model's size without a crop.
         out: Folder for NAME_attention.png, NAME_energy.png, NAME_query1.png, ... and NAME.json.
         model: Model with MSCSA, by name; its MSCSA is untrained.
-        checkpoint: Folder of a run of any task, which stands for its best.safetensors, or a file of weights in one;
-            in place of --model.
+        checkpoint: Folder of a run of any task, which stands for its best.safetensors, or a file of
+            weights in one; in place of --model.
         pretrained: With --model, load timm's weights into the backbone.
         size: Image size in pixels, 224 or HEIGHTxWIDTH; as in training, or the model's default.
         query: Pixels Y,X of the resized image whose attention to draw.

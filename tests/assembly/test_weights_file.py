@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mscsa.assembly import WeightsInfo, build_model, load_trained, read_info, resolved_spec
+from mscsa.assembly.weights_file import weights_at
 from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ClassificationData, DetectionData, ModelSpec, SegmentationData
