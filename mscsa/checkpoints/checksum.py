@@ -38,5 +38,5 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         value = tensors[name]
         found.update(f"{name}\0{value.dtype}\0{list(value.shape)}\0".encode())
         # Bytes, because numpy has no bfloat16; a scalar has one axis for it.
-        found.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

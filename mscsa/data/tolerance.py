@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mscsa.data.contract import Batch, Split, TaskDataset, sample_index
+from mscsa.data.contract import Split, TaskDataset, sample_index
 from mscsa.data.sampler import SampleKey
 from mscsa.errors import UserError
 
@@ -78,7 +78,7 @@ class TolerantDataset:
                 return None
         raise UserError(f"no image of {self._split} can be read: {self.why(asked)}")
 
-    def collate(self, samples: Sequence[Any]) -> Batch | None:
+    def collate(self, samples: Sequence[Any]) -> Any:
         """Make a batch of the samples that are there; None of none."""
         there = [sample for sample in samples if sample is not None]
         return self._dataset.collate(there) if there else None

@@ -103,6 +103,7 @@ def watch(children: Sequence[subprocess.Popen[bytes]]) -> None:
 def await_end() -> None:
     """Give the watch time to end this process, where there is one: it knows what happened to the others."""
     if any(thread.name == _WATCH for thread in threading.enumerate()):
+        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # its own watch says it too, twice
         time.sleep(5 * _GRACE_S)
 
 

@@ -99,7 +99,7 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], path: objec
 def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Give the default of each field of a recipe that has one, dotted, as plain values."""
     task = "classification" if recipe["model"]["head"] is None else find_head(recipe["model"]["head"]).task
-    sections = dict(zip(("data", "augment"), PARTS[task], strict=True))
+    sections: dict[str, Any] = dict(zip(("data", "augment"), PARTS[task], strict=True))
     sections |= {"model": ModelSpec, "optim": OptimSpec, "run": RunSpec}
     found = {}
     for section, kind in sections.items():
