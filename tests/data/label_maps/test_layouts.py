@@ -10,7 +10,6 @@ from PIL import Image
 from mscsa.data.label_maps.layouts import label_pairs, segmentation_classes
 from mscsa.errors import UserError
 from tests.data.label_maps.label_map_folder import NAMES, write_label_maps
-from tests.refusals import one_line_error
 
 
 def test_images_and_label_maps_are_paired_by_name(masks: Path) -> None:
@@ -26,22 +25,6 @@ def test_images_and_label_maps_are_paired_by_name(masks: Path) -> None:
         for i, suffix in enumerate(suffixes)
     ]
     assert alone == [] and doubles == []
-
-
-def test_folders_within_are_paired_too(masks: Path) -> None:
-    for kind in ("images", "labels"):
-        within = masks / kind / "train" / "city"
-        within.mkdir()
-        (masks / kind / "train" / "im1.png").rename(within / "im1.png")
-    pairs, alone = label_pairs(masks, "train", "masks")
-    assert (masks / "images/train/city/im1.png", masks / "labels/train/city/im1.png") in pairs
-    assert len(pairs) == 4 and alone == []
-
-
-def test_two_images_of_one_name_are_refused(masks: Path) -> None:
-    image = masks / "images/train/im1.png"
-    Image.open(image).save(image.with_suffix(".jpg"))
-    one_line_error(lambda: label_pairs(masks, "train", "masks"), "im1.jpg and .*im1.png have one name")
 
 
 def test_files_without_a_partner_are_named(masks: Path) -> None:
