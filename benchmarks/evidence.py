@@ -122,7 +122,7 @@ def summary(rows: dict[str, Row]) -> str:
         neck = best_neck(row)
         cells = [
             f"{TITLES[name]}, {LABELS[metric_of(row)]} %",
-            str(len(row["seeds"])),
+            seeds_of(row),
             ", ".join(f"{mean(scores_of(row, arm, metric_of(row))):.2f}" for arm in ("mscsa", "baseline")),
             _difference(contrast_of(row, "mscsa", "baseline")),
             _difference(contrast_of(row, "mscsa", "control")),
@@ -144,7 +144,7 @@ def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
     machine = row["training_environment"]
     parts = [
         f"## {TITLES[name]}",
-        f"`{command_of(row)}`; {len(row['seeds'])} seeds, {row['test_images']} validation images; trained on "
+        f"`{command_of(row)}`; {seeds_of(row)} seeds, {row['test_images']} validation images; trained on "
         f"{machine['device']} with torch {machine['versions']['torch']}, commit {str(row['commit'])[:10]}.",
         _arms_table(row, latency),
         "\n".join(f"* {note}" for note in _notes(row)),
@@ -155,12 +155,15 @@ def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
 
 
 def command_of(row: Row) -> str:
-    """Give the command, without what stands for one machine."""
-    command = [word for word in row["command"] if word != "--no-latency"]
-    if "--jobs" in command:
-        place = command.index("--jobs")
-        del command[place : place + 2]
-    return shlex.join(command)
+    """Give the row's own command, without what one run of it added."""
+    command: list[str] = row["command"]
+    return shlex.join(command[: command.index("--out") + 2])
+
+
+def seeds_of(row: Row) -> str:
+    """Say how many seeds a row has, and of how many, where it was not finished."""
+    planned, done = row["command"][row["command"].index("--seeds") + 1], len(row["seeds"])
+    return str(done) if int(planned) == done else f"{done} of {planned}"
 
 
 def _arms_table(row: Row, latency: dict[str, Any]) -> str:

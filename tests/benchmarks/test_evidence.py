@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 import pytest
 
 from benchmarks import evidence
 from benchmarks.campaign import ROWS
+from mscsa.compare.statistics import MIN_SEEDS
 
 PROTOCOL = (evidence.ROOT / "benchmarks" / "results" / "PROTOCOL.md").read_text()
 
@@ -18,7 +20,7 @@ def row(**scores: list[float]) -> dict[str, Any]:
         arm: {"scores": each, "other_scores": {}, "macs": 10**9, "parameters": 10**6}
         for arm, each in scores.items()
     }
-    return {"arms": arms, "metric": "miou", "seeds": list(range(6))}
+    return {"arms": arms, "metric": "miou", "seeds": list(range(6)), "command": ["--seeds", "10"]}
 
 
 def test_the_page_is_what_the_files_say() -> None:
@@ -34,10 +36,10 @@ def test_the_page_is_what_the_files_say() -> None:
 @pytest.mark.parametrize("name", evidence.load_rows())
 def test_a_row_was_run_as_its_command_says(name: str) -> None:
     found = evidence.load_rows()[name]
-    assert found["seeds"] == list(range(ROWS[name].seeds))
-    expected = ROWS[name].command("runs")
-    given = [word for word in found["command"] if not word.startswith("runs")]
-    assert [word for word in expected if not word.startswith("runs")] == given[: len(expected) - 1]
+    assert found["seeds"] == list(range(len(found["seeds"])))
+    assert MIN_SEEDS <= len(found["seeds"]) <= ROWS[name].seeds
+    runs = found["command"][found["command"].index("--out") + 1].rpartition("/")[0]
+    assert evidence.command_of(found) == shlex.join(ROWS[name].command(runs))
     assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
 
 
@@ -54,7 +56,7 @@ def test_bold_is_what_interval_and_test_agree_on() -> None:
     table = evidence.summary(
         {"frozen_camvid": row(baseline=base, control=unclear, fpn=base, bifpn=unclear, mscsa=clear)}
     )
-    assert "| 43.75, 42.50 | **+1.25 (+1.12 to +1.38)** |" in table
+    assert "| 6 of 10 | 43.75, 42.50 | **+1.25 (+1.12 to +1.38)** |" in table
     of_control = evidence.contrast_of(row(baseline=base, control=unclear), "control", "baseline")
     assert of_control.direction == 0 and "**" not in evidence._difference(of_control)
 
