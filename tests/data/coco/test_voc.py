@@ -12,6 +12,7 @@ from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.coco.layouts import find_objects
 from mscsa.data.coco.voc import is_voc
+from mscsa.data.identity import hash_of_files
 from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
 from tests.data.coco.object_folders import write_voc
@@ -55,6 +56,9 @@ def test_what_was_written_is_read(
     assert opened(root).class_names == ["bar", "disc"]
     assert [len(opened(root, split)) for split in ("train", "val")] == [3, 2]
     assert opened(root, "val")[0][1]["size"] == (40, 70)
+    before = hash_of_files(opened(root), root)
+    edit(next(root.rglob("train1.xml")), "object/name", "disc")
+    assert hash_of_files(opened(root), root) != before  # no run is resumed on other labels
 
 
 def test_classes_are_those_of_both_splits(root: Path) -> None:

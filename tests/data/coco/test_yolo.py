@@ -15,6 +15,7 @@ from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.coco.layouts import find_objects
 from mscsa.data.coco.yolo import find_yolo, is_yolo
+from mscsa.data.identity import hash_of_files
 from mscsa.data.transforms.detection import EvaluatedObjects, build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.recipes.spec import DetectionAugment, DetectionData
@@ -236,3 +237,15 @@ def test_without_a_description_the_classes_and_the_splits_are_asked_for(tmp_path
     shutil.rmtree(root / "images/val")
     with pytest.raises(UserError, match="images/val is not there: .*divide its images"):
         find_objects(root, "val")
+
+
+def test_a_text_that_changes_makes_another_data_set(tmp_path: Path) -> None:
+    """A run is only resumed on the labels that it began with."""
+    root = write_yolo(tmp_path / "set")
+    before = hash_of_files(opened(root), root)
+    assert hash_of_files(opened(root), root) == before
+    path = root / "labels/train/train1.txt"
+    path.write_text(path.read_text().replace("1 0.", "0 0."))
+    changed = hash_of_files(opened(root), root)
+    path.unlink()
+    assert len({before, changed, hash_of_files(opened(root), root)}) == 3
