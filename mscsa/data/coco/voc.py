@@ -30,6 +30,7 @@ class _Tree(ElementTree.TreeBuilder):
     """Elements of a file that defines no entities, by which a few lines become gigabytes."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse the file before any entity is defined."""
         raise Unusable("it has a DOCTYPE, which annotations have no need of", "remove it")
 
 
