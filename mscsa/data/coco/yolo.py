@@ -30,6 +30,9 @@ CLASSES_FILES = ("classes.txt", "labels/classes.txt")
 _OUTSIDE = 0.01
 # How far a coordinate may lie outside 0..1, as Ultralytics allows: rounding.
 
+_BOX_COLUMNS = 5
+# Class, x, y, width, height.
+
 
 def is_yolo(root: Path) -> bool:
     """Whether a folder is in YOLO's layout: by its description, or by labels that are texts."""
@@ -45,16 +48,18 @@ def find_yolo(root: Path, split: Split) -> ObjectSplit:
     file = next((root / name for name in DESCRIPTIONS if (root / name).is_file()), None)
     if file is None:
         file, names = _listed_classes(root)
-        places = _usual_places(root, split)
+        places, columns = _usual_places(root, split), None
     else:
         content = _read_description(file)
         names = _class_names(content, file)
         places = _described_places(content, file, split)
+        # Key points follow the box; nothing but this tells them from a polygon.
+        columns = None if content.get("kpt_shape") is None else _BOX_COLUMNS
     images = list(dict.fromkeys(path for place in places for path in _images(place, file.parent)))
     if not images:
         raise UserError(f"{file}: no image in {places[0]}: put the images of {split} there")
     folders = [place for place in places if place.is_dir()]
-    convert = partial(_convert, root, images, folders, names)
+    convert = partial(_convert, root, images, folders, names, columns)
     return ObjectSplit("YOLO's layout", file, root, convert, names, tuple(map(_label_file, images)))
 
 
@@ -172,16 +177,20 @@ def _images(place: Path, base: Path) -> Iterator[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """Give the text of an image: that of its name, where the last folder `images` is `labels`."""
+    """Give the text of an image: its name where the last folder `images` is `labels`, or beside it."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
             parts[i] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    beside, apart = image.with_suffix(".txt"), Path(*parts).with_suffix(".txt")
+    return beside if not apart.is_file() and beside.is_file() else apart
 
 
-def _convert(root: Path, images: list[Path], folders: list[Path], names: tuple[str, ...]) -> Conversion:
+def _convert(
+    root: Path, images: list[Path], folders: list[Path], names: tuple[str, ...], columns: int | None
+) -> Conversion:
+    """Read images and texts; of each line the first `columns`, all if None."""
     found = Conversion(names)
     label_files = set()
     for image in images:
@@ -194,7 +203,7 @@ def _convert(root: Path, images: list[Path], folders: list[Path], names: tuple[s
         labels = _label_file(image)
         label_files.add(labels)
         if labels.is_file():
-            _read_labels(labels, size, len(names), found)
+            _read_labels(labels, size, len(names), columns, found)
     for folder in {_label_file(each / "any").parent for each in folders}:
         for path in sorted(folder.rglob("*.txt")):
             if path not in label_files and path.name != "classes.txt":
@@ -203,11 +212,13 @@ def _convert(root: Path, images: list[Path], folders: list[Path], names: tuple[s
     return found
 
 
-def _read_labels(path: Path, size: tuple[int, int], num_classes: int, found: Conversion) -> None:
+def _read_labels(
+    path: Path, size: tuple[int, int], num_classes: int, columns: int | None, found: Conversion
+) -> None:
     """Read a text of labels: on each line a class and a box or a polygon, in sides of the image (W, H)."""
     seen: set[tuple[float, ...]] = set()
     for i, line in enumerate(path.read_bytes().decode("utf-8-sig", errors="replace").splitlines(), start=1):
-        words = line.split()
+        words = line.split()[:columns]
         if not words:
             continue
         values = tuple(map(number, words))

@@ -249,3 +249,25 @@ def test_a_text_that_changes_makes_another_data_set(tmp_path: Path) -> None:
     changed = hash_of_files(opened(root), root)
     path.unlink()
     assert len({before, changed, hash_of_files(opened(root), root)}) == 3
+
+
+def test_key_points_are_no_polygons(tmp_path: Path) -> None:
+    """Two key points of x, y: nine columns, which are a polygon of four points in other sets."""
+    root = write_yolo(tmp_path / "set")
+    for path in (root / "labels").rglob("*.txt"):
+        path.write_text("".join(f"{line} 0.1 0.1 0 0\n" for line in path.read_text().splitlines()))
+    with (root / "data.yaml").open("a") as file:
+        file.write("kpt_shape: [2, 2]\n")
+    assert np.allclose(read(root, "train"), expected("train"), atol=1e-3)
+
+
+def test_texts_beside_their_images_in_a_folder_within_one_called_images(tmp_path: Path) -> None:
+    root = tmp_path / "images/set"
+    root.parent.mkdir()
+    write_yolo(tmp_path / "set").rename(root)
+    for split in SIZES:
+        (root / "images" / split).rename(root / split)
+        for path in (root / "labels" / split).iterdir():
+            path.rename(root / split / path.name)
+    described(root, "train: train\nval: val\nnames: [bar, disc]\n")
+    assert np.allclose(read(root, "train"), expected("train"), atol=1e-3)
