@@ -143,7 +143,8 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
     key = next((name for name in SPLIT_NAMES[split] if content.get(name)), split)
     given = content.get(key)
     values = given if isinstance(given, list) else [given]
-    if not values or not all(isinstance(value, str) and value for value in values):
+    texts = [value.replace("\\", "/") for value in values if isinstance(value, str) and value]
+    if not texts or len(texts) < len(values):
         raise UserError(
             f"{file}: {key} is {short(given)}: give a folder of images, a list of files, or several"
         )
@@ -151,7 +152,7 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
     if isinstance(content.get("path"), str) and (base / content["path"]).is_dir():
         base /= content["path"]
     places = []
-    for value in (each.replace("\\", "/") for each in values):
+    for value in texts:
         # Roboflow writes ../train/images and means train/images.
         tried = [start / part for start in (base, file.parent) for part in (value, value.removeprefix("../"))]
         found = next((place for place in tried if place.exists()), None)
