@@ -34,7 +34,7 @@ from torch import nn
 from mscsa.assembly.build import build_model
 from mscsa.attention.fusion import LevelFusion
 from mscsa.cost.matched_control import matched_control
-from mscsa.data.coco.annotations import image_path, split_files
+from mscsa.data.coco.layouts import find_objects, image_path
 from mscsa.data.coco.masks import decode_segmentation
 from mscsa.data.contract import sample_index
 from mscsa.data.datasets import build_datasets, class_names_of
@@ -179,7 +179,8 @@ def label_maps(root: str) -> str:
     """Draw a COCO data set's objects as label maps of foreground and background, in a folder beside it."""
     out = Path(f"{root}_masks")
     for split in ("train", "val") if not (out / "classes.txt").exists() else ():
-        file, folder = split_files(root, split)
+        objects = find_objects(root, split)
+        file, folder = objects.file, objects.folder
         found = json.loads(file.read_text())
         of_image: dict[int, list[Any]] = {}
         for each in found["annotations"]:

@@ -20,8 +20,9 @@ def check_data(
 
     Args:
         root: Folder of the data set.
-        kind: Its layout: class folders, images with label maps, ADE20K's, or COCO's; auto looks which it is.
-        annotations_only: COCO: only see whether the images are there, instead of decoding them.
+        kind: Its layout: class folders, images with label maps, ADE20K's, or images with objects (coco, for
+            YOLO's and Pascal VOC's layouts too); auto looks which it is.
+        annotations_only: Objects: only see whether the images are there, instead of decoding them.
         json: Write the result to this file, too.
     """
     from mscsa.data import check_dataset

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mscsa.data.class_folders.dataset import ImageFolder, class_folders, split_folder
-from mscsa.data.coco.annotations import read_annotations
+from mscsa.data.class_folders.dataset import ImageFolder
+from mscsa.data.class_folders.layouts import find_classes
 from mscsa.data.coco.dataset import CocoDetection
-from mscsa.data.coco.layouts import split_files
+from mscsa.data.coco.layouts import find_objects
 from mscsa.data.contract import Split, TaskDataset, Transform
 from mscsa.data.label_maps.dataset import SegmentationFolder
 from mscsa.data.label_maps.layouts import segmentation_classes
@@ -50,8 +50,8 @@ def class_names_of(data: DataSpec) -> list[str]:
     if data.kind == "scenes":
         return list(CLASS_NAMES)
     if isinstance(data, DetectionData):
-        return list(read_annotations(split_files(_root(data), "train")[0]).category_names)
-    return class_folders(split_folder(_root(data), "train"))
+        return find_objects(_root(data), "train").class_names()
+    return find_classes(_root(data), "train").class_names()
 
 
 def build_datasets(

@@ -1,40 +1,37 @@
-"""Layouts that are known and not read: what was seen, and what to give instead."""
+"""Layouts that are known and not read, or for another task: what was seen, and what to give instead."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.images import EXTENSIONS
+from mscsa.data.coco.voc import is_voc
+from mscsa.data.coco.yolo import is_yolo
 from mscsa.errors import UserError
 
-_AS_COCO = (
-    "export it in COCO's format: annotations/instances_train.json and instances_val.json, images in train/ "
-    "and val/"
-)
+_AS_OBJECTS = "it holds objects, which detectors read (small_retinanet/..., small_mask_rcnn/...)"
 _AS_MASKS = (
     "give images/train, images/val, labels/train and labels/val with files of the same names, and classes.txt"
 )
 
 
 def refuse_foreign(root: Path) -> None:
-    """Name the layout of a folder if it is a known one that is not read.
+    """Name the layout of a folder if it is a known one that is not read, or read as objects alone.
 
     Raises:
         UserError: If it is.
     """
     found = _foreign(root)
     if found is not None:
-        raise UserError(f"{root} is {found[0]}, which is not read: {found[1]}")
+        raise UserError(f"{root} is {found[0]}, which is not read here: {found[1]}")
 
 
 def _foreign(root: Path) -> tuple[str, str] | None:
     """Say what was seen, and what to do; None if it is nothing known."""
-    if (root / "data.yaml").is_file() or _has_yolo_labels(root):
-        return "in YOLO's layout (data.yaml, labels/NAME.txt)", _AS_COCO
-    if (root / "JPEGImages").is_dir():
-        boxes = (root / "Annotations").is_dir()
+    if is_yolo(root):
+        return "in YOLO's layout (data.yaml, labels/NAME.txt)", f"{_AS_OBJECTS}; for label maps {_AS_MASKS}"
+    if is_voc(root) or (root / "JPEGImages").is_dir():
         what = "in Pascal VOC's layout (JPEGImages, Annotations, SegmentationClass)"
-        return what, f"{_AS_COCO}; for label maps {_AS_MASKS}" if boxes else _AS_MASKS
+        return what, f"{_AS_OBJECTS}; for label maps {_AS_MASKS}" if is_voc(root) else _AS_MASKS
     if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
         return "in Cityscapes' layout (leftImg8bit, gtFine)", _AS_MASKS
     for name in ("annotations/instances_default.json", "result.json"):
@@ -49,16 +46,3 @@ def _foreign(root: Path) -> tuple[str, str] | None:
     ):
         return "in folders of images and masks below each split", _AS_MASKS
     return None
-
-
-def _has_yolo_labels(root: Path) -> bool:
-    """Whether a folder of labels holds texts and no label maps, of which the first ends the search."""
-    for folder in (root / "labels", root / "train/labels"):
-        has_text = False
-        for path in folder.rglob("*") if folder.is_dir() else ():
-            if path.suffix.lower() in EXTENSIONS:
-                return False
-            has_text |= path.suffix.lower() == ".txt"
-        if has_text:
-            return True
-    return False

@@ -29,9 +29,8 @@ def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
             found.update(
                 f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n".encode("utf-8", "surrogateescape")
             )
-    annotations = getattr(dataset, "annotation_file", None)
-    if annotations is not None:
-        with open(annotations, "rb") as file:
+    for path in getattr(dataset, "annotation_files", ()):
+        with open(path, "rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()[:16]
 

@@ -55,6 +55,9 @@ _TURNS = {
 }
 """EXIF orientation -> what brings the stored image upright."""
 
+_SAME_SIDES = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM)
+_PNG_EXIF = (b"eXIf", b"exif", b"rientation")  # the block, a text that holds one, XMP
+
 
 class BadImage(Unusable):
     """A file that gives no image."""
@@ -93,6 +96,25 @@ def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         return _to_rgb(_upright(image), image.format)
 
     return read_file(path, read, max_pixels=max_pixels)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Give (W, H) of an image as `load_image` turns it, in pixels, by its header alone where that says it.
+
+    Raises:
+        BadImage: In the cases that `load_image` names, but for damaged pixels.
+    """
+
+    def read(image: Image.Image) -> tuple[int, int]:
+        if image.format == "TIFF":  # which Pillow turns itself
+            return image.size
+        # Pillow decodes a PNG to look for a block behind its pixels, which few have.
+        if image.format == "PNG" and not _may_have_exif(Path(path).read_bytes()):
+            return image.size
+        turn = _turn(image)
+        return image.size if turn is None or turn in _SAME_SIDES else image.size[::-1]
+
+    return read_file(path, read)
 
 
 def read_file(
@@ -179,12 +201,21 @@ def _take_bands_as_they_are(image: Any) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says, whatever other tags there are."""
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _may_have_exif(data: bytes) -> bool:
+    return any(word in data for word in _PNG_EXIF)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Say how an image is to be turned; None if it stands upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # a damaged block: the decoder's errors are of any kind
-        return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

@@ -124,7 +124,8 @@ class ClassificationData(DataSpec):
     """Images with one label each."""
 
     kind: Literal["scenes", "folder"]
-    """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg and ROOT/val/..."""
+    """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg, ROOT/val/... (or valid), or
+    ROOT/CLASS/*.jpg alone, of which a fifth of each class is val, by a hash of the names."""
     image_size: int = limited(224, 1)
     """Side of the square input in pixels."""
     batch_size: int = limited(1024, 1)
@@ -171,7 +172,8 @@ class DetectionData(DataSpec):
     kind: Literal["scenes", "coco"]
     """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT or
     ROOT/images/SPLIT, or ROOT/SPLIT/_annotations.coco.json beside them, where SPLIT is train or train2017,
-    and val, val2017, valid or validation."""
+    and val, val2017, valid or validation; or YOLO's ROOT/data.yaml with images and labels, or Pascal VOC's
+    ROOT/JPEGImages, Annotations and ImageSets/Main."""
     short_side: int = limited(800, 1)
     """Shorter side to which images are resized, in pixels; the side of a scene."""
     long_side: int = limited(1333, 1)

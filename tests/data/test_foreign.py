@@ -1,4 +1,4 @@
-"""Layouts that are known and not read are named, with what to give instead, whatever was asked for."""
+"""Layouts that are known and not read, or not for this task, are named, with what to give instead."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ FILES = {
     "studio": ("result.json", "images/a.jpg"),
     "masks": ("train/images/a.jpg", "train/masks/a.png"),
 }
+OBJECTS = ("yolo", "yolo by split", "voc")
+"""What is read, though not as label maps or class folders."""
 NAMES = {
     "yolo": "YOLO",
     "yolo by split": "YOLO",
@@ -56,17 +58,21 @@ def test_a_known_layout_is_named(tmp_path: Path, name: str) -> None:
         else:
             path.write_text("0 0.5 0.5 0.2 0.2\n")
     root = str(tmp_path)
-    asked = (
+    asked = [
         lambda: check_dataset(root),
         lambda: build_dataset("train", DetectionData(kind="coco", root=root), DetectionAugment(), {}, 0),
+    ]
+    asked = [] if name in OBJECTS else asked
+    asked.append(
         lambda: build_dataset(
             "train", SegmentationData(kind="masks", root=root), SegmentationAugment(), {}, 0
         ),
     )
     for ask in asked:
-        with pytest.raises(UserError, match=f"is .*{NAMES[name]}.* not read: ") as caught:
+        with pytest.raises(UserError, match=f"is .*{NAMES[name]}.* not read here: ") as caught:
             ask()
         assert "\n" not in str(caught.value)
+        assert ("small_retinanet" in str(caught.value)) == (name in OBJECTS)
     if not (tmp_path / "train").exists():
         with pytest.raises(UserError, match=NAMES[name]):
             build_dataset(

@@ -80,8 +80,9 @@ def test_rendered_images_are_their_descriptions() -> None:
 
 def test_annotations_count_by_their_content(root: Path, tmp_path: Path) -> None:
     dataset: Any = ImageFolder(root, "train", lambda image: Any, 0)
-    dataset.annotation_file = tmp_path / "annotations.json"
-    dataset.annotation_file.write_text("1")
+    file = tmp_path / "annotations.json"
+    dataset.annotation_files = (file,)
+    file.write_text("1")
     before = hash_of_files(dataset, root)
-    dataset.annotation_file.write_text("2")
+    file.write_text("2")
     assert hash_of_files(dataset, root) != before

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mscsa.data.images import load_image
+from mscsa.data.images import BadImage, image_size, load_image
 from mscsa.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -288,3 +288,28 @@ def test_a_long_text_does_not_lose_the_image(tmp_path, kind, is_before):
     place = 33 if is_before else len(data) - 12  # behind the header, or before the end
     (tmp_path / "a.png").write_bytes(data[:place] + chunk + data[place:])
     assert np.array_equal(load_image(tmp_path / "a.png"), NOISE)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9), 77])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_the_size_is_that_of_the_image_as_it_is_loaded(tmp_path, ending, orientation):
+    path = tmp_path / f"image.{ending}"
+    image = Image.new("RGB", (30, 20))
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    assert image_size(path) == load_image(path).size
+    assert image_size(path) == ((20, 30) if orientation in (5, 6, 7, 8) else (30, 20))
+
+
+def test_the_size_of_a_png_is_read_without_decoding_it(tmp_path):
+    """A PNG without EXIF whose pixels are damaged still says its size; no image is named as by reading it."""
+    path = tmp_path / "image.png"
+    Image.effect_noise((90, 70), 50).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert image_size(path) == (90, 70)
+    path.write_bytes(b"")
+    with pytest.raises(BadImage) as caught:
+        image_size(path)
+    assert caught.value.what == "empty file"

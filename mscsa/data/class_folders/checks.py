@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.class_folders.dataset import (
-    class_difference,
-    class_folders,
-    image_files,
-    left_out,
-    split_folder,
-)
+from mscsa.data.class_folders.layouts import ClassSplit, class_difference, find_classes, left_out
 from mscsa.data.contract import SPLITS
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Problem, shared_files
@@ -26,13 +20,14 @@ def check_image_folder(root: str | Path) -> list[Problem]:
     Raises:
         UserError: If a split or its class folders are missing: there is nothing to look through.
     """
-    classes = {split: class_folders(split_folder(root, split)) for split in SPLITS}
+    splits = {split: find_classes(root, split) for split in SPLITS}
+    classes = {split: splits[split].class_names() for split in SPLITS}
     problems: list[Problem] = []
     difference = class_difference(classes["train"], classes["val"])
     if difference:
         problems.append(Problem(str(root), difference, "make the class folders of both splits the same"))
     images = {
-        split: [path for name in classes[split] for path in _list_images(Path(root) / split / name, problems)]
+        split: [path for name in classes[split] for path in _list_images(splits[split], name, problems)]
         for split in SPLITS
     }
     readable = {
@@ -41,9 +36,10 @@ def check_image_folder(root: str | Path) -> list[Problem]:
     return problems + shared_files(readable["train"], readable["val"])
 
 
-def _list_images(folder: Path, problems: list[Problem]) -> list[str]:
+def _list_images(split: ClassSplit, name: str, problems: list[Problem]) -> list[str]:
+    folder = split.folder / name
     try:
-        files = image_files(folder)
+        files = split.images(name)
     except UserError:
         problems.append(Problem(str(folder), "folder cannot be read", "check its permissions"))
         return []

@@ -1,23 +1,19 @@
-"""Images in class folders, ImageNet's layout: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg."""
+"""Images in class folders: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg (ImageNet), or ROOT/CLASS/."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import LabelledSample, collate_labels
+from mscsa.data.class_folders.layouts import class_difference, find_classes, left_out, quoted
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
-from mscsa.data.foreign import refuse_foreign
 from mscsa.data.images import EXTENSIONS, load_image
-from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
-from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +29,7 @@ class ImageFolder(Dataset[LabelledSample]):
     are followed.
 
     Args:
-        root: Folder that holds `train` and `val`.
+        root: Folder that holds `train` and `val`, or the class folders of both (`find_classes`).
         split: Which of them.
         transform: What makes a tensor of the RGB image.
         seed: Seed of the augmentation.
@@ -50,8 +46,8 @@ class ImageFolder(Dataset[LabelledSample]):
         seed: int,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        folder = split_folder(root, split)
-        found = class_folders(folder)
+        where = find_classes(root, split)
+        folder, found = where.folder, where.class_names()
         if class_names is None:
             _check_same_classes(Path(root))
             self.class_names = found
@@ -63,7 +59,12 @@ class ImageFolder(Dataset[LabelledSample]):
         self._paths: list[str] = []
         self._labels: list[int] = []
         for label, name in enumerate(self.class_names):
-            files = image_files(folder / name)
+            files = where.images(name)
+            if not files and where.is_divided:
+                raise UserError(
+                    f"{folder / name}: no image of it is left for {split}; give the class two images or "
+                    "more, or remove the folder"
+                )
             if not files:
                 raise UserError(
                     f"{folder / name}: class without images ({', '.join(EXTENSIONS)}); add some or remove "
@@ -101,78 +102,8 @@ class ImageFolder(Dataset[LabelledSample]):
             return self.transform(image), self._labels[index], index
 
 
-def split_folder(root: str | Path, split: Split) -> Path:
-    """Return ROOT/split.
-
-    Raises:
-        UserError: If it is not there.
-    """
-    folder = Path(root) / split
-    if not Path(root).is_dir():
-        here = "" if Path(root).is_absolute() else f" in {Path.cwd()}"
-        raise UserError(
-            f"{root}: no such folder{here}; give the one with train/ and val/ as data.root, or --root of eval"
-        )
-    if not folder.is_dir():
-        refuse_foreign(Path(root))
-        raise UserError(f"{root}: no folder {split}/; images are expected in {split}/CLASS/ beneath it")
-    return folder
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Return the names of a split's class folders, sorted.
-
-    Raises:
-        UserError: If there is none, or the folder cannot be read.
-    """
-    names = sorted(entry.name for entry in visible_entries(folder) if entry.is_dir())
-    if not names:
-        raise UserError(f"{folder}: no class folders; images are expected in {folder}/CLASS/")
-    return names
-
-
-def image_files(folder: Path) -> list[str]:
-    """Return the paths of the images in a class folder and the folders within it, sorted.
-
-    A dangling link counts: reading it then fails by name instead of losing it silently.
-
-    Raises:
-        UserError: If the folder is missing or cannot be read.
-    """
-    return sorted(entry.path for entry in files_within(folder) if _is_image(entry))
-
-
-def left_out(folders: Iterable[Path]) -> str | None:
-    """Say how many visible files in class folders are no images by their extension; None where all are.
-
-    Raises:
-        UserError: If a folder cannot be read.
-    """
-    others = [entry.name for folder in folders for entry in files_within(folder) if not _is_image(entry)]
-    if not others:
-        return None
-    kinds = Counter(Path(name).suffix.lower() or "no extension" for name in others)
-    counted = some_of([f"{count} {kind}" for kind, count in kinds.most_common()])
-    return f"{len(others)} files are left out, which are no images by their names ({counted})"
-
-
-def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
-    """Say which classes only one split has, or return None where they agree."""
-    only_train, only_val = set(train) - set(val), set(val) - set(train)
-    parts = [
-        f"only {split}/ has {_quoted(names)}"
-        for split, names in (("train", only_train), ("val", only_val))
-        if names
-    ]
-    return " and ".join(parts) or None
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(EXTENSIONS)
-
-
 def _check_same_classes(root: Path) -> None:
-    train, val = (class_folders(split_folder(root, split)) for split in SPLITS)
+    train, val = (find_classes(root, split).class_names() for split in SPLITS)
     difference = class_difference(train, val)
     if difference:
         raise UserError(f"{root}: {difference}; both splits must hold the same class folders")
@@ -180,14 +111,10 @@ def _check_same_classes(root: Path) -> None:
 
 def _check_known_classes(folder: Path, found: Sequence[str], known: Sequence[str]) -> None:
     unknown, missing = set(found) - set(known), set(known) - set(found)
-    parts = [f"unknown {_quoted(unknown)}"] if unknown else []
-    parts += [f"missing {_quoted(missing)}"] if missing else []
+    parts = [f"unknown {quoted(unknown)}"] if unknown else []
+    parts += [f"missing {quoted(missing)}"] if missing else []
     if parts:
         raise UserError(
             f"{folder}: classes differ from the {len(known)} of the checkpoint: "
             f"{', '.join(parts)}; give the data that the checkpoint was trained for"
         )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return some_of([repr(name) for name in sorted(names)])

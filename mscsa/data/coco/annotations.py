@@ -118,10 +118,18 @@ def read_annotations(path: Path) -> CocoAnnotations:
 def _read_annotations(path: Path, _changed: int) -> CocoAnnotations:
     content = read_json(path)
     with paused_collector():
-        return _compact(content, path)
+        return compact_annotations(content, path)
 
 
-def _compact(content: dict[str, Any], path: Path) -> CocoAnnotations:
+def compact_annotations(content: dict[str, Any], path: Path) -> CocoAnnotations:
+    """Put the content of a file of annotations into arrays.
+
+    Args:
+        content: Lists `images`, `annotations` and `categories`.
+        path: The file that messages name.
+    Raises:
+        UserError: If it is not COCO's format.
+    """
     for part in _PARTS:
         for i, each in enumerate(content[part]):
             if not isinstance(each, dict):

@@ -1,4 +1,4 @@
-"""Looking through a COCO data set before a long run: annotations, images, and the two splits together."""
+"""Looking through a set of objects before a long run: annotations, images, and the two splits together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mscsa.data.coco.annotation_checks import ListedImage
-from mscsa.data.coco.file_checks import FileReport, check_annotation_file
-from mscsa.data.coco.layouts import image_path, split_files
+from mscsa.data.coco.file_checks import FileReport, check_objects
+from mscsa.data.coco.layouts import find_objects, image_path
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Findings, Problem, shared_files, some_of
@@ -18,9 +18,9 @@ _SHOWN_GAPS = 12
 
 
 def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Problem]:
-    """Look through both splits of a COCO data set.
+    """Look through both splits of a set of objects, in COCO's format or another layout that is read.
 
-    Finds what is wrong with the files of annotations (`check_annotation_file`), categories that the splits do
+    Finds what is wrong with the annotations (`check_objects`), categories that the splits do
     not share, missing images, and, by decoding every image, unreadable ones, those of another size than their
     annotations say, and those with the same content in train and val (which make the validation score too
     good). Gaps in the category ids are only noted: COCO's own have some.
@@ -32,13 +32,16 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
         UserError: If the annotations or the folder of images of a split are missing: there is nothing to look
             through.
     """
-    files = {split: split_files(root, split) for split in SPLITS}
-    reports = {split: check_annotation_file(files[split][0]) for split in SPLITS}
+    splits = {split: find_objects(root, split) for split in SPLITS}
+    reports = {split: check_objects(splits[split]) for split in SPLITS}
     problems = [problem for split in SPLITS for problem in reports[split].problems]
     problems += _different_categories(root, reports["train"].categories, reports["val"].categories)
     readable: dict[Split, dict[str, int]] = {}
     for split in SPLITS:
-        found, readable[split] = _check_images(*files[split], reports[split].images, annotations_only)
+        where = splits[split]
+        found, readable[split] = _check_images(
+            where.file, where.folder, reports[split].images, annotations_only
+        )
         problems += found
     if not annotations_only:
         for problem in shared_files(readable["train"], readable["val"]):
@@ -46,8 +49,8 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
             problems.append(replace(problem, what=what))
     return (
         problems
-        + _empty(files["train"][0], reports["train"])
-        + _gaps(files["train"][0], reports["train"].categories)
+        + _empty(splits["train"].file, reports["train"])
+        + _gaps(splits["train"].file, reports["train"].categories)
     )
 
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import ObjectSample, collate_objects
-from mscsa.data.coco.annotations import read_annotations
-from mscsa.data.coco.layouts import image_path, split_files
+from mscsa.data.coco.layouts import find_objects, image_path
 from mscsa.data.coco.masks import BadMask, check_segmentation, decode_segmentation
 from mscsa.data.contract import Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
@@ -31,11 +30,11 @@ logger = logging.getLogger(__name__)
 
 
 class CocoDetection(Dataset[ObjectSample]):
-    """One split of a COCO data set as an `ObjectDataset`.
+    """One split of a set of objects as an `ObjectDataset`.
 
     ROOT/annotations/instances_SPLIT.json with the images in ROOT/SPLIT, or as `mscsa.data.coco.layouts` finds
-    them. Category ids are mapped to labels
-    1..K once, in ascending order. Crowds, and objects whose box has no area, are not trained on.
+    them, also in YOLO's and Pascal VOC's layouts. Category ids are mapped to labels 1..K once, in ascending
+    order. Crowds, and objects whose box has no area, are not trained on.
 
     Args:
         root: Folder of the data set.
@@ -62,8 +61,10 @@ class CocoDetection(Dataset[ObjectSample]):
         keep_empty: bool = True,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.annotation_file, self.image_folder = split_files(root, split)
-        self.annotations = read_annotations(self.annotation_file)
+        found = find_objects(root, split)
+        self.annotation_file, self.image_folder = found.file, found.folder
+        self.annotation_files = found.files()
+        self.annotations = found.read()
         own = list(self.annotations.category_names)
         self.class_names = own if class_names is None else list(class_names)
         self.category_ids, self._labels = self._matched_categories(own)

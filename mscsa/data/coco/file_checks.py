@@ -1,4 +1,4 @@
-"""Looking through one file of COCO annotations, without its images."""
+"""Looking through the annotations of one split, without its images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from mscsa.data.coco.annotation_checks import ListedImage, check_annotations
 from mscsa.data.coco.annotations import paused_collector
 from mscsa.data.coco.mask_checks import compacted
+from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import flag, whole_number
 from mscsa.data.problems import Findings, Problem, short
 
@@ -38,17 +39,38 @@ def check_annotation_file(path: Path) -> FileReport:
     """
     findings = Findings(path)
     with paused_collector():
-        parts = _read_parts(path, findings)
-        categories = _check_categories(parts["categories"], findings)
-        images = _check_images(parts["images"], findings)
-        _check_ids(parts["annotations"], "annotation", "annotations", _image_of, findings)
-        check_annotations(parts["annotations"], images, categories, findings)
-        objects = [each for each in parts["annotations"] if not flag(each.get("iscrowd"))]
-        used = {each["category_id"] for each in objects if type(each.get("category_id")) is int}
-        if parts["annotations"] and not objects:
-            findings.add(
-                "no object", "all annotations are crowds: there is nothing to learn or to score", "add some"
-            )
+        return _check_parts(_read_parts(path, findings), findings)
+
+
+def check_objects(split: ObjectSplit) -> FileReport:
+    """Look through the annotations of a split, whatever their layout: as `check_annotation_file` does."""
+    if split.convert is None:
+        return check_annotation_file(split.file)
+    findings = Findings(split.file)
+    found = split.convert()
+    for flaw in found.flaws:
+        findings.add(flaw.kind, flaw.what, flaw.remedy, flaw.path)
+    if not found.annotations:
+        findings.add("no object", "no image has an object that can be used", "add some")
+    parts = {
+        "images": found.images,
+        "annotations": [compacted(each) for each in found.annotations],
+        "categories": found.categories,
+    }
+    return _check_parts(parts, findings)
+
+
+def _check_parts(parts: dict[str, list[dict[str, Any]]], findings: Findings) -> FileReport:
+    categories = _check_categories(parts["categories"], findings)
+    images = _check_images(parts["images"], findings)
+    _check_ids(parts["annotations"], "annotation", "annotations", _image_of, findings)
+    check_annotations(parts["annotations"], images, categories, findings)
+    objects = [each for each in parts["annotations"] if not flag(each.get("iscrowd"))]
+    used = {each["category_id"] for each in objects if type(each.get("category_id")) is int}
+    if parts["annotations"] and not objects:
+        findings.add(
+            "no object", "all annotations are crowds: there is nothing to learn or to score", "add some"
+        )
     return FileReport(findings.problems(), images, categories, frozenset(used))
 
 

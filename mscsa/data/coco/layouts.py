@@ -1,4 +1,4 @@
-"""Where COCO annotations and their images lie: as COCO itself, Roboflow and Ultralytics write them."""
+"""Where images and their objects lie: in COCO's format and its layouts, YOLO's, Pascal VOC's."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
+from mscsa.data.coco.voc import find_voc, is_voc
+from mscsa.data.coco.yolo import find_yolo, is_yolo
 from mscsa.data.contract import Split
 from mscsa.data.foreign import refuse_foreign
 from mscsa.errors import UserError
-
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "train2017"),
-    "val": ("val", "val2017", "valid", "validation"),
-}
-"""What tools call the two splits."""
 
 _FILES = (
     "annotations/instances_{name}.json",  # COCO, Ultralytics
@@ -24,8 +21,8 @@ _FILES = (
 _FOLDERS = ("{name}", "images/{name}", "images")
 
 
-def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
-    """Find the annotations and the folder of images of a split.
+def find_objects(root: str | Path, split: Split) -> ObjectSplit:
+    """Find images and objects of a split, whatever their layout.
 
     Raises:
         UserError: If they are not there.
@@ -36,7 +33,11 @@ def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
         folder = next((each for each in folders if each.is_dir()), None)
         if folder is None:
             raise UserError(f"{folders[0]} is not there: put the images of {file} into it")
-        return file, folder
+        return ObjectSplit("COCO's format", file, folder)
+    if not _has_coco(root) and is_yolo(root):
+        return find_yolo(root, split)
+    if not _has_coco(root) and is_voc(root):
+        return find_voc(root, split)
     refuse_foreign(root)
     raise UserError(
         f"{root / _FILES[0].format(name=split)} is not there: give the folder that holds annotations/ and "
@@ -44,9 +45,13 @@ def split_files(root: str | Path, split: Split) -> tuple[Path, Path]:
     )
 
 
-def is_coco(root: Path) -> bool:
-    """Whether a folder holds COCO annotations of a split."""
-    return any(True for split in SPLIT_NAMES for _ in _annotation_files(root, split))
+def object_layout(root: Path) -> str | None:
+    """Say in which layout a folder holds objects, or None if it holds none."""
+    if _has_coco(root):
+        return "COCO's format"
+    if is_yolo(root):
+        return "YOLO's layout"
+    return "Pascal VOC's layout" if is_voc(root) else None
 
 
 def image_path(folder: Path, file_name: str) -> Path:
@@ -67,6 +72,10 @@ def image_path(folder: Path, file_name: str) -> Path:
             if os.path.isfile(path):
                 return path
     return folder / file_name
+
+
+def _has_coco(root: Path) -> bool:
+    return any(True for split in SPLIT_NAMES for _ in _annotation_files(root, split))
 
 
 def _annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:

@@ -11,10 +11,11 @@ import pytest
 
 from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
-from mscsa.data.coco.layouts import image_path, is_coco, split_files
+from mscsa.data.coco.layouts import find_objects, image_path, object_layout
 from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
 from tests.data.coco.coco_folder import edit, write_coco
+from tests.data.coco.object_folders import write_voc, write_yolo
 
 
 @pytest.fixture
@@ -25,8 +26,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("names", [("train", "val"), ("train2017", "val2017"), ("train", "valid")])
 def test_all_names_of_a_split_are_found(tmp_path: Path, names: tuple[str, str]) -> None:
     root = write_coco(tmp_path / "coco", names=names)
-    assert split_files(root, "val") == (root / f"annotations/instances_{names[1]}.json", root / names[1])
-    assert split_files(root, "train")[1] == root / names[0]
+    found = find_objects(root, "val")
+    assert (found.file, found.folder) == (root / f"annotations/instances_{names[1]}.json", root / names[1])
+    assert find_objects(root, "train").folder == root / names[0]
 
 
 def as_roboflow(root: Path) -> None:
@@ -71,7 +73,7 @@ def test_a_layout_is_recognised_and_read(
     before = [CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val")]  # type: ignore[arg-type]
     pixels = [[each[i][0].sum() for i in range(len(each))] for each in before]
     arrange(root)
-    assert is_coco(root)
+    assert object_layout(root) == "COCO's format"
     with caplog.at_level(logging.INFO):
         assert [each for each in check_dataset(root) if not each.is_note] == []
     assert "is read as COCO's format" in caplog.text
@@ -81,10 +83,10 @@ def test_a_layout_is_recognised_and_read(
 
 def test_a_split_that_is_not_there_is_one_line(root: Path) -> None:
     with pytest.raises(UserError, match="instances_train.json is not there: give the folder"):
-        split_files(root.parent, "train")
+        find_objects(root.parent, "train")
     shutil.rmtree(root / "val")
     with pytest.raises(UserError, match="val is not there: put the images of .*instances_val.json into it"):
-        split_files(root, "val")
+        find_objects(root, "val")
 
 
 def test_file_names_are_relative_to_the_split_or_what_is_around_it(root: Path) -> None:
@@ -92,3 +94,25 @@ def test_file_names_are_relative_to_the_split_or_what_is_around_it(root: Path) -
         assert image_path(root / "train", name).resolve() == root / "train/100.png"
     assert image_path(root / "train", "gone.png") == root / "train/gone.png"
     assert image_path(root / "train", "a" * 300) == root / "train" / ("a" * 300)
+
+
+def test_cocos_own_files_come_before_those_of_other_layouts(root: Path) -> None:
+    """Ultralytics' COCO has texts beside them, as other exports have data.yaml."""
+    (root / "data.yaml").write_text("train: train\nval: val\nnames: [other]\n")
+    (root / "labels/train").mkdir(parents=True)
+    (root / "labels/train/100.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert find_objects(root, "train").class_names() == ["bar", "disc", "never"]
+    (root / "annotations/instances_val.json").unlink()
+    with pytest.raises(UserError):  # not the one split by one layout, the other by another
+        find_objects(root, "val")
+
+
+def test_each_layout_is_told(tmp_path: Path) -> None:
+    layouts = {
+        write_yolo(tmp_path / "yolo"): "YOLO's layout",
+        write_voc(tmp_path / "voc"): "Pascal VOC's layout",
+    }
+    for place, layout in layouts.items():
+        assert object_layout(place) == layout == find_objects(place, "val").layout
+    (tmp_path / "none").mkdir()
+    assert object_layout(tmp_path / "none") is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from mscsa.data.transforms.frame import Frame
 
@@ -37,3 +40,43 @@ def test_masks_are_moved_to_no_side(side: int, is_mirrored: bool) -> None:
     found = frame.resized((side, side)).sampled(mask)
     assert found.any() and not found.all()
     assert np.array_equal(found, found[::-1]) and np.array_equal(found, found[:, ::-1])
+
+
+def looked_up(frame: Frame, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Look up four points of each pixel of the sample, one by one: two of them make it the object's."""
+    found = np.zeros(frame.size, bool)
+    quarters = (0.25 - 1e-6, 0.75 + 1e-6)
+    for row, column in np.ndindex(frame.size):
+        count = 0
+        for down, right in product(quarters, quarters):
+            y = int((row + down - frame.shift[1]) / frame.scale[1] // 1)
+            x = int((column + right - frame.shift[0]) / frame.scale[0] // 1)
+            count += mask[min(max(y, 0), mask.shape[0] - 1), min(max(x, 0), mask.shape[1] - 1)]
+        found[row, column] = count >= 2
+    return found
+
+
+@pytest.mark.parametrize("place", [None, (0, 0), (201, 250), (391, 493), (120, 493)])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_a_small_object_in_a_large_image_is_found_as_by_looking_everywhere(
+    place: tuple[int, int] | None, is_mirrored: bool
+) -> None:
+    """Only where the object lies is looked up; an empty mask, and one with a hole, at the borders too."""
+    mask = np.zeros((400, 500), bool)
+    if place is not None:
+        row, column = place
+        mask[row : row + 9, column : column + 7] = True
+        mask[row + 2 : row + 4, column + 1 : column + 3] = False
+    whole = Frame.whole((400, 500)).mirrored() if is_mirrored else Frame.whole((400, 500))
+    frames = (
+        whole.resized((61, 83)),
+        whole.resized((300, 410)).cropped(140, 180, 50, 40),
+        whole.cropped(330, 440, 70, 60),
+        whole.resized((1600, 2000)).cropped(0, 0, 50, 40),
+    )
+    for frame in frames:
+        found = frame.sampled(np.stack([mask, mask[::-1]]))
+        assert np.array_equal(found[0], looked_up(frame, mask))
+        assert np.array_equal(found[1], looked_up(frame, mask[::-1]))
+        assert np.array_equal(frame.sampled(mask), found[0])
+    assert frames[0].sampled(mask).any() == (place is not None)

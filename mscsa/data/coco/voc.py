@@ -1,0 +1,166 @@
+"""Objects as Pascal VOC and the tools that export it write them: an XML for each image.
+
+JPEGImages/NAME.jpg, Annotations/NAME.xml, ImageSets/Main/{train,val}.txt, or images and XML side by side in
+train/ and valid/ (Roboflow). Pixels are counted from 1, and xmax and ymax are the last ones of the object,
+as in the VOC development kit (Everingham et al., *The PASCAL Visual Object Classes Challenge*). What is
+difficult is taken as COCO's crowds are: not trained on; what is found there counts neither for nor against.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mscsa.data.coco.conversion import Conversion
+from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
+from mscsa.data.coco.values import flag, number
+from mscsa.data.contract import SPLITS, Split
+from mscsa.data.images import EXTENSIONS, BadImage, image_size
+from mscsa.data.problems import Unusable, short
+from mscsa.errors import UserError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_Pair = tuple[Path, Path]  # image and XML
+
+
+class _Tree(ElementTree.TreeBuilder):
+    """Elements of a file that defines no entities, by which a few lines become gigabytes."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse the file before any entity is defined."""
+        raise Unusable("it has a DOCTYPE, which annotations have no need of", "remove it")
+
+
+def is_voc(root: Path) -> bool:
+    """Whether a folder is in Pascal VOC's layout, with boxes."""
+    return ((root / "JPEGImages").is_dir() and (root / "Annotations").is_dir()) or any(
+        _has_xml(root / name) for names in SPLIT_NAMES.values() for name in names
+    )
+
+
+def find_voc(root: Path, split: Split) -> ObjectSplit:
+    """Find the images of a split, and the classes that either split names, in the order of their names.
+
+    Raises:
+        UserError: If the split is not there, or no object has a name.
+    """
+    place = _place(root, split)
+    if place is None:
+        raise UserError(
+            f"{root / f'ImageSets/Main/{split}.txt'} is not there: list the names of the images of {split} "
+            f"in it, one a line, without the ending"
+        )
+    pairs = _pairs(root, place)
+    places = [_place(root, each) for each in SPLITS if each != split]
+    others = [pair for each in places if each is not None for pair in _pairs(root, each)]
+    names = tuple(sorted(set().union(*(_names(file) for _, file in pairs + others))))
+    if not names:
+        raise UserError(f"{place}: no object with a name in the annotations of its images: add some")
+    convert = partial(_convert, root, pairs, names)
+    label_files = tuple(file for _, file in pairs)
+    return ObjectSplit("Pascal VOC's layout", place, root, convert, names, label_files)
+
+
+def _has_xml(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix == ".xml" for path in folder.iterdir())
+
+
+def _place(root: Path, split: Split) -> Path | None:
+    """Find the list of a split's images, or the folder that holds them with their annotations."""
+    lists = [root / f"ImageSets/Main/{name}.txt" for name in SPLIT_NAMES[split]]
+    folders = [root / name for name in SPLIT_NAMES[split]]
+    is_file = (path for path in lists if path.is_file())
+    return next(is_file, next((path for path in folders if _has_xml(path)), None))
+
+
+def _pairs(root: Path, place: Path) -> list[_Pair]:
+    """Pair images and annotations of a split; of a pair one may not be there."""
+    if place.is_dir():
+        images = {path.stem: path for path in _images(place)}
+        names = sorted({*images, *(path.stem for path in place.glob("*.xml"))})
+        return [(images.get(name, place / f"{name}.jpg"), place / f"{name}.xml") for name in names]
+    lines = place.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    folder = root / "JPEGImages"
+    images = {path.relative_to(folder).with_suffix("").as_posix(): path for path in _images(folder)}
+    return [
+        (images.get(name, folder / f"{name}.jpg"), root / "Annotations" / f"{name}.xml") for name in names
+    ]
+
+
+def _images(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+
+
+def _names(file: Path) -> set[str]:
+    """Name the classes of the objects in a file, so far as it can be read."""
+    try:
+        return {_text(each, "name") for each in _read(file).iter("object")} - {""}
+    except Unusable:
+        return set()
+
+
+def _read(file: Path) -> ElementTree.Element:
+    try:
+        with open(file, "rb") as source:
+            return ElementTree.parse(source, ElementTree.XMLParser(target=_Tree())).getroot()
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise Unusable(reason, "add it, with no object in it if the image shows none") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise Unusable(f"broken XML: {error}", "write the file again") from error
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
+
+
+def _convert(root: Path, pairs: list[_Pair], names: tuple[str, ...]) -> Conversion:
+    found = Conversion(names)
+    for image, file in pairs:
+        try:
+            tree = _read(file)
+            size = _size(tree, image)
+        except BadImage as bad:
+            found.add_flaw("unreadable images", image, bad.what, bad.remedy)
+            continue
+        except Unusable as bad:
+            found.add_flaw("unreadable annotations", file, bad.what, bad.remedy)
+            continue
+        found.add_image(str(image.relative_to(root)), size)
+        for i, each in enumerate(tree.findall("object"), start=1):
+            _add_object(each, f"object {i}", file, names, found)
+    return found
+
+
+def _size(tree: ElementTree.Element, image: Path) -> tuple[int, int]:
+    """Give (W, H) in pixels, by the image itself where the file has none, or 0."""
+    width, height = (number(_text(tree, f"size/{side}")) for side in ("width", "height"))
+    return (int(width), int(height)) if width >= 1 and height >= 1 else image_size(image)
+
+
+def _add_object(
+    element: ElementTree.Element, place: str, file: Path, names: Sequence[str], found: Conversion
+) -> None:
+    name, difficult = _text(element, "name"), flag(_text(element, "difficult"))
+    texts = [_text(element, f"bndbox/{each}") for each in _CORNERS]
+    x1, y1, x2, y2 = map(number, texts)
+    wrong = None
+    if not name:
+        wrong = "no name"
+    elif math.isnan(x1 + y1 + x2 + y2):
+        wrong = f"bndbox {', '.join(f'{a} {short(b)}' for a, b in zip(_CORNERS, texts, strict=True))}"
+    elif difficult is None:
+        wrong = f"difficult is {short(_text(element, 'difficult'))}, not 0 or 1"
+    if wrong is not None:
+        found.add_flaw("bad objects", file, f"{place} ({name}): {wrong}", "correct it or remove it")
+        return
+    box = (x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1)
+    if min(box[2:]) <= 0:
+        what = f"{place} ({name}): without an area"
+        found.add_flaw("no area", file, what, "draw it again or remove it", is_left_out=True)
+        return
+    found.add_object(names.index(name), box, is_crowd=bool(difficult))

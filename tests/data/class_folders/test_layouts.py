@@ -1,0 +1,107 @@
+"""Where class folders lie, and one folder for both splits: divided the same way whatever comes or goes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mscsa.data.check_dataset import check_dataset
+from mscsa.data.class_folders.dataset import ImageFolder
+from mscsa.data.class_folders.layouts import VAL_SHARE, class_difference, find_classes
+from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.errors import UserError
+from mscsa.recipes.spec import ClassificationAugment, ClassificationData
+
+COUNTS = {"ant": 200, "bee": 60, "cat": 3, "dog": 2}
+FIRST_OF_VAL = {"7.jpg"}
+
+
+@pytest.fixture
+def one_folder(tmp_path: Path) -> Path:
+    """ROOT/CLASS with images of all classes, empty files: only their names matter."""
+    for name, count in COUNTS.items():
+        (tmp_path / "one" / name).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "one" / name / f"{number}.jpg").write_bytes(b"")
+    return tmp_path / "one"
+
+
+def images(root: Path, split: str) -> dict[str, set[str]]:
+    found = find_classes(root, split)  # type: ignore[arg-type]
+    return {name: {Path(path).name for path in found.images(name)} for name in found.class_names()}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_folders_of_both_splits(folder: Path, name: str) -> None:
+    (folder / "val").rename(folder / name)
+    (folder / "test").mkdir()
+    for split, place, count in (("train", "train", 4), ("val", name, 3)):
+        found = find_classes(folder, split)  # type: ignore[arg-type]
+        assert found.folder == folder / place and not found.is_divided
+        assert [len(found.images(each)) for each in found.class_names()] == [count] * 3
+    assert check_dataset(folder) == []
+
+
+def test_one_folder_is_divided_class_by_class(one_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        train, val = (images(one_folder, split) for split in ("train", "val"))
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert line.startswith(f"{one_folder} has no train/ and val/: 20 % of the images of each class")
+    for name, count in COUNTS.items():
+        assert not train[name] & val[name] and len(train[name] | val[name]) == count
+        assert train[name] and val[name]
+    assert abs(len(val["ant"]) / 200 - VAL_SHARE) < 0.06
+
+
+def test_which_image_is_which_is_settled_for_ever(one_folder: Path) -> None:
+    """By SHA-256 of class/file: the first two digits of val's are 00 to 33."""
+    assert {f"{i}.jpg" for i in range(20)} & images(one_folder, "val")["ant"] == FIRST_OF_VAL
+
+
+def test_images_stay_in_their_split_when_others_come_and_go(one_folder: Path, tmp_path: Path) -> None:
+    before = images(one_folder, "val")
+    for name in ("ant", "bee"):
+        for number in range(1000, 1100):
+            (one_folder / name / f"{number}.jpg").write_bytes(b"")
+        (one_folder / name / "0.jpg").unlink()
+    shutil.rmtree(one_folder / "cat")
+    after = images(one_folder.rename(tmp_path / "elsewhere"), "val")
+    for name in ("ant", "bee"):
+        assert before[name] - {"0.jpg"} == {each for each in after[name] if len(each) < 8}
+
+
+def test_a_divided_folder_is_trained_on(folder: Path) -> None:
+    root = folder / "train"
+    data = ClassificationData(kind="folder", root=str(root), image_size=32, batch_size=4, workers=0)
+    train, val = build_datasets(data, ClassificationAugment(), {}, 0)
+    assert train.class_names == val.class_names == class_names_of(data) == ["ant", "bee", "cat"]
+    paths = [{each.describe(i) for i in range(len(each))} for each in (train, val)]
+    assert not paths[0] & paths[1] and len(paths[0] | paths[1]) == 12
+    assert check_dataset(root) == []
+
+
+def test_a_class_of_one_image_cannot_be_divided(folder: Path) -> None:
+    root = folder / "train"
+    for number in (1, 2, 3):
+        (root / "bee" / f"{number}.png").unlink()
+    with pytest.raises(UserError, match="bee: no image of it is left for val; give the class two images"):
+        ImageFolder(root, "val", lambda image: image, 0)  # type: ignore[arg-type,return-value]
+    (problem,) = check_dataset(root)
+    assert problem.path == str(root / "bee") and "class without images" in problem.what
+
+
+def test_what_is_no_folder_of_classes_is_not_divided(folder: Path) -> None:
+    with pytest.raises(UserError, match="no folder train/; .* or give the one folder that holds the class"):
+        find_classes(folder.parent, "train")  # a folder of folders without an image
+    (folder / "val").rename(folder / "test")
+    with pytest.raises(UserError, match="no folder val/"):
+        find_classes(folder, "val")
+
+
+def test_differences_are_said_of_both_sides() -> None:
+    assert class_difference(["a", "b"], ["b", "a"]) is None
+    assert class_difference(["a", "b"], ["b", "c"]) == "only train/ has 'a' and only val/ has 'c'"
