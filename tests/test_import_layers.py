@@ -30,21 +30,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.recipes": parts("errors heads names neck_table paper"),
     "mscsa.recipes.options": parts("errors recipes"),
     "mscsa.attention": set(),
-    "mscsa.checkpoints": parts("errors files"),
+    "mscsa.checkpoints": parts("attention errors files"),
     "mscsa.backbones": parts("attention errors modes names paper"),
     "mscsa.neck_table": parts("errors"),
     "mscsa.necks": parts("attention backbones neck_table"),
     "mscsa.models": parts("attention backbones checkpoints errors macs names neck_table necks"),
+    "mscsa.folding": parts("attention models"),
     "mscsa.dense": parts("errors heads models"),
-    "mscsa.detection": parts("dense errors heads models"),
+    "mscsa.detection": parts("attention dense errors heads models"),
     "mscsa.segmentation": parts("attention backbones dense errors heads models"),
     "mscsa.official": parts("backbones checkpoints errors segmentation"),
-    "mscsa": parts("attention checkpoints detection errors models official segmentation"),
+    "mscsa": parts("attention checkpoints detection errors folding models official segmentation"),
     "mscsa.assembly": parts(
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
     "mscsa.data": parts("errors recipes"),
-    "mscsa.evaluation": parts("assembly data detection errors files modes recipes"),
+    "mscsa.evaluation": parts("assembly data detection errors files folding modes recipes"),
     "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
     "mscsa.training": parts(
         "assembly checkpoints data detection errors evaluation files frozen heads macs recipes"
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
         "recipes report segmentation"
     ),
-    "mscsa.speed": parts("cost detection errors report"),
+    "mscsa.speed": parts("cost detection errors folding report"),
     "mscsa.pictures": parts(
         "assembly attention backbones data detection errors evaluation models names report"
     ),
@@ -84,7 +85,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.checkpoints": {"torch", "safetensors"},
     "mscsa.backbones": {"torch", "timm", "huggingface_hub"},
     "mscsa.neck_table": set(),
-    "mscsa.necks": {"torch", "torchvision"},
+    "mscsa.necks": {"torch"},
     "mscsa.models": {"torch", "timm"},
 }
 """Part -> the packages it may import beside the standard library; other parts are not limited."""

@@ -60,6 +60,11 @@ class FeedForward(nn.Module):
         # No bias: the batch norm that next reads the residual stream cancels it.
         self.project = _projection(hidden, widths, bias=False)
 
+    @property
+    def expanding(self) -> list[nn.Module]:
+        """The convolutions that read the input, in the order of the channels that each reads."""
+        return list(self.expand.blocks) if isinstance(self.expand, BlockDiagonalConv1x1) else [self.expand]
+
     def forward(self, x_BDhw: Tensor) -> Tensor:
         """Map (B, D, h, w) to (B, D, h, w)."""
         hidden_BRhw = self.dwconv(self.expand(x_BDhw))

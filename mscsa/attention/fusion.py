@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import MSCSAConfig
+from .folding import fold_behind
 from .module import MSCSA
 
 
@@ -57,7 +59,12 @@ class LevelFusion(nn.Module):
         gate_BChw, bias_BChw = self.norm(self.project(tokens_Bchw)).split(self.channels, dim=1)
         gate_BChw = self.gate_scale * F.hardsigmoid(gate_BChw)
         size = (x_BCHW.shape[2], x_BCHW.shape[3])
-        return x_BCHW * _upsample(gate_BChw, size) + _upsample(bias_BChw, size)
+        return scaled_and_shifted(x_BCHW, _upsample(gate_BChw, size), _upsample(bias_BChw, size))
+
+    def fuse(self) -> LevelFusion:
+        """Fold the norm into the projection, for inference."""
+        fold_behind(self, "project", "norm")
+        return self.eval()
 
 
 class PyramidFusion(nn.Module):
@@ -148,6 +155,16 @@ class MSCSANeck(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Enrich `maps`, one (B, C_i, H_i, W_i) per stage; give back those of `out_levels`."""
         return self.fusion(self.mscsa(maps), maps)
+
+
+def scaled_and_shifted(x_BCHW: Tensor, gate_BCHW: Tensor, bias_BCHW: Tensor) -> Tensor:
+    """X * gate + bias, all (B, C, H, W), in one pass and in the memory layout of the bias.
+
+    Tokens are channels-last, and so are maps upsampled from them, three times as fast as others. Where the
+    backbone's map is not, two passes over both layouts would cost as much again (docs/speed.md).
+    """
+    dtype = torch.promote_types(x_BCHW.dtype, bias_BCHW.dtype)
+    return torch.addcmul(bias_BCHW.to(dtype), x_BCHW.to(dtype), gate_BCHW.to(dtype))
 
 
 def asked_levels(out_levels: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from .checkpointing import checkpoint_module
 from .config import MSCSAConfig, config_of, whole_numbers
 from .cross_scale import CrossScaleAttention
 from .feed_forward import FeedForward
+from .folding import NormedSequential, fold_before
 from .init import initialize
 from .pooling import adaptive_average_pool, token_map_size
 from .sizes import is_known
@@ -63,6 +64,17 @@ class MSCSABlock(nn.Module):
         x_BDhw = x_BDhw + self.drop_path(self.ffn1(self.norm2(x_BDhw)))
         x_BDhw = x_BDhw + self.drop_path(self.csa2(self.norm3(x_BDhw)))
         return x_BDhw + self.drop_path(self.ffn2(self.norm4(x_BDhw)))
+
+    def fuse(self) -> MSCSABlock:
+        """Fold the norms before the feed-forwards, for inference.
+
+        Those before the attentions stay: the depthwise convolutions pad their output with zeros, which is
+        not what a padding of their input would give, and a term for the border costs more than the norm
+        (docs/speed.md).
+        """
+        fold_before(self, "norm2", *self.ffn1.expanding)
+        fold_before(self, "norm4", *self.ffn2.expanding)
+        return self.eval()
 
 
 class MSCSA(nn.Module):
@@ -180,13 +192,13 @@ def _attention(channels: int, config: MSCSAConfig) -> CrossScaleAttention:
     )
 
 
-def squeeze(in_channels: int, out_channels: int) -> nn.Sequential:
+def squeeze(in_channels: int, out_channels: int) -> NormedSequential:
     """Build the 1x1 convolution and norm that a pooled map (B, C, h, w) goes through to (B, c, h, w)."""
     norm = nn.BatchNorm2d(out_channels)
     # Every reader of the residual stream is a batch norm, which cancels this norm's bias: its gradient is of
     # rounding errors, and wherever it goes changes nothing. It is there, and ordinary, for all who read,
     # freeze or count the parameters of batch norms.
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
+    return NormedSequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
 
 
 def check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride: int | None = None) -> None:

@@ -16,6 +16,8 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mscsa.attention.checkpointing import checkpoint_module
+from mscsa.attention.folding import NormedSequential, fold_before
+from mscsa.attention.fusion import scaled_and_shifted
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
 from mscsa.backbones.layers import init_conv
 from mscsa.backbones.timm_contract import check_batch_values, check_image
@@ -33,12 +35,12 @@ def conv_batch_norm(
     stride: int = 1,
     groups: int = 1,
     conv_name: str = "c",
-) -> nn.Sequential:
+) -> NormedSequential:
     """Build a convolution without bias and its batch norm, "same" padding; children `c` and `bn`."""
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
     )
-    return nn.Sequential(OrderedDict([(conv_name, conv), ("bn", nn.BatchNorm2d(out_channels))]))
+    return NormedSequential(OrderedDict([(conv_name, conv), ("bn", nn.BatchNorm2d(out_channels))]))
 
 
 class InvertedResidual(nn.Module):
@@ -273,7 +275,7 @@ class Injection(nn.Module):
         # The gate saturates before the upsampling, not after: the two do not commute.
         gate = F.interpolate(F.hardsigmoid(self.global_act(tokens)), size, mode="bilinear")
         value = F.interpolate(self.global_embedding(tokens), size, mode="bilinear")
-        return self.local_embedding(local) * gate + value
+        return scaled_and_shifted(self.local_embedding(local), gate, value)
 
 
 class SemanticsInjection(nn.Module):
@@ -339,6 +341,11 @@ class BatchNormHead(nn.Module):
         """
         check_batch_values(x, 1, self.training)
         return self.l(self.drop(self.bn(x)))
+
+    def fuse(self) -> BatchNormHead:
+        """Fold the norm into the linear layer, for inference."""
+        fold_before(self, "bn", self.l)
+        return self.eval()
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -10,6 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from mscsa.attention.folding import FOLDED, is_folded
+from mscsa.errors import UserError
+
 BACKBONE, MSCSA, HEAD = "backbone", "mscsa", "head"
 """Names of parts that the loader treats in their own ways; a model may have more."""
 
@@ -182,7 +185,13 @@ def _classifier_keys(model: nn.Module) -> set[str]:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Take a model out of what training wraps it in."""
+    """Take a model out of what training wraps it in, to save or to fill it.
+
+    Raises:
+        UserError: If its norms are folded: its weights are no longer those of its files.
+    """
+    if is_folded(model):
+        raise UserError(f"{FOLDED}: save or load the model that it was folded from")
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module

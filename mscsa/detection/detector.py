@@ -12,6 +12,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mscsa.attention.folding import refuse_training
 from mscsa.dense import refuse_one_value
 from mscsa.detection.mask_head import paste_masks
 from mscsa.errors import UserError
@@ -127,7 +128,12 @@ class Detector(nn.Module):
         return nn.ModuleList(layer for name, layer in named if name.split(".")[-1] in self._of_classes)
 
     def train(self, mode: bool = True) -> Detector:
-        """Set the mode of all but the batch norms that are frozen."""
+        """Set the mode of all but the batch norms that are frozen.
+
+        Raises:
+            ValueError: If the norms are folded (`mscsa.fold_norms`) and it is to train.
+        """
+        refuse_training(self, mode)
         super().train(mode)
         for norm in self._frozen_norms():
             norm.eval()

@@ -16,6 +16,7 @@ from mscsa.data.images import load_image
 from mscsa.data.transforms.classification import build_classification_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
+from mscsa.folding import fold_norms
 from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
 
@@ -52,10 +53,10 @@ def classify(
     if top_k < 1 or batch_size < 1:
         raise ValueError(f"top_k={top_k} and batch_size={batch_size}: give 1 or more")
     device = choose_device(accelerator)
-    model, info = load_trained(checkpoint, "classification")
+    trained, info = load_trained(checkpoint, "classification")
     assert isinstance(info.data, ClassificationData)
     _, transform = build_classification_transforms(info.data, ClassificationAugment(), info.input)
-    model.to(device)
+    model = fold_norms(trained).to(device)
     paths = iter(images)
     while batch := list(islice(paths, batch_size)):
         read = [_read(path, transform) for path in batch]

@@ -14,6 +14,7 @@ from mscsa.data.transforms.detection import build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.running import choose_device
+from mscsa.folding import fold_norms
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
 
@@ -47,10 +48,10 @@ def detect(
         UserError: If the checkpoint is not usable, or not a detector's.
     """
     device = choose_device(accelerator)
-    model, info = load_trained(checkpoint, "detection", "instance_segmentation")
+    trained, info = load_trained(checkpoint, "detection", "instance_segmentation")
     assert isinstance(info.data, DetectionData)
     _, transform = build_detection_transforms(info.data, DetectionAugment())
-    model.to(device)
+    model = fold_norms(trained).to(device)
     for path in images:
         try:
             image = load_image(path)

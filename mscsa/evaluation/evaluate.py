@@ -15,6 +15,7 @@ from mscsa.errors import unknown_name
 from mscsa.evaluation.running import choose_device, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.folding import fold_norms
 from mscsa.recipes.spec import PARTS, DataSpec, Task
 
 
@@ -63,6 +64,8 @@ def evaluate(
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     # As in training, so that the result is the one that the run reported.
     precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
+    if not precision.endswith("-mixed"):  # a folded weight is rounded otherwise to half the digits
+        model = fold_norms(model)
     scores = measure(
         task,
         model.to(device),

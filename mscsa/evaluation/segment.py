@@ -17,6 +17,7 @@ from mscsa.data.images import load_image
 from mscsa.data.transforms.segmentation import build_segmentation_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
+from mscsa.folding import fold_norms
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
 
@@ -49,10 +50,10 @@ def segment(
         UserError: If the checkpoint is not usable, or not a segmenter's.
     """
     device = choose_device(accelerator)
-    model, info = load_trained(checkpoint, "segmentation")
+    trained, info = load_trained(checkpoint, "segmentation")
     assert isinstance(info.data, SegmentationData)
     _, transform = build_segmentation_transforms(info.data, SegmentationAugment(), info.input)
-    model.to(device)
+    model = fold_norms(trained).to(device)
     dtype = next(model.parameters()).dtype
     for path in images:
         try:

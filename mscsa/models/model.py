@@ -13,6 +13,7 @@ from timm.models._input import get_model_args
 from torch import Tensor, nn
 
 from mscsa.attention.config import MSCSAConfig
+from mscsa.attention.folding import FOLDED, is_folded
 from mscsa.attention.fusion import PyramidFusion
 from mscsa.attention.module import MSCSA
 from mscsa.backbones.timm_contract import check_batch_values
@@ -347,9 +348,12 @@ class MSCSAModel(BackboneModel):
         current classes, channels and pooling by itself.
 
         Raises:
-            UserError: If the backbone was not built by timm, which then cannot build it again.
+            UserError: If the backbone was not built by timm, which then cannot build it again, or norms are
+                folded.
         """
         of_backbone = getattr(self.backbone, "pretrained_cfg", None) or {}
+        if is_folded(self):
+            raise UserError(f"{FOLDED}: save the model that it was folded from")
         if (
             self.mscsa is None
             or (self.is_pyramid and not len(self.fusion))

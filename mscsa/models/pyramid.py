@@ -13,6 +13,7 @@ from timm.models import FeatureInfo
 from timm.models._input import get_model_traits
 from torch import Tensor, nn
 
+from mscsa.attention.folding import refuse_training
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE, Level, pyramid_levels, read_pyramid
 from mscsa.errors import UserError
 
@@ -59,6 +60,15 @@ class BackboneModel(nn.Module):
     def is_pyramid(self) -> bool:
         """Whether this gives maps of levels (`features_only=True`)."""
         return bool(self.out_indices)
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode.
+
+        Raises:
+            ValueError: If the norms are folded (`mscsa.fold_norms`) and it is to train.
+        """
+        refuse_training(self, mode)
+        return super().train(mode)
 
     def read(self, image: Tensor, indices: Sequence[int]) -> list[Tensor]:
         """Give the backbone's own maps of levels, ascending: (B, C_i, H_i, W_i), NCHW.

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscsa.attention.config import number_between, whole_number
+from mscsa.attention.folding import NormedSequential, fold_behind
 from mscsa.attention.init import initialize
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, keep
@@ -71,7 +72,7 @@ class FusionNode(nn.Module):
         self.weights = nn.Parameter(torch.ones(len(sources)))
         self.projections = nn.ModuleDict(
             {
-                str(i): nn.Sequential(nn.Conv2d(source.channels, width, 1, bias=False), _norm(config))
+                str(i): NormedSequential(nn.Conv2d(source.channels, width, 1, bias=False), _norm(config))
                 for i, source in enumerate(sources)
                 if source.channels != width
             }
@@ -90,6 +91,11 @@ class FusionNode(nn.Module):
             fused = fused + shares[i] * self._resample(i, inputs[i], size)
         out: Tensor = self.norm(self.pointwise(self.depthwise(F.silu(fused))))
         return out
+
+    def fuse(self) -> FusionNode:
+        """Fold the norm into the convolution before it, for inference."""
+        fold_behind(self, "pointwise", "norm")
+        return self.eval()
 
     def _resample(self, index: int, x: Tensor, size: tuple[int, int]) -> Tensor:
         if str(index) in self.projections:

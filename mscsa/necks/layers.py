@@ -9,22 +9,20 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops.misc import Conv2dNormActivation
 
+from mscsa.attention.folding import NormedSequential
 from mscsa.attention.sizes import is_known
 from mscsa.necks.config import Norm
-
-_NORMS: dict[Norm, Callable[..., nn.Module] | None] = {"bn": nn.BatchNorm2d, "none": None}
 
 
 def conv_norm(
     in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, norm: Norm
-) -> nn.Sequential:
+) -> NormedSequential:
     """Build a convolution of "same" padding, "0", and its norm, "1"; a bias if there is no norm."""
-    block: nn.Sequential = Conv2dNormActivation(
-        in_channels, out_channels, kernel_size, stride, norm_layer=_NORMS[norm], activation_layer=None
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, (kernel_size - 1) // 2, bias=norm == "none"
     )
-    return block
+    return NormedSequential(conv, nn.BatchNorm2d(out_channels)) if norm == "bn" else NormedSequential(conv)
 
 
 def start_convolutions(module: nn.Module, draw: Callable[[Tensor], object]) -> None:

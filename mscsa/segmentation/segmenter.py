@@ -7,6 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscsa.attention.folding import refuse_training
 from mscsa.dense import Pyramid, refuse_one_value
 from mscsa.models.pyramid import prefixed_no_weight_decay
 from mscsa.segmentation.dense_topformer import DenseTopFormer
@@ -66,6 +67,16 @@ class Segmenter(nn.Module):
             raise
         logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
+
+    def train(self, mode: bool = True) -> Segmenter:
+        """Set the mode.
+
+        Raises:
+            ValueError: If the norms are folded (`mscsa.fold_norms`) and it is to train.
+        """
+        refuse_training(self, mode)
+        super().train(mode)
+        return self
 
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""

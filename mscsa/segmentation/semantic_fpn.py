@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
+from mscsa.attention.folding import NormedSequential
 from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
 from mscsa.heads import NORM_GROUPS
@@ -101,7 +102,7 @@ def semantic_fpn(
     return pyramid, head
 
 
-def _scale_head(in_channels: int, channels: int, doublings: int, norm: Norm) -> nn.Sequential:
+def _scale_head(in_channels: int, channels: int, doublings: int, norm: Norm) -> NormedSequential:
     """Build 3x3 convolutions with norm and ReLU, each followed by a doubling of the size, if any."""
     norms: dict[Norm, Callable[[], nn.Module]] = {
         "bn": lambda: nn.BatchNorm2d(channels),
@@ -114,4 +115,4 @@ def _scale_head(in_channels: int, channels: int, doublings: int, norm: Norm) -> 
         layers += [conv, norms[norm](), nn.ReLU(inplace=True)]
         if doublings:
             layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-    return nn.Sequential(*layers)
+    return NormedSequential(*layers)

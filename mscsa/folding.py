@@ -1,0 +1,154 @@
+"""A whole model for inference: every batch norm that has a convolution beside it, folded into it.
+
+Modules of ours and of timm say themselves how (`fuse`, `reparameterize`). In what else there is, backbones
+above all, a norm is folded where one forward pass shows that it alone reads what a convolution gives.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter, defaultdict
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.models import reparameterize_model
+from timm.models._input import get_model_input_config
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torchvision.ops.misc import Conv2dNormActivation
+
+from mscsa.attention.folding import (
+    FoldedNorm,
+    fold_behind_conv,
+    fuse_row,
+    has_hooks,
+    is_folded,
+    is_plain_norm,
+)
+from mscsa.models.pyramid import BackboneModel
+
+logger = logging.getLogger(__name__)
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+"""Convolutions and nothing more; the second pads as TensorFlow does."""
+
+
+def fold_norms(model: AnyModule) -> AnyModule:
+    """Give a copy of a model for inference, with its batch norms folded into its convolutions.
+
+    It computes the same, to rounding, of images of every size, in evaluation mode on the device of the model.
+    It cannot be trained, nor can its weights be saved: they are no longer those of the model. What folds, and
+    what it gains: docs/speed.md.
+
+    Args:
+        model: Classifier, pyramid, segmenter or detector, ours or timm's.
+    Returns:
+        The copy; of a folded model a plain one.
+    """
+    folded = copy.deepcopy(model).eval()
+    if is_folded(folded):
+        return folded
+    owner = nn.ModuleDict({"model": folded})  # timm asks children alone
+    folded = reparameterize_model(owner, inplace=True)["model"]
+    for module in folded.modules():
+        if isinstance(module, Conv2dNormActivation):
+            fuse_row(module)
+    for part in _image_models(folded):
+        _fold_found(part)
+    return folded.eval()
+
+
+def _image_models(model: nn.Module) -> list[nn.Module]:
+    """Find what takes images and has a backbone: parts of ours, or else the model, as timm's."""
+    own: list[nn.Module] = [each for each in model.modules() if isinstance(each, BackboneModel)]
+    return own or ([model] if hasattr(model, "pretrained_cfg") else [])
+
+
+def _fold_found(model: nn.Module) -> None:
+    """Fold the norms of a model that a forward pass shows behind convolutions, in place."""
+    for conv_name, norm_name in _norms_behind_convolutions(model):
+        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        rest: nn.Module = FoldedNorm()
+        if type(norm) is BatchNormAct2d:
+            rest = nn.Sequential(rest, norm.drop, norm.act)
+        fold_behind_conv(conv, norm)
+        owner, _, name = norm_name.rpartition(".")
+        setattr(model.get_submodule(owner), name, rest.eval())
+
+
+def _norms_behind_convolutions(model: nn.Module) -> list[tuple[str, str]]:
+    """List the names of convolutions and norms that can be one, as a run without data shows."""
+    skeleton = copy.deepcopy(model).to("meta", torch.float32).requires_grad_(False)
+    backbone: Any = skeleton.backbone if isinstance(skeleton, BackboneModel) else skeleton
+    image = torch.empty(1, *get_model_input_config(backbone)["input_size"], device="meta")
+    readers = [
+        skeleton,
+        *([backbone.forward_intermediates] if hasattr(backbone, "forward_intermediates") else []),
+    ]
+    try:
+        with torch.no_grad(), _Watch(skeleton) as watch:
+            for read in readers:  # what another caller may read counts as read: maps of all levels
+                watch.note(read(image))
+    except Exception as error:  # what does not run without data stays as it is, which is right too
+        logger.info("the convolutions of %s are not folded: %s", type(model).__name__, error)
+        return []
+    return watch.pairs()
+
+
+class _Watch(TorchDispatchMode):
+    """Who makes and who reads the memory of tensors, while a model runs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._reads: Counter[int] = Counter()
+        self._kept: list[Tensor] = []  # memory that is freed would be given out again
+        self._made_by: dict[int, str] = {}
+        self._norm_of: dict[str, set[str | None]] = defaultdict(set)
+        self._source_of: dict[str, set[str | None]] = defaultdict(set)
+        for name, module in model.named_modules():
+            if type(module) in _CONVOLUTIONS and not has_hooks(module):
+                module.register_forward_hook(partial(self._convolved, name))
+            elif is_plain_norm(module, also=(BatchNormAct2d,)):
+                module.register_forward_pre_hook(partial(self._norming, name))
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what an operation reads."""
+        self.note((args, kwargs))
+        return function(*args, **(kwargs or {}))
+
+    def note(self, values: Any) -> None:
+        """Count a reading of all tensors in nested values."""
+        for value in tree_leaves(values):
+            if isinstance(value, Tensor):
+                self._kept.append(value)
+                self._reads[_memory(value)] += 1
+
+    def _convolved(self, name: str, _conv: nn.Module, _args: Any, out: Tensor) -> None:
+        self._made_by[_memory(out)] = name
+        self._kept.append(out)
+
+    def _norming(self, name: str, _norm: nn.Module, args: tuple[Tensor]) -> None:
+        source = self._made_by.get(_memory(args[0]))
+        self._source_of[name].add(source)
+        if source is not None:
+            self._norm_of[source].add(name)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """List the convolutions and norms of which the second reads the first, and no other does."""
+        shared = {name for memory, name in self._made_by.items() if self._reads[memory] != 1}
+        return [
+            (source, norm)
+            for norm, sources in self._source_of.items()
+            for source in sources
+            if source is not None and len(sources) == len(self._norm_of[source]) == 1 and source not in shared
+        ]
+
+
+def _memory(value: Tensor) -> int:
+    return value.untyped_storage()._cdata

@@ -1,0 +1,212 @@
+"""Whole models with their norms folded compute what they computed before, whatever they are."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from timm.layers import BatchNormAct2d
+from timm.models import save_for_hf
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import mscsa
+from mscsa.attention.folding import FoldedNorm
+from mscsa.folding import fold_norms
+from mscsa.heads import HEADS
+from mscsa.models import build_pyramid
+from mscsa.neck_table import NECKS
+from tests.detection import small as detectors
+from tests.segmentation import small as segmenters
+
+LIGHT = {"num_heads": 2, "head_dim": 8, "squeeze_ratio": 0.25}
+ODD = (2, 3, 97, 131)
+
+
+def norms(model: nn.Module) -> list[str]:
+    return [name for name, each in model.named_modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+
+
+def trained(model: nn.Module, seed: int = 0) -> Any:
+    """Give every norm statistics and weights of its own, and wake what starts at 0."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+                module.running_mean.normal_(std=0.3, generator=generator)
+                module.running_var.uniform_(0.5, 1.5, generator=generator)  # type: ignore[union-attr]
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+                module.bias.normal_(std=0.3, generator=generator)
+            elif isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.any():
+                module.weight.normal_(std=0.05, generator=generator)
+    return model.eval().requires_grad_(False)
+
+
+def assert_same(ours: Any, expected: Any, tolerance: float = 1e-6) -> None:
+    leaves = [(a, b) for a, b in zip(tree_leaves(ours), tree_leaves(expected), strict=True) if b.numel()]
+    assert leaves
+    for a, b in leaves:
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * max(1.0, float(b.abs().max())))
+
+
+BEFORE_ATTENTION = {"norm1", "norm3"}
+
+
+def check(model: nn.Module, left: set[str], shape: tuple[int, ...] = ODD) -> Any:
+    """Fold a model in float64, where nothing but a mistake is visible; norms of the names `left` stay."""
+    model = trained(model).double()
+    folded = fold_norms(model)
+    assert {name.rpartition(".")[2] for name in norms(folded)} == left
+    assert len(norms(folded)) < len(norms(model))
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0)).double()
+    expected = model(image)
+    assert_same(folded(image), expected, 1e-11)
+    assert_same(fold_norms(folded)(image), expected, 1e-11)
+    return folded
+
+
+@pytest.mark.parametrize("name", ["mscsa_resnet18", "mscsa_pvt_v2_b0", "mscsa_test_convnext"])
+@pytest.mark.parametrize("features_only", [False, True], ids=["classifier", "pyramid"])
+def test_classifier_and_pyramid(name: str, features_only: bool) -> None:
+    model = mscsa.create_model(name.removeprefix("mscsa_"), features_only=features_only, **LIGHT)
+    check(model, BEFORE_ATTENTION if features_only else BEFORE_ATTENTION | {"norm"})  # features are normed
+
+
+def test_kept_classifier_and_features() -> None:
+    model = mscsa.create_model("resnet10t", keep_classifier=True, **LIGHT)
+    folded = check(model, BEFORE_ATTENTION | {"norm"})
+    image = torch.rand(ODD).double()
+    assert_same(folded.forward_features(image), model.forward_features(image), 1e-11)
+
+
+@pytest.mark.parametrize("name", ["topformer_tiny", "mscsa_topformer_tiny", "shunted_tiny"])
+def test_own_backbones(name: str) -> None:
+    check(timm.create_model(name), BEFORE_ATTENTION | {"norm"} if name.startswith("mscsa_") else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        *(("resnet10t", set()), ("tf_efficientnet_lite0", set()), ("regnety_002", set())),
+        *(("vgg11_bn", set()), ("dla34", set())),
+        ("densenet121", {"norm", "norm1", "norm5"}),  # norms before convolutions, behind concatenations
+    ],
+)
+def test_backbones_of_timm(name: str, left: set[str]) -> None:
+    check(timm.create_model(name), left, (1, 3, 64, 96))
+
+
+@pytest.mark.parametrize("neck", [name for name in NECKS if name != "mscsa"])
+def test_necks(neck: str) -> None:
+    fields = NECKS[neck].load().config.__dataclass_fields__
+    config = {"channels": 16, **({"norm": "bn"} if "norm" in fields else {})}
+    check(build_pyramid("resnet10t", neck=neck, neck_config=config), set())
+
+
+@pytest.mark.parametrize("head", segmenters.SEGMENTERS)
+@pytest.mark.parametrize(
+    "backbone", ["resnet10t", "mscsa_resnet10t", "topformer_tiny", "mscsa_topformer_tiny"]
+)
+def test_segmenters(head: str, backbone: str) -> None:
+    check(segmenters.small(head, backbone), BEFORE_ATTENTION if backbone.startswith("mscsa_") else set())
+
+
+@pytest.mark.parametrize("name", detectors.VARIANTS)
+def test_detectors(name: str) -> None:
+    """In float64, so that no box changes its place in an order."""
+    normed = {"fpn_norm": "bn", "head_norm": "bn"}
+    options = {key: norm for key, norm in normed.items() if key in HEADS[detectors.VARIANTS[name][0]].options}
+    check(detectors.small(name, "mscsa_resnet10t", **options), BEFORE_ATTENTION, (2, 3, 75, 102))
+
+
+def test_float32_to_1e_6() -> None:
+    model = trained(mscsa.create_model("resnet18", **LIGHT))
+    image = torch.randn(ODD)
+    assert_same(fold_norms(model)(image), model.double()(image.double()).float(), 1e-5)
+
+
+def test_the_original_can_still_be_trained() -> None:
+    model = trained(mscsa.create_model("resnet10t", **LIGHT))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fold_norms(model)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.train().training
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: mscsa.create_model("resnet10t", **LIGHT),
+        lambda: segmenters.small("semantic_fpn", "resnet10t"),
+        lambda: detectors.small("retinanet"),
+    ],
+    ids=["classifier", "segmenter", "detector"],
+)
+def test_training_is_refused_as_a_whole(build: Any) -> None:
+    folded = fold_norms(build())
+    with pytest.raises(
+        ValueError, match="^this model's norms are folded into its convolutions, .* folded from$"
+    ):
+        folded.train()
+    assert not any(module.training for module in folded.modules())
+    assert folded.eval() is folded
+
+
+def test_saving_and_loading_are_refused(tmp_path: Path) -> None:
+    model = mscsa.create_model("resnet10t", **LIGHT)
+    folded = fold_norms(model)
+    file = tmp_path / "weights.safetensors"
+    for act in (mscsa.save_weights, mscsa.save_addon):
+        with pytest.raises(mscsa.UserError, match="folded into its convolutions"):
+            act(folded, file)
+    mscsa.save_weights(model, file)
+    with pytest.raises(mscsa.UserError, match="folded into its convolutions"):
+        mscsa.load_weights(folded, file)
+    with pytest.raises(mscsa.UserError, match="folded into its convolutions"):
+        save_for_hf(folded, tmp_path)
+    torch.save(folded.state_dict(), tmp_path / "folded.pth")
+    for policy in ("exact", "new_head", "backbone"):
+        with pytest.raises(mscsa.UserError, match="missing|does not fit|not"):
+            mscsa.load_weights(model, tmp_path / "folded.pth", policy=policy)
+
+
+def test_a_norm_whose_convolution_is_read_twice_stays() -> None:
+    class Twice(nn.Module):
+        pretrained_cfg: dict[str, Any] = {"input_size": (3, 32, 32)}
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.alone, self.one = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.shared, self.two = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+            self.conv, self.three = nn.Conv2d(4, 4, 1), BatchNormAct2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.shared(self.one(self.alone(x)))
+            return self.three(self.conv(x + self.two(x)))
+
+    folded = check(Twice(), {"two"}, (1, 3, 33, 35))
+    assert isinstance(folded.three[2], nn.ReLU)
+
+
+def test_a_backbone_that_cannot_run_without_data_stays(caplog: pytest.LogCaptureFixture) -> None:
+    model = trained(timm.create_model("resnet10t"))
+    model.register_forward_pre_hook(lambda module, args: args[0].sum().item() and None)
+    with caplog.at_level("INFO"):
+        folded = fold_norms(model)
+    assert len(norms(folded)) == len(norms(model)) and "not folded" in caplog.text
+
+
+def test_copies_and_pickles() -> None:
+    folded = fold_norms(trained(mscsa.create_model("test_resnet", **LIGHT)))
+    image = torch.rand(1, 3, 64, 64)
+    again = pickle.load(io.BytesIO(pickle.dumps(folded)))
+    for copied in (again, copy.deepcopy(folded)):
+        assert torch.equal(copied(image), folded(image))
+        assert any(isinstance(module, FoldedNorm) for module in copied.modules())
