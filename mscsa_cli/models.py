@@ -113,6 +113,8 @@ def bench(
     device: Device = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     layout: Literal["contiguous", "channels_last"] = "contiguous",
+    fuse: bool = False,
+    compile: bool = False,
     rounds: int = 7,
     threads: int | None = None,
     no_memory: bool = False,
@@ -131,6 +133,9 @@ def bench(
         device: Where to run; auto takes the GPU if there is one.
         dtype: Arithmetic; a training step autocasts to it.
         layout: Memory layout of images and convolutions.
+        fuse: Fold the norms of both for inference, as eval and predict do.
+        compile: Let torch.compile make a program of both for each batch size; of detectors, of all before the
+            head.
         rounds: Rounds of both models, 5 or more.
         threads: CPU threads; torch's choice if not given.
         no_memory: Leave out the peak memory, which needs a process per model.
@@ -142,7 +147,11 @@ def bench(
     from mscsa.speed.steps import StepOptions
 
     options = StepOptions(
-        device=choose_device(device).type, dtype=dtype, channels_last=layout == "channels_last"
+        device=choose_device(device).type,
+        dtype=dtype,
+        channels_last=layout == "channels_last",
+        folded=fuse,
+        compiled=compile,
     )
     result = bench_model(
         {"name": model, **_pair_arguments(form)},

@@ -11,7 +11,7 @@ import torch
 
 from mscsa.cost.model_pair import build_pair
 from mscsa.report import Table
-from mscsa.speed.interleaved import UNSTABLE_SPREAD, Comparison, compare_speed
+from mscsa.speed.interleaved import TIE, UNSTABLE_SPREAD, WARM_UP, Comparison, compare_speed
 from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.peak_memory import PeakMemory, measure_peak_memory
 from mscsa.speed.steps import Mode, StepOptions
@@ -101,11 +101,15 @@ def bench_tables(result: BenchResult) -> list[Table]:
             Table(
                 title=f"{what}; images of {height}x{width} px{form}",
                 columns=(
-                    *("model", "batch", "median ms", "p10 - p90 ms", "images/s"),
+                    *("model", "batch", "p50 ms", "p95 ms", "images/s"),
                     *("time ratio", "over rounds", "peak MiB"),
                 ),
                 rows=[row for comparison in chosen for row in _rows(result, comparison, peaks)],
-                notes=(*_stability_notes(chosen), machine_line(result.machine)),
+                notes=(
+                    *_stability_notes(chosen),
+                    f"tie: a ratio within {100 * TIE:.0f} % of 1; {WARM_UP}",
+                    machine_line(result.machine),
+                ),
             )
         )
     return tables
@@ -114,7 +118,12 @@ def bench_tables(result: BenchResult) -> list[Table]:
 def bench_json(result: BenchResult) -> dict[str, Any]:
     """Give a result as plain values."""
     comparisons = [_plain(comparison) for comparison in result.comparisons]
-    return {**asdict(result), "comparisons": comparisons, "unstable_above": UNSTABLE_SPREAD}
+    return {
+        **asdict(result),
+        "comparisons": comparisons,
+        "unstable_above": UNSTABLE_SPREAD,
+        "tie_within": TIE,
+    }
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
@@ -129,6 +138,7 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
         "spread": ratio.spread,
         "rounds": comparison.rounds,
         "is_stable": ratio.is_stable,
+        "is_tie": ratio.is_tie,
     }
 
 
@@ -145,9 +155,9 @@ def _rows(
                 name,
                 str(comparison.batch_size),
                 f"{timing.median_ms:.2f}",
-                f"{timing.p10_ms:.2f} - {timing.p90_ms:.2f}",
+                f"{timing.p95_ms:.2f}",
                 f"{timing.images_per_s:.1f}",
-                f"x{ratio.median:.3f}" if is_model else "",
+                f"x{ratio.median:.3f}{' (tie)' if ratio.is_tie else ''}" if is_model else "",
                 f"{low:.3f} - {high:.3f}" if is_model else "",
                 "-" if peak is None else f"{peak:.0f}",
             )

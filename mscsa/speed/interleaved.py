@@ -20,6 +20,9 @@ from mscsa.speed.steps import Mode, StepOptions, build_step
 
 logger = logging.getLogger(__name__)
 
+TIE = 0.05
+"""Difference of times up to which two models are called equally fast: repeated runs differ by as much."""
+
 UNSTABLE_SPREAD = 0.05
 """Spread of the paired ratio over the rounds above which a result is called unstable."""
 
@@ -27,6 +30,8 @@ MIN_ROUNDS = 5
 
 _ROUND_S = 0.2
 _WARM_UP_S = 0.5
+
+WARM_UP = f"each is called for {_WARM_UP_S} s before, and compiled in that time where it is to be"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,11 @@ class Ratio:
     def is_stable(self) -> bool:
         """Whether the spread is at most `UNSTABLE_SPREAD`."""
         return self.spread <= UNSTABLE_SPREAD
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the two differ by at most `TIE`."""
+        return abs(self.median - 1) <= TIE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +129,10 @@ def compare_speed(
 
 
 def time_interleaved(
-    steps: Sequence[Callable[[], None]], rounds: int, synchronize: Callable[[], None]
+    steps: Sequence[Callable[[], None]],
+    rounds: int,
+    synchronize: Callable[[], None],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[list[list[float]]]:
     """Time functions in turn, after a warm-up.
 
@@ -127,15 +140,17 @@ def time_interleaved(
         steps: What to time.
         rounds: How often each gets its turn; the order is reversed in every other round.
         synchronize: Waits for the device.
+        clock: Gives seconds; `time.process_time` with one thread is that of an idle machine, nearly, on a
+            busy one.
     Returns:
         Seconds of each call, by function and round.
     """
-    calls = [_calls_per_round(step, synchronize) for step in steps]
+    calls = [_calls_per_round(step, synchronize, clock) for step in steps]
     times: list[list[list[float]]] = [[] for _ in steps]
     for round_index in range(rounds):
         order = range(len(steps))
         for i in order if round_index % 2 == 0 else reversed(order):
-            times[i].append([_time_call(steps[i], synchronize) for _ in range(calls[i])])
+            times[i].append([_time_call(steps[i], synchronize, clock) for _ in range(calls[i])])
     return times
 
 
@@ -169,22 +184,26 @@ def _ratio(first: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -
     return Ratio(median=middle, range=(min(ratios), max(ratios)), spread=(high - low) / middle)
 
 
-def _calls_per_round(step: Callable[[], None], synchronize: Callable[[], None]) -> int:
+def _calls_per_round(
+    step: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]
+) -> int:
     """Warm a function up and choose how many calls make a round long enough to time."""
     start = time.perf_counter()
     step()
     synchronize()
-    seconds = _time_call(step, synchronize)
+    seconds = _time_call(step, synchronize, clock)
     while time.perf_counter() - start < _WARM_UP_S:
-        seconds = _time_call(step, synchronize)
+        seconds = _time_call(step, synchronize, clock)
     return max(1, round(_ROUND_S / seconds))
 
 
-def _time_call(step: Callable[[], None], synchronize: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def _time_call(
+    step: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]
+) -> float:
+    start = clock()
     step()
     synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _synchronizer(device: str) -> Callable[[], None]:

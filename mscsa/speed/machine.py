@@ -42,10 +42,11 @@ def describe_machine(options: StepOptions) -> dict[str, Any]:
 def machine_line(machine: dict[str, Any]) -> str:
     """Say the same in one line."""
     layout = "channels-last" if machine["channels_last"] else "contiguous"
+    form = " and ".join(word for word in ("folded", "compiled") if machine[word]) or "eager"
     load = machine["load_average"]
     return (
         f"{machine['device_name']}, {machine['threads']} of {machine['cores']} CPU threads, torch "
-        f"{machine['versions']['torch']}, {machine['dtype']}, {layout}"
+        f"{machine['versions']['torch']}, {machine['dtype']}, {layout}, {form}"
         + ("" if load is None else f", load {load:.1f} at the start")
     )
 

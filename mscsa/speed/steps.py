@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mscsa.detection.cost import fix_workload
 from mscsa.detection.detector import Detector
+from mscsa.folding import fold_norms
 
 Mode = Literal["inference", "training"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -32,6 +33,11 @@ class StepOptions:
     """Of weights and images in inference; a training step and a detector autocast to it."""
     channels_last: bool = False
     """Memory layout of images and convolutions; else contiguous."""
+    folded: bool = False
+    """Whether norms are folded for inference (`mscsa.fold_norms`); training never folds."""
+    compiled: bool = False
+    """Whether `torch.compile` makes a program of the model for each size and batch; of a detector, of its
+    backbone and neck."""
     grad_checkpointing: bool = False
     """Whether a training step computes the backbone's activations again in the backward pass."""
 
@@ -45,8 +51,8 @@ def build_step(
     mean of the maps for a pyramid; all losses of a detector, with the same 32 objects in each image). A
     detector runs whole, from a list of images to boxes and pasted masks, with as many proposals and
     detections as it is built for, whatever its weights (`fix_workload`): two detectors then do the same
-    work behind their backbones. The model's dtype, mode and gradient checkpointing change, and what a
-    detector finds.
+    work behind their backbones. The model's dtype, mode and gradient checkpointing change, whether it is
+    compiled, and what a detector finds; what is folded is a copy.
 
     Args:
         batch_size: Images per step.
@@ -54,6 +60,10 @@ def build_step(
     Raises:
         ValueError: If checkpointing is asked of a model that has none.
     """
+    if options.folded and mode == "inference":
+        model = fold_norms(model)
+    if options.compiled:
+        (model.pyramid if isinstance(model, Detector) else model).compile(dynamic=False)
     is_detector = isinstance(model, Detector)
     dtype: torch.dtype = getattr(torch, options.dtype)
     layout = torch.channels_last if options.channels_last else torch.contiguous_format

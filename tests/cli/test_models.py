@@ -94,7 +94,7 @@ def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(interleaved, "_WARM_UP_S", 0.0)
     file = tmp_path / "bench.json"
     options = ("--batch-size", "1", "2", "--mode", "inference", "--rounds", "5", "--no-memory")
-    layout = ("--layout", "channels_last", "--device", "cpu", "--threads", "1")
+    layout = ("--layout", "channels_last", "--device", "cpu", "--threads", "1", "--fuse")
     code, out, _ = run(capsys, "bench", *TINY, *options, *layout, "--json", str(file))
     assert code == 0 and "Inference; images of 32x64 px" in out
     content = json.loads(file.read_text())
@@ -102,6 +102,8 @@ def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         *(("inference", 1), ("inference", 2))
     ]
     assert content["input_size"] == [32, 64] and content["machine"]["channels_last"]
+    assert content["machine"]["folded"] and not content["machine"]["compiled"]
+    assert "channels-last, folded" in out and "p95 ms" in out
 
 
 def test_saliency_of_an_untrained_model_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

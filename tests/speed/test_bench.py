@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,7 @@ def test_json_says_what_was_measured_on(result: BenchResult) -> None:
     assert {"torch", "timm", "mscsa"} <= set(content["machine"]["versions"])
     first = content["comparisons"][0]
     assert first["is_stable"] in (True, False)
+    assert first["is_tie"] == (abs(first["ratio"] - 1) <= content["tie_within"] == 0.05)
     assert first["ratio_range"][0] <= first["ratio"] <= first["ratio_range"][1] and first["spread"] >= 0
     assert first["model"]["median_ms"] > 0 and first["baseline"]["calls"] >= 5
     assert (first["mode"], first["batch_size"], first["rounds"]) == ("inference", 2, 5)
@@ -71,9 +73,19 @@ def test_tables_show_both_arms_with_units(result: BenchResult) -> None:
     tables = bench_tables(result)
     assert len(tables) == 2
     text = plain_text(tables[0])
-    assert "median ms" in text and "images/s" in text and "peak MiB" in text
+    assert "p50 ms" in text and "p95 ms" in text and "before" in text and "eager" in text
+    assert "images/s" in text and "peak MiB" in text
     assert text.count("mscsa_test_resnet") == 2
     assert "float32" in text and "contiguous" in text
+
+
+def test_a_tie_is_called_one(result: BenchResult) -> None:
+    first = result.comparisons[0]
+    (ratio,) = first.ratios
+    near = replace(first, ratios=(replace(ratio, median=0.96),))
+    far = replace(first, ratios=(replace(ratio, median=0.94),))
+    texts = [plain_text(bench_tables(replace(result, comparisons=(each,)))[0]) for each in (near, far)]
+    assert "x0.960 (tie)" in texts[0] and "x0.940" in texts[1] and "(tie)" not in texts[1]
 
 
 def bench_detector(head: str, patch: pytest.MonkeyPatch, **options: Any) -> BenchResult:

@@ -18,7 +18,7 @@ def test_it_names_device_threads_and_versions() -> None:
     assert (machine["threads"], machine["cores"]) == (torch.get_num_threads(), num_cores())
     line = machine_line(machine)
     assert "\n" not in line
-    assert f"torch {torch.__version__}, bfloat16, channels-last, load " in line
+    assert f"torch {torch.__version__}, bfloat16, channels-last, eager, load " in line
 
 
 def test_a_system_without_load_average_is_described_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,5 +27,5 @@ def test_a_system_without_load_average_is_described_too(monkeypatch: pytest.Monk
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     machine = describe_machine(StepOptions())
     assert machine["load_average"] is None
-    assert machine_line(machine).endswith("float32, contiguous")
+    assert machine_line(machine).endswith("float32, contiguous, eager")
     assert machine["cores"] == os.cpu_count()

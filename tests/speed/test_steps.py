@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mscsa.attention.folding import is_folded
 from mscsa.detection import build_detector
-from mscsa.speed.steps import StepOptions, build_step
+from mscsa.models import build_pyramid
+from mscsa.speed.steps import Mode, StepOptions, build_step
 
 
 class Recorder(nn.Module):
@@ -36,6 +38,27 @@ def test_inference_runs_in_eval_mode_with_dtype_and_layout() -> None:
     assert images.dtype == torch.bfloat16
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert model.modes == [(False, False)]
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_inference_folds_and_training_does_not(mode: Mode) -> None:
+    model = build_pyramid("mscsa_test_resnet", fields={"pool_stride": 16})
+    ran: list[bool] = []
+    model.register_forward_hook(lambda module, args, out: ran.append(is_folded(module)))
+    build_step(model, mode, 2, (32, 32), StepOptions(folded=True))()
+    assert ran == [mode == "inference"] and not is_folded(model)
+
+
+def test_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda module, dynamic: compiled.append((type(module).__name__, dynamic))
+    )
+    build_step(Recorder(), "inference", 1, (8, 8), StepOptions(compiled=True))()
+    build_step(Recorder(), "inference", 1, (8, 8), StepOptions())()
+    detector = build_detector("retinanet", "test_resnet", 3, fpn_channels=16)
+    build_step(detector, "inference", 1, (64, 64), StepOptions(compiled=True))
+    assert compiled == [("Recorder", False), ("BackbonePyramid", False)]
 
 
 def test_training_changes_the_weights() -> None:
