@@ -102,7 +102,7 @@ def _norms_behind_convolutions(model: nn.Module) -> list[tuple[str, str]]:
 
 
 class _Watch(TorchDispatchMode):
-    """Who makes and who reads the memory of tensors, while a model runs."""
+    """Who makes and who reads the memory of tensors, while a model runs; its hooks are taken off."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -112,9 +112,13 @@ class _Watch(TorchDispatchMode):
         self._norm_of: dict[str, set[str | None]] = defaultdict(set)
         self._source_of: dict[str, set[str | None]] = defaultdict(set)
         for name, module in model.named_modules():
-            if type(module) in _CONVOLUTIONS and not has_hooks(module):
+            is_conv = type(module) in _CONVOLUTIONS and not has_hooks(module)
+            is_norm = is_plain_norm(module, also=(BatchNormAct2d,))
+            module._forward_hooks.clear()  # others' are not to be called with what has no values
+            module._forward_pre_hooks.clear()
+            if is_conv:
                 module.register_forward_hook(partial(self._convolved, name))
-            elif is_plain_norm(module, also=(BatchNormAct2d,)):
+            elif is_norm:
                 module.register_forward_pre_hook(partial(self._norming, name))
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -196,11 +196,26 @@ def test_a_norm_whose_convolution_is_read_twice_stays() -> None:
 
 
 def test_a_backbone_that_cannot_run_without_data_stays(caplog: pytest.LogCaptureFixture) -> None:
-    model = trained(timm.create_model("resnet10t"))
-    model.register_forward_pre_hook(lambda module, args: args[0].sum().item() and None)
+    class Asking(nn.Sequential):
+        pretrained_cfg: dict[str, Any] = {"input_size": (3, 32, 32)}
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum().item() else x
+
+    model = Asking(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
     with caplog.at_level("INFO"):
         folded = fold_norms(model)
     assert len(norms(folded)) == len(norms(model)) and "not folded" in caplog.text
+
+
+def test_hooks_of_others_are_not_called() -> None:
+    model = trained(timm.create_model("resnet10t"))
+    called: list[Tensor] = []
+    model.layer1.register_forward_hook(lambda module, args, out: called.append(out))
+    folded = fold_norms(model)
+    assert not norms(folded) and not called
+    folded(torch.rand(1, 3, 64, 64))
+    assert len(called) == 1
 
 
 def test_copies_and_pickles() -> None:
