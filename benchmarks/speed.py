@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from mscsa.backbones.presets import PRESETS
-from mscsa.cost.model_pair import ModelPair, build_pair
+from mscsa.cost.model_pair import build_pair
 from mscsa.folding import fold_norms
 from mscsa.macs import count_macs
 from mscsa.models.build import build_pyramid
@@ -34,7 +34,7 @@ SIZE = (224, 224)
 FORMS = {"eager": StepOptions(channels_last=True), "folded": StepOptions(channels_last=True, folded=True)}
 COMPILED = StepOptions(channels_last=True, folded=True, compiled=True)
 LARGE_BATCHES = ("pvt_v2_b0", "resnet50", "pvt_v2_b1", "convnext_tiny")
-"""Presets that are timed at batch 16, too; the others would take hours."""
+"""Presets that are timed at batch 16, too."""
 NECK_BUDGET = 0.14
 """Share of the backbone's MACs that each neck may cost."""
 
@@ -47,12 +47,12 @@ class Row:
     form: str
     batch_size: int
     macs_share: float
-    """What is added to the backbone's MACs, as a share of them."""
+    """What is added to the backbone's MACs, as a share of them; negative where MSCSA replaces more."""
     time_share: float
     """The same of its time; median over the rounds."""
     time_share_range: tuple[float, float]
     p50_ms: tuple[float, float]
-    """Of the backbone, and of the model or the neck."""
+    """Of the backbone; and of what is added, or of the whole model where that is timed."""
     p95_ms: tuple[float, float]
     rounds: int
 
@@ -79,29 +79,6 @@ def row_of(name: str, form: str, macs_share: float, both: Comparison, *, adds: b
     )
 
 
-def measure_preset(name: str, batch_size: int, rounds: int, *, compiled: bool) -> list[Row]:
-    """Time a preset of the paper against its backbone, in all forms, all in turn."""
-    forms = {**FORMS, **({"compiled": COMPILED} if compiled else {})}
-    pairs: list[ModelPair] = [build_pair(name) for _ in forms]
-    own, base = count_macs(pairs[0].model, SIZE), count_macs(pairs[0].baseline, SIZE)
-    steps = [
-        build_step(arm, "inference", batch_size, SIZE, options)
-        for pair, options in zip(pairs, forms.values(), strict=True)
-        for arm in (pair.baseline, pair.model)
-    ]
-    times = time_steps(steps, rounds)
-    return [
-        row_of(
-            name,
-            form,
-            own / base - 1,
-            summarize(times[2 * i : 2 * i + 2], "inference", batch_size),
-            adds=True,
-        )
-        for i, form in enumerate(forms)
-    ]
-
-
 def neck_step(model: nn.Module, image: torch.Tensor) -> Callable[[], None]:
     """Give a function that runs a model's neck alone, on maps of its backbone."""
     assert isinstance(model, BackboneModel)
@@ -114,6 +91,35 @@ def neck_step(model: nn.Module, image: torch.Tensor) -> Callable[[], None]:
             model(image)
 
     return step
+
+
+def measure_preset(name: str, batch_size: int, rounds: int, *, compiled: bool) -> list[Row]:
+    """Time a preset of the paper against its backbone, in all forms, all in turn.
+
+    What MSCSA adds is timed by itself, with its classifier, on maps of the backbone: the difference of two
+    whole models is lost in their noise. Whole are compiled ones, and those in which MSCSA replaces a part.
+    """
+    forms = {**FORMS, **({"compiled": COMPILED} if compiled else {})}
+    pairs = [build_pair(name) for _ in forms]
+    own, base = count_macs(pairs[0].model, SIZE), count_macs(pairs[0].baseline, SIZE)
+    image = torch.randn(batch_size, 3, *SIZE).contiguous(memory_format=torch.channels_last)
+    is_alone = {
+        form: PRESETS[name].replaces is None and not options.compiled for form, options in forms.items()
+    }
+    steps = []
+    for pair, (form, options) in zip(pairs, forms.items(), strict=True):
+        steps.append(build_step(pair.baseline, "inference", batch_size, SIZE, options))
+        model = pair.model.to(memory_format=torch.channels_last).eval()
+        if is_alone[form]:
+            steps.append(neck_step(fold_norms(model) if options.folded else model, image))
+        else:
+            steps.append(build_step(model, "inference", batch_size, SIZE, options))
+    times = time_steps(steps, rounds)
+    rows = []
+    for i, form in enumerate(forms):
+        both = summarize(times[2 * i : 2 * i + 2], "inference", batch_size)
+        rows.append(row_of(name, form, own / base - 1, both, adds=not is_alone[form]))
+    return rows
 
 
 def measure_necks(name: str, batch_size: int, rounds: int) -> list[Row]:
@@ -180,25 +186,24 @@ def planned(arguments: argparse.Namespace) -> list[tuple[str, Callable[[], list[
     both, largest = (1, 16), set(arguments.largest)
     measured = partial(partial, measure_preset, rounds=arguments.rounds)
     jobs: list[tuple[str, Callable[[], list[Row]]]] = []
-    for batch_size in both:
-        jobs += [
-            ("necks", partial(measure_necks, name, batch_size, arguments.rounds)) for name in arguments.necks
-        ]
-        jobs += [
-            ("presets", measured(name, batch_size, compiled=name in arguments.compiled))
-            for name in arguments.largest
-        ]
     others = [name for name in PRESETS if name not in largest]
-    return jobs + [("presets", measured(name, 1, compiled=False)) for name in others]
+    for batch_size in both:
+        names = [*arguments.largest, *(others if batch_size == 1 else ())]
+        jobs += [
+            ("presets", measured(name, batch_size, compiled=name in arguments.compiled)) for name in names
+        ]
+    for name in arguments.necks:
+        jobs += [("necks", partial(measure_necks, name, size, arguments.rounds)) for size in both]
+    return jobs
 
 
 def main() -> None:
     """Measure all rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", nargs="*", default=list(LARGE_BATCHES), help="presets at batch 16, too")
-    parser.add_argument("--compiled", nargs="*", default=["pvt_v2_b0", "resnet50"], help="compiled, too")
+    parser.add_argument("--compiled", nargs="*", default=[], help="presets to compile, too: minutes each")
     parser.add_argument(
-        "--necks", nargs="*", default=["pvt_v2_b1", "resnet50"], help="backbones of all necks"
+        "--necks", nargs="*", default=["pvt_v2_b1", "resnet50"], help="backbones of the necks"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", required=True)

@@ -85,7 +85,10 @@ def _fold_found(model: nn.Module) -> None:
 def _norms_behind_convolutions(model: nn.Module) -> list[tuple[str, str]]:
     """List the names of convolutions and norms that can be one, as a run without data shows."""
     skeleton = copy.deepcopy(model).to("meta", torch.float32).requires_grad_(False)
-    backbone: Any = skeleton.backbone if isinstance(skeleton, BackboneModel) else skeleton
+    backbone: Any = skeleton
+    if isinstance(skeleton, BackboneModel):
+        backbone = skeleton.backbone
+        skeleton.reading = None  # the backbone is to run, whatever gives its maps at other times
     image = torch.empty(1, *get_model_input_config(backbone)["input_size"], device="meta")
     readers = [
         skeleton,

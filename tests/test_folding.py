@@ -218,6 +218,14 @@ def test_hooks_of_others_are_not_called() -> None:
     assert len(called) == 1
 
 
+def test_kept_maps_are_not_asked_for() -> None:
+    model = trained(mscsa.create_model("resnet10t", **LIGHT))
+    asked: list[int] = []
+    model.reading = lambda image, indices: asked.extend(indices) or []
+    assert {name.rpartition(".")[2] for name in norms(fold_norms(model))} == BEFORE_ATTENTION | {"norm"}
+    assert not asked
+
+
 def test_copies_and_pickles() -> None:
     folded = fold_norms(trained(mscsa.create_model("test_resnet", **LIGHT)))
     image = torch.rand(1, 3, 64, 64)
