@@ -38,6 +38,8 @@ class Bordered(nn.Module):
     convolution of a map of ones shows where.
     """
 
+    kernel_O1kk: Tensor
+
     def __init__(self, kv: nn.Conv2d, kernel_O1kk: Tensor, stride: Any, *, cached: bool) -> None:
         super().__init__()
         self.kv, self.stride, self.cached = kv, stride, cached
@@ -62,6 +64,8 @@ def without_norm(block: MSCSABlock, *, cached: bool) -> MSCSABlock:
     for name, csa in (("norm1", block.csa1), ("norm3", block.csa2)):
         scale, shift = affine(block.get_submodule(name))
         bordered = []
+        downsample: Any
+        kv: Any
         for downsample, kv in zip(csa.downsamples, csa.kvs, strict=True):
             weight = downsample.weight.double()
             kernel = torch.einsum(

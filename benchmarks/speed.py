@@ -133,7 +133,7 @@ def measure_necks(name: str, batch_size: int, rounds: int) -> list[Row]:
     image = torch.randn(batch_size, 3, *SIZE).contiguous(memory_format=torch.channels_last)
     steps = [build_step(baseline, "inference", batch_size, SIZE, options)]
     for model in models.values():
-        folded = fold_norms(model.to(memory_format=torch.channels_last).eval())  # type: ignore[call-overload]
+        folded = fold_norms(model.to(memory_format=torch.channels_last).eval())
         steps.append(neck_step(folded, image))
     times = time_steps(steps, rounds)
     return [
@@ -186,7 +186,7 @@ def planned(arguments: argparse.Namespace) -> list[tuple[str, Callable[[], list[
     both, largest = (1, 16), set(arguments.largest)
     measured = partial(partial, measure_preset, rounds=arguments.rounds)
     jobs: list[tuple[str, Callable[[], list[Row]]]] = []
-    others = [name for name in PRESETS if name not in largest]
+    others = [name for name in arguments.others if name not in largest]
     for batch_size in both:
         names = [*arguments.largest, *(others if batch_size == 1 else ())]
         jobs += [
@@ -201,6 +201,7 @@ def main() -> None:
     """Measure all rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", nargs="*", default=list(LARGE_BATCHES), help="presets at batch 16, too")
+    parser.add_argument("--others", nargs="*", default=list(PRESETS), help="presets at batch 1 alone")
     parser.add_argument("--compiled", nargs="*", default=[], help="presets to compile, too: minutes each")
     parser.add_argument(
         "--necks", nargs="*", default=["pvt_v2_b1", "resnet50"], help="backbones of the necks"

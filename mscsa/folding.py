@@ -54,8 +54,9 @@ def fold_norms(model: AnyModule) -> AnyModule:
     folded = copy.deepcopy(model).eval()
     if is_folded(folded):
         return folded
-    owner = nn.ModuleDict({"model": folded})  # timm asks children alone
-    folded = reparameterize_model(owner, inplace=True)["model"]
+    owner: Any = nn.ModuleDict({"model": folded})  # timm asks children alone
+    reparameterize_model(owner, inplace=True)
+    folded = owner["model"]
     for module in folded.modules():
         if isinstance(module, Conv2dNormActivation):
             fuse_row(module)
