@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from torch import nn
 
 from mscsa.attention import MSCSA
 from mscsa.errors import UserError
+from mscsa.folding import fold_norms
 from mscsa.segmentation import Segmenter
 from tests.attention.weights import wake_fusions
 from tests.segmentation.small import ANY_SIZE, BOTH, SEGMENTERS, small
@@ -114,6 +117,27 @@ def test_padding_is_compiled_for_further_sizes() -> None:
 @pytest.mark.parametrize("head", SEGMENTERS)
 def test_a_compiled_segmenter_takes_further_sizes(head: str) -> None:
     assert_compiles_for_further_sizes(small(head, "test_resnet"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", SEGMENTERS)
+def test_ten_sizes_are_two_programs_at_most(head: str) -> None:
+    """Folded as well; of images whose maps are of more than one pixel, for which torch compiles anew."""
+    programs = []
+
+    def count(graph: torch.fx.GraphModule, _inputs: object) -> object:
+        programs.append(graph)
+        return graph.forward
+
+    model = fold_norms(small(head, "mscsa_resnet10t"))
+    torch.compiler.reset()
+    compiled = torch.compile(model, dynamic=True, fullgraph=True, backend=count)
+    sides = (97, 131, 128, 160, 224, 101, 333, 99, 192, 320, 111)
+    with torch.inference_mode():
+        for size in pairwise(sides):
+            image = torch.randn(2, 3, *size)
+            assert torch.allclose(compiled(image), model(image), rtol=0, atol=1e-4), size
+    assert len(programs) <= 2
 
 
 def test_an_exported_segmenter_gives_the_same() -> None:
