@@ -146,13 +146,8 @@ def bench(
     from mscsa.speed.bench import bench_json, bench_model, bench_tables
     from mscsa.speed.steps import StepOptions
 
-    options = StepOptions(
-        device=choose_device(device).type,
-        dtype=dtype,
-        channels_last=layout == "channels_last",
-        folded=fuse,
-        compiled=compile,
-    )
+    kind, is_last = choose_device(device).type, layout == "channels_last"
+    options = StepOptions(device=kind, dtype=dtype, channels_last=is_last, folded=fuse, compiled=compile)
     result = bench_model(
         {"name": model, **_pair_arguments(form)},
         form.size_px,
