@@ -185,10 +185,10 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         0 beyond the box.
     """
     pasted = masks.new_zeros(len(masks), 1, *size)
-    for canvas, mask, (x1, y1, x2, y2) in zip(pasted[:, 0], masks[:, 0], boxes.tolist(), strict=True):
+    for place, (mask, (x1, y1, x2, y2)) in enumerate(zip(masks[:, 0], boxes.tolist(), strict=True)):
         rows, by_row = _interpolation(y1, y2, size[0], mask)
         columns, by_column = _interpolation(x1, x2, size[1], mask)
-        canvas[rows, columns] = by_row @ mask @ by_column.T
+        pasted[place, 0, rows, columns] = by_row @ mask @ by_column.T
     return pasted
 
 

@@ -5,6 +5,7 @@ Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, https://arxiv.or
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 
@@ -12,13 +13,14 @@ from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import Anchors, keep_precision
 from mscsa.detection.detector import Network
 from mscsa.detection.fpn import BODY, BatchImages, CoarserFromC5, Norm, PyramidFPN, norm_layer
+from mscsa.detection.set_loss import mean_count
 
 _OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 
 class BatchRetinaNetHead(RetinaNetHead):
-    """torchvision's head, whose losses are divided by the anchors on objects of the whole batch.
+    """torchvision's head, whose losses are divided by the anchors on objects of the batch of all processes.
 
     So it is in the public settings. torchvision divides the loss of each image by its own and takes the mean:
     an object of a crowded image counts less than one that is alone.
@@ -33,12 +35,13 @@ class BatchRetinaNetHead(RetinaNetHead):
     ) -> dict[str, Tensor]:
         """Give the losses of classes and boxes over a batch."""
         counts = [int((each >= 0).sum()) for each in matched_idxs]
+        total = mean_count(torch.tensor(float(sum(counts)), device=matched_idxs[0].device))
         losses: dict[str, Tensor] = {}
         for i, count in enumerate(counts):
             own = slice(i, i + 1)
             outputs = {name: each[own] for name, each in head_outputs.items()}
             of_image = super().compute_loss(targets[own], outputs, anchors[own], matched_idxs[own])
-            share = max(1, count) / max(1, sum(counts))
+            share = max(1, count) / total
             for name, value in of_image.items():
                 losses[name] = losses.get(name, value.new_zeros(())) + share * value
         return losses

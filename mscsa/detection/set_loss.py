@@ -82,8 +82,13 @@ def match(logits: Tensor, boxes: Tensor, labels: Tensor, true: Tensor) -> tuple[
 def count_objects(objects: Sequence[Objects]) -> Tensor:
     """Count the objects of a batch, at least 1; where several processes train, the mean over them."""
     labels = [each for each, _ in objects]
-    count = torch.tensor(float(sum(map(len, labels))), device=labels[0].device)
+    return mean_count(torch.tensor(float(sum(map(len, labels))), device=labels[0].device))
+
+
+def mean_count(count: Tensor) -> Tensor:
+    """Give what a sum of losses is divided by: a count, the mean over all processes, at least 1."""
     if dist.is_available() and dist.is_initialized():
+        count = count.clone()
         dist.all_reduce(count)
         count /= dist.get_world_size()
     return count.clamp(min=1)

@@ -109,3 +109,10 @@ def test_found_masks_are_those_inside_their_boxes() -> None:
 def test_heads_train_without_an_object() -> None:
     losses = fresh("mask_rcnn")(*batch((64, 64, 0)))
     assert losses["loss_mask"] == 0 and losses["loss_mask"].requires_grad
+
+
+def test_pasting_passes_gradients_on() -> None:
+    masks = torch.rand(2, 1, 4, 4, requires_grad=True)
+    boxes = torch.tensor([[1.0, 1.0, 6.0, 7.0], [0.0, 2.0, 5.0, 8.0]])
+    paste_masks(masks, boxes, (9, 9)).sum().backward()
+    assert masks.grad is not None and bool((masks.grad > 0).any())

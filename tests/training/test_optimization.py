@@ -136,9 +136,9 @@ def test_poly_and_multistep_as_in_appendix_c2_and_c3() -> None:
     """At the steps where they change: (1 - t/T)^0.9, and a tenth exactly after epochs 8 and 11."""
     spec = RECIPES["ade20k/mscsa_pvt_v2_b1"].optim
     expected = [2e-4 * (1 - step / 40_000) ** 0.9 for step in (0, 100, 39_999)]
-    assert rates(spec, 0, [0, 100, 39_999], steps=40_000) == pytest.approx(expected)
+    assert rates(spec, 1, [0, 100, 39_999], steps=40_000) == pytest.approx(expected)
     topformer = RECIPES["ade20k/topformer_tiny"].optim
-    at = rates(topformer, 0, [0, 750, 1500, 80_000], steps=160_000)
+    at = rates(topformer, 1, [0, 750, 1500, 80_000], steps=160_000)
     assert at == pytest.approx([3e-10, 1.5e-4, 3e-4 * (1 - 1500 / 160_000), 1.5e-4], rel=1e-5)
     multistep = OptimSpec(schedule="multistep", milestones=(8, 11), decay_rate=0.1, warmup_steps=50)
     at = rates(multistep, 12, [50, 799, 800, 1099, 1100])

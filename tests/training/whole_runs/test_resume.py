@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
         file.seek(1000)
         file.write(b"rotten")
     train(small_recipe(), folder, resume=True)
-    warnings = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    warnings = [each.getMessage() for each in caplog.records if "is damaged" in each.getMessage()]
     assert len(warnings) == 1 and "going on from previous.ckpt" in warnings[0] and "\n" not in warnings[0]
     assert_same_run(folder, reference)
     assert (folder / "damaged.ckpt").exists()
