@@ -211,7 +211,7 @@ def test_predictions_are_drawn(
     untouched = np.asarray(Image.open("again/scene.png"))
     assert np.array_equal(untouched, plain)
     assert main(["predict", "scene.png", "--checkpoint", weights, "--out", "."]) == 2
-    assert "scene.png is the image itself, which is not overwritten" in capsys.readouterr().err
+    assert "scene.png is a file that this command reads or writes itself" in capsys.readouterr().err
     assert main([*command, "--threshold", "2"]) == 2
     assert "threshold=2.0 given" in capsys.readouterr().err
 
