@@ -17,7 +17,7 @@ quickstart: .venv/.train  ## A pretrained backbone with and without MSCSA, on em
 test: .venv/.dev  ## Run the tests
 	$(PYTEST)
 
-test-slow: .venv/.dev  ## Run the tests that take long, as `.ci/run` does
+test-slow: .venv/.dev  ## Run the tests that take long
 	$(PYTEST) -m slow
 
 test-sweep: .venv/.dev  ## Run every recipe and every family of timm (half an hour and more)
