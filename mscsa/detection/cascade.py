@@ -82,14 +82,7 @@ class CascadeRoIHeads(nn.Module):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Give detections and no losses in evaluation, losses and no detections in training.
-
-        Args:
-            features: Maps of the FPN by name, (B, C, H_i, W_i).
-            proposals: Boxes (N, 4) of each image.
-            image_shapes: (H, W) of each image before padding.
-            targets: In training, of each image.
-        """
+        """Give what `MaskRoIHeads.forward` gives, for the same arguments."""
         if self.training:
             return [], self._losses(features, proposals, image_shapes, targets_given(targets))
         return self._detect(features, proposals, image_shapes), {}

@@ -22,7 +22,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux'")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process when its parent dies")
 def test_a_child_ends_with_its_parent() -> None:
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", SCRIPT, str(parent.__file__)]

@@ -155,7 +155,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc, by which ended processes are seen")
 @pytest.mark.parametrize(
     ("how", "code", "said"),
     [
@@ -173,7 +173,7 @@ def test_all_end_with_a_child(tmp_path: Path, how: str, code: int, said: str) ->
     assert ended(tmp_path / "said")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc, by which ended processes are seen")
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     assert run(leave_a_child, tmp_path / "said") == 1
     assert ended(tmp_path / "said")
