@@ -43,7 +43,10 @@ def build_optimizer(model: nn.Module, spec: OptimSpec) -> Optimizer:
 
 
 def build_scheduler(optimizer: Optimizer, spec: OptimSpec, run: RunSpec, steps_per_epoch: int) -> Scheduler:
-    """Build the schedule, counted in optimiser steps; the warm-up is part of it.
+    """Build the schedule, counted in optimiser steps.
+
+    A linear warm-up to `lr`, from which `cosine`, `poly` and `step` start and end with the run: the rate
+    reaches `lr` and does not jump where the warm-up ends. Milestones count from the run's first step.
 
     Raises:
         UserError: If the warm-up would last the whole run, or `multistep` has no milestones.
@@ -62,7 +65,7 @@ def build_scheduler(optimizer: Optimizer, spec: OptimSpec, run: RunSpec, steps_p
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched=spec.schedule,
-        num_epochs=length,
+        num_epochs=length - warmup,  # type: ignore[arg-type] # a share of an epoch works
         decay_epochs=spec.decay_epochs * steps_per_epoch,
         # timm applies a milestone one update early.
         decay_milestones=[round(epoch * steps_per_epoch) + 1 for epoch in spec.milestones],
@@ -70,7 +73,9 @@ def build_scheduler(optimizer: Optimizer, spec: OptimSpec, run: RunSpec, steps_p
         decay_rate=spec.power if spec.schedule == "poly" else spec.decay_rate,
         min_lr=spec.min_lr,
         warmup_lr=spec.warmup_lr,
-        warmup_epochs=warmup,  # type: ignore[arg-type] # a share of an epoch works
+        warmup_epochs=warmup,  # type: ignore[arg-type] # likewise
+        # Without it timm lets the schedule run below the warm-up, and its rate falls at once where that ends.
+        warmup_prefix=spec.schedule != "multistep",
         step_on_epochs=False,
         updates_per_epoch=1,
     )

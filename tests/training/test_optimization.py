@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import timm
@@ -39,14 +41,14 @@ def test_cosine_with_warm_up_as_in_appendix_c1() -> None:
     total, warm = epochs * STEPS, 5 * STEPS
 
     def cosine(step: int) -> float:
-        return 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + math.cos(math.pi * step / total))
+        return 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
 
     found = rates(spec, epochs, [0, warm // 2, warm - 1, warm, total // 2, total - 1, total])
     expected = [
         1e-6,
         1e-6 + (1e-3 - 1e-6) / 2,
         1e-6 + (1e-3 - 1e-6) * (warm - 1) / warm,
-        cosine(warm),
+        1e-3,
         cosine(total // 2),
         cosine(total - 1),
         1e-5,
@@ -56,11 +58,25 @@ def test_cosine_with_warm_up_as_in_appendix_c1() -> None:
 
 def test_step_schedule_of_topformer() -> None:
     spec = RECIPES["imagenet/topformer_tiny"].optim
-    interval = 240  # 2.4 epochs
-    found = rates(spec, 600, [300, interval * 2 - 1, interval * 2, interval * 10 + 1])
-    assert found == pytest.approx(
-        [0.064 * 0.973, 0.064 * 0.973, 0.064 * 0.973**2, 0.064 * 0.973**10], rel=1e-9
-    )
+    warm, interval = 300, 240  # 3 and 2.4 epochs
+    found = rates(spec, 600, [warm, warm + interval - 1, warm + interval, warm + interval * 10 + 1])
+    assert found == pytest.approx([0.064, 0.064, 0.064 * 0.973, 0.064 * 0.973**10], rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "step", "multistep", "constant"])
+@pytest.mark.parametrize("warmup", [{"warmup_epochs": 0.7}, {"warmup_steps": 150}])
+def test_the_rate_is_reached_and_does_not_jump_where_the_warm_up_ends(
+    schedule: str, warmup: dict[str, Any]
+) -> None:
+    spec = OptimSpec(lr=1.0, min_lr=0.0, warmup_lr=0.0, milestones=(3.0,), schedule=schedule, **warmup)  # type: ignore[arg-type]
+    steps = round(warmup.get("warmup_steps", 70))
+    course = rates(spec, 4, list(range(401)))
+    assert course[steps] == max(course) == pytest.approx(1.0, rel=1e-9)
+    rise = 1 / steps
+    assert all(later - before <= rise * 1.001 for before, later in pairwise(course))
+    assert all(before - later < 0.02 for before, later in pairwise(course[: steps + 20]))
+    if schedule in ("cosine", "poly"):
+        assert course[399] > course[400] == 0.0
 
 
 def test_constant_after_a_warm_up_of_half_an_epoch() -> None:
@@ -139,7 +155,7 @@ def test_poly_and_multistep_as_in_appendix_c2_and_c3() -> None:
     assert rates(spec, 1, [0, 100, 39_999], steps=40_000) == pytest.approx(expected)
     topformer = RECIPES["ade20k/topformer_tiny"].optim
     at = rates(topformer, 1, [0, 750, 1500, 80_000], steps=160_000)
-    assert at == pytest.approx([3e-10, 1.5e-4, 3e-4 * (1 - 1500 / 160_000), 1.5e-4], rel=1e-5)
+    assert at == pytest.approx([3e-10, 1.5e-4, 3e-4, 3e-4 * (160_000 - 80_000) / (160_000 - 1500)], rel=1e-5)
     multistep = OptimSpec(schedule="multistep", milestones=(8, 11), decay_rate=0.1, warmup_steps=50)
     at = rates(multistep, 12, [50, 799, 800, 1099, 1100])
     assert at == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
