@@ -91,6 +91,12 @@ _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 
 ROWS: dict[str, Row] = {
     "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID, necks=True),
+    # As the campaign was first set.
+    "frozen_camvid_192": Row(
+        recipe=_SEGMENT,
+        options=(*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14"),
+        seeds=6,
+    ),
     "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
     # Its classes say left and right: no mirroring.
     "frozen_carparts": Row(
