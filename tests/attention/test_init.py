@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,30 +15,47 @@ from mscsa.attention import MSCSA, CrossScaleAttention, MSCSAConfig
 from mscsa.attention.cross_scale import scaled_dot_product
 from mscsa.attention.init import SCHEMES, fan_in_of, fan_out_of, initialize
 from mscsa.backbones.presets import PRESETS
+from mscsa.models.build import build_pyramid
 
 CHANNELS = [64, 128, 320, 512]
 STRIDES = [4, 8, 16, 32]
-ATTENDING = {name: preset.config for name, preset in PRESETS.items()}
+
+
+@functools.cache
+def pyramid_of(name: str) -> tuple[list[int], list[int]]:
+    """Channels and strides of the pyramid that a row of Table 7 is made for."""
+    with torch.device("meta"):
+        levels = build_pyramid(name).feature_info
+    return list(levels.channels()), list(levels.reduction())
 
 
 def rms(x: Tensor) -> float:
     return x.detach().pow(2).mean().sqrt().item()
 
 
-def smooth_maps(size: int) -> list[Tensor]:
+def smooth_maps(
+    size: int, widths: Sequence[int] = CHANNELS, strides: Sequence[int] = STRIDES
+) -> list[Tensor]:
     """Maps whose neighbours are alike, as a backbone's: smooth noise, and less of an unsmooth one."""
     generator = torch.Generator().manual_seed(0)
     maps = []
-    for channels, stride in zip(CHANNELS, STRIDES, strict=True):
+    for channels, stride in zip(widths, strides, strict=True):
         coarse = torch.randn(8, channels, 4, 4, generator=generator)
         smooth = F.interpolate(coarse, (size // stride, size // stride), mode="bicubic")
         maps.append(smooth + 0.3 * torch.randn(smooth.shape, generator=generator))
     return maps
 
 
-def build(config: MSCSAConfig) -> MSCSA:
+def build(config: MSCSAConfig, widths: Sequence[int] = CHANNELS, strides: Sequence[int] = STRIDES) -> MSCSA:
     torch.manual_seed(0)
-    return MSCSA(CHANNELS, STRIDES, config)
+    return MSCSA(widths, strides, config)
+
+
+def build_preset(name: str) -> tuple[MSCSA, list[Tensor]]:
+    """A row of Table 7 on its own backbone's pyramid, and maps of 7x7 tokens for it."""
+    config = PRESETS[name].config
+    widths, strides = pyramid_of(name)
+    return build(config, widths, strides), smooth_maps(7 * config.pool_stride, widths, strides)
 
 
 def parts_of_attention(csa: CrossScaleAttention, x: Tensor) -> tuple[list[float], float]:
@@ -52,13 +71,12 @@ def parts_of_attention(csa: CrossScaleAttention, x: Tensor) -> tuple[list[float]
     return parts, rms(csa.convolve_value(value_map))
 
 
-@pytest.mark.parametrize("name", ATTENDING)
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_scale_and_path_takes_part(name: str) -> None:
-    config = ATTENDING[name]
-    module = build(config)
+    module, maps = build_preset(name)
     block = module.blocks[0]
     with torch.no_grad():
-        x = module.gather(smooth_maps(7 * config.pool_stride))
+        x = module.gather(maps)
         normed = block.norm1(x)
         sizes = [rms(scale) for scale in block.csa1.scales(normed)]
         (own, *coarser), parallel = parts_of_attention(block.csa1, normed)
@@ -69,12 +87,11 @@ def test_every_scale_and_path_takes_part(name: str) -> None:
     assert 0.5 < parallel / (own + sum(coarser)) < 2
 
 
-@pytest.mark.parametrize("name", ATTENDING)
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_branch_moves_the_stream(name: str) -> None:
-    config = ATTENDING[name]
-    module = build(config)
+    module, maps = build_preset(name)
     with torch.no_grad():
-        x = module.gather(smooth_maps(7 * config.pool_stride))
+        x = module.gather(maps)
         for block in module.blocks:
             for norm, branch in (
                 *((block.norm1, block.csa1), (block.norm2, block.ffn1)),
@@ -85,17 +102,16 @@ def test_every_branch_moves_the_stream(name: str) -> None:
                 x = x + added
 
 
-@pytest.mark.parametrize("name", ATTENDING)
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_scale_learns_at_a_like_pace(name: str) -> None:
     """Gradients of K_j and V_j per weight, beside those of K_0 and V_0."""
-    config = ATTENDING[name]
-    module = build(config)
-    tokens = module(smooth_maps(7 * config.pool_stride))
+    module, maps = build_preset(name)
+    tokens = module(maps)
     torch.manual_seed(1)
     head = nn.Sequential(nn.BatchNorm2d(tokens.shape[1]), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     logits = nn.Linear(tokens.shape[1], 10)(head(tokens))
     F.cross_entropy(logits, torch.arange(8)).backward()
-    inner = config.num_heads * config.head_dim
+    inner = module.config.num_heads * module.config.head_dim
     for block in module.blocks:
         for csa in (block.csa1, block.csa2):
             key, value = csa.qkv.weight.grad[inner:].split([inner, 2 * inner])
