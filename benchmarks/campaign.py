@@ -160,7 +160,7 @@ def _run(name: str, command: list[str], commit: str | None) -> None:
 
 def _measure_latency(names: list[str]) -> None:
     """Time a call of one image in all arms of some rows, by turns, with weights as they start."""
-    options = StepOptions(device="cpu", channels_last=True)
+    options = StepOptions(device="cpu", channels_last=True, folded=True)
     torch.set_num_threads(num_cores())
     rows = {}
     for name in names:

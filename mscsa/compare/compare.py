@@ -133,7 +133,8 @@ def _measure(
     _check_same_images(runs, counts)
     if task == "segmentation":
         _draw_examples(recipe, {arm: each[0] for arm, each in runs.items()}, out / "examples.png")
-    options = StepOptions(device=device or "cpu", channels_last=recipe.run.channels_last)
+    # Folded, as `mscsa eval` and `mscsa predict` run them.
+    options = StepOptions(device=device or "cpu", channels_last=recipe.run.channels_last, folded=True)
     return CompareResult(
         out=out,
         seeds=tuple(run.seed for run in runs["mscsa"]),
