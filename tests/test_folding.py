@@ -95,7 +95,8 @@ def test_own_backbones(name: str) -> None:
     ("name", "left"),
     [
         *(("resnet10t", set()), ("tf_efficientnet_lite0", set()), ("regnety_002", set())),
-        *(("vgg11_bn", set()), ("dla34", set())),
+        ("dla34", set()),
+        pytest.param("vgg11_bn", set(), marks=pytest.mark.slow),
         ("densenet121", {"norm", "norm1", "norm5"}),  # norms before convolutions, behind concatenations
     ],
 )

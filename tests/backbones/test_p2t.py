@@ -45,8 +45,8 @@ def test_agrees_with_the_official_code(golden, tag, dtype, fused):
     ("name", "parameters", "macs"),
     [
         ("p2t_tiny", 11_590_840, 1788.868608e6),
-        ("p2t_small", 24_079_848, 3773.59e6),
-        ("p2t_base", 36_066_408, 6532.17e6),
+        pytest.param("p2t_small", 24_079_848, 3773.59e6, marks=pytest.mark.slow),
+        pytest.param("p2t_base", 36_066_408, 6532.17e6, marks=pytest.mark.slow),
     ],
 )
 def test_has_the_official_cost(name, parameters, macs):

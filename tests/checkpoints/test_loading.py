@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +89,27 @@ TARGETS: dict[str, Callable[[], nn.Module]] = {
     **{f"mscsa {name}": lambda name=name: detector(name, "mscsa_resnet10t") for name in DETECTORS},
 }
 
+QUICK = (
+    "classifier",
+    "pyramid",
+    "mscsa semantic_fpn",
+    "mscsa topformer_head",
+    "mask_rcnn",
+    "mscsa retinanet",
+)
+"""Targets that run by default; the others are slow tests."""
+
+
+def quick_and_slow(names: Iterable[str], quick: Container[str]) -> list[Any]:
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
 
 @pytest.fixture(scope="module")
 def sources() -> dict[str, dict[str, Tensor]]:
     return {name: random_state(build()) for name, build in SOURCES.items()}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", quick_and_slow(TARGETS, QUICK))
 def test_weights_of_a_backbone_start_every_model_of_it(
     sources: Mapping[str, dict[str, Tensor]], tmp_path: Path, target: str
 ) -> None:
@@ -143,7 +157,10 @@ def test_topformers_start_topformers(head: str) -> None:
     assert set(report.filled) == {"backbone"} and "mscsa" in report.new
 
 
-@pytest.mark.parametrize("name", sorted(REGISTERED))
+@pytest.mark.parametrize(
+    "name",
+    quick_and_slow(sorted(REGISTERED), ("mscsa_resnet18", "mscsa_topformer_tiny", "mscsa_coat_tiny")),
+)
 def test_both_forms_of_every_registered_model_share_backbone_and_mscsa(name: str) -> None:
     with torch.device("meta"):
         classifier, pyramid = timm.create_model(name), timm.create_model(name, features_only=True)

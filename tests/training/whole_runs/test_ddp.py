@@ -213,7 +213,15 @@ def test_a_signal_to_one_process_in_an_evaluation_stops_both_alike(tmp_path: Pat
     assert read_checkpoint(folder / LAST)["global_step"] == 5
 
 
-@pytest.mark.parametrize("kind", [UserError, OSError, MemoryError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(UserError, marks=pytest.mark.slow),
+        OSError,
+        pytest.param(MemoryError, marks=pytest.mark.slow),
+    ],
+    ids=lambda kind: kind.__name__,
+)
 def test_an_error_on_one_process_ends_the_other_with_one_line(tmp_path: Path, kind: type[Exception]) -> None:
     folder = tmp_path / "run"
     began = time.monotonic()

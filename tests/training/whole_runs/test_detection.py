@@ -269,7 +269,10 @@ def test_a_damaged_sample_stops_by_name(tmp_path: Path, monkeypatch: pytest.Monk
         train(recipe(epochs=2), tmp_path / "run")
 
 
-@pytest.mark.parametrize("head", ["retinanet", "cascade_mask_rcnn", "deformable_detr"])
+@pytest.mark.parametrize(
+    "head",
+    ["retinanet", "deformable_detr", pytest.param("cascade_mask_rcnn", marks=pytest.mark.slow)],
+)
 def test_the_other_detectors_train(tmp_path: Path, head: str) -> None:
     small = recipe(max_steps=1)
     options = {
@@ -356,6 +359,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert results[0]["class_ap"] == pytest.approx(results[1]["class_ap"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_half_precision_trains(tmp_path: Path) -> None:
     result = train(recipe(max_steps=2, precision="bf16-mixed"), tmp_path / "run")
     assert result.steps == 2
@@ -363,6 +367,7 @@ def test_half_precision_trains(tmp_path: Path) -> None:
     assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
 
 
+@pytest.mark.slow
 def test_checkpointed_gradients_train_to_the_same(tmp_path: Path) -> None:
     """`run.grad_checkpointing` changes memory, not the run; drop path and sampling draw the same numbers."""
     small = recipe(max_steps=1)
