@@ -25,7 +25,7 @@ from mscsa.data.datasets import build_dataset, class_names_of
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import choose_device
 from mscsa.evaluation.image_counts import ImageCounts
-from mscsa.evaluation.scores import SCORES, main_label, score_names
+from mscsa.evaluation.scores import CLASS_SCORES, SCORES, main_label, score_names
 from mscsa.frozen.backbone import prepare
 from mscsa.macs import count_parameters
 from mscsa.names import parse_model_name
@@ -127,8 +127,10 @@ def _measure(
     """
     recipe = compared.recipes["mscsa"]
     task, size = recipe.model.task, recipe.data.input_size
-    num_classes = len(class_names_of(recipe.data))
-    arms = {arm: _arm_result(arm, each, runs[arm], num_classes) for arm, each in compared.recipes.items()}
+    class_names = tuple(class_names_of(recipe.data))
+    arms = {
+        arm: _arm_result(arm, each, runs[arm], len(class_names)) for arm, each in compared.recipes.items()
+    }
     counts = {arm: [run.images(SCORES[task].IMAGES) for run in each] for arm, each in runs.items()}
     _check_same_images(runs, counts)
     if task == "segmentation":
@@ -143,6 +145,7 @@ def _measure(
         input_size=size,
         num_images=len(counts["mscsa"][0].index),
         block=block,
+        class_names=class_names,
         arms=arms,
         contrasts=_contrasts(arms, counts, block),
         control_note=compared.control_note,
@@ -187,6 +190,11 @@ def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], num_classes: int)
             for name in score_names(kind)
             if name != kind.MAIN
         },
+        class_scores=tuple(
+            tuple(result["scores"][CLASS_SCORES[kind.MAIN]])
+            for result in finished
+            if kind.MAIN in CLASS_SCORES
+        ),
     )
 
 

@@ -63,6 +63,9 @@ class ArmResult:
     """Multiply-adds of one image at the recipe's size."""
     other_scores: dict[str, tuple[float | None, ...]]
     """The task's other scores after the last evaluation of each seed, by name."""
+    class_scores: tuple[tuple[float | None, ...], ...] = ()
+    """The main score of each class, in %, by seed; empty where it is no mean over classes. None where the
+    test images have nothing of a class."""
 
     @property
     def mean(self) -> float:
@@ -104,6 +107,8 @@ class CompareResult:
     """Test images."""
     block: int
     """Consecutive images that the bootstrap over images draws together."""
+    class_names: tuple[str, ...] = ()
+    """In the order of `ArmResult.class_scores`."""
     arms: dict[str, ArmResult]
     """By name, in the order of `ARM_NAMES`; there may be no control, and no other necks."""
     contrasts: tuple[Contrast, ...]

@@ -16,10 +16,16 @@ from mscsa.report import Table, percent_more
 from mscsa.speed.interleaved import UNSTABLE_SPREAD, Comparison
 from mscsa.speed.machine import machine_line
 
+_MOST_CLASSES = 10
+"""Classes that are shown of those that gain most, and of those that gain least."""
+
 
 def comparison_tables(result: CompareResult) -> list[Table]:
-    """Lay out single seeds, the task's other scores, all arms, and how they differ."""
-    return [_seeds_table(result), _scores_table(result), _arms_table(result), _contrasts_table(result)]
+    """Lay out single seeds, the task's other scores and classes, all arms, and how they differ."""
+    return [
+        *(_seeds_table(result), _scores_table(result), *_class_tables(result)),
+        *(_arms_table(result), _contrasts_table(result)),
+    ]
 
 
 def compare_json(result: CompareResult) -> dict[str, Any]:
@@ -34,6 +40,7 @@ def compare_json(result: CompareResult) -> dict[str, Any]:
         "input_size": result.input_size,
         "test_images": result.num_images,
         "block": result.block,
+        "classes": result.class_names,
         "verdict": verdict(result, result.contrasts[0]),
         "control": result.control_note,
         "necks": result.neck_notes,
@@ -192,6 +199,49 @@ def _scores_table(result: CompareResult) -> Table:
         rows=rows,
         notes=("Not tested for significance.",),
     )
+
+
+def _class_tables(result: CompareResult) -> list[Table]:
+    """Lay out what MSCSA does to each class, the most gained first; nothing where scores have no classes."""
+    if not result.arms["mscsa"].class_scores:
+        return []
+    against = [contrast.second for contrast in result.contrasts if contrast.first == "mscsa"]
+    rows: list[tuple[float, tuple[str, ...]]] = []
+    for label, name in enumerate(result.class_names):
+        differences = {arm: _class_differences(result, label, arm) for arm in against}
+        known = [scores[label] for scores in result.arms["baseline"].class_scores]
+        present = [score for score in known if score is not None]
+        if not present or not differences["baseline"]:
+            continue
+        cells = (_mean_and_wins(each) for each in differences.values())
+        rows.append((mean(differences["baseline"]), (name, f"{mean(present):.2f}", *cells)))
+    shown = [row for _, row in sorted(rows, key=lambda each: -each[0])]
+    left_out = len(shown) - 2 * _MOST_CLASSES
+    if left_out > 0:
+        shown = shown[:_MOST_CLASSES] + shown[-_MOST_CLASSES:]
+    return [
+        Table(
+            title=f"{result.metric_label} by class, mean over the seeds",
+            columns=("class", result.arms["baseline"].model, *(f"mscsa - {arm}" for arm in against)),
+            rows=shown,
+            notes=(
+                "In brackets the seeds in which the class gains. Of so many classes some differ by chance.",
+                *([f"{left_out} classes between them are in compare.json."] if left_out > 0 else []),
+            ),
+        )
+    ]
+
+
+def _class_differences(result: CompareResult, label: int, arm: str) -> list[float]:
+    """Give MSCSA's score of a class minus another arm's, for the seeds in which both have one."""
+    pairs = zip(result.arms["mscsa"].class_scores, result.arms[arm].class_scores, strict=True)
+    return [a[label] - b[label] for a, b in pairs if a[label] is not None and b[label] is not None]  # type: ignore[operator]
+
+
+def _mean_and_wins(differences: list[float]) -> str:
+    if not differences:
+        return "-"
+    return f"{mean(differences):+.2f} ({sum(each > 0 for each in differences)} of {len(differences)})"
 
 
 def _models(arms: dict[str, ArmResult]) -> list[str]:

@@ -49,6 +49,9 @@ SCORES: dict[Task, type[Scores]] = {
 }
 """What each task's models are judged by."""
 
+CLASS_SCORES = {"miou": "class_iou", "ap": "class_ap"}
+"""Main score that is a mean over classes -> the field that has it by class."""
+
 
 def score_names(kind: type[Scores]) -> tuple[str, ...]:
     """Name the scalar scores, the main one first."""

@@ -163,6 +163,12 @@ def test_three_arms_of_a_segmenter_and_the_control_later(
     assert settings["mscsa"] is None and settings["budget"] is None
     for timings in (each.timings for each in compared.latency):
         assert len(timings) == 3
+    assert compared.machine["folded"]
+    for result in compared.arms.values():
+        (classes,) = result.class_scores
+        assert len(classes) == len(compared.class_names)
+        known = [score for score in classes if score is not None]
+        assert np.mean(known) == pytest.approx(result.scores[0])
 
     # The scores of all images once are those that the runs reported: the bootstrap draws from the same.
     for arm, result in compared.arms.items():

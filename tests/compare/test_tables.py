@@ -112,3 +112,32 @@ def test_variants_are_explained_below_the_table() -> None:
     *_, arms, contrasts = comparison_tables(replace(result(BASE, BASE), variant_notes=told))
     assert "Variants, as MSCSA is but for:" in arms.notes and told["single"] in arms.notes
     assert any("one may look clear by chance" in note for note in contrasts.notes)
+
+
+def test_what_each_class_gains() -> None:
+    compared = result((70.0, 72.0), (71.0, 74.0), (70.5, 72.5))
+    scores = {
+        "baseline": ((10.0, 50.0, None), (20.0, 50.0, None)),
+        "control": ((11.0, 50.0, None), (21.0, None, None)),
+        "mscsa": ((9.0, 52.0, 5.0), (20.5, 53.0, 5.0)),
+    }
+    arms = {name: replace(arm, class_scores=scores[name]) for name, arm in compared.arms.items()}
+    compared = replace(compared, arms=arms, class_names=("cat", "dog", "emu"))
+    (table,) = [each for each in comparison_tables(compared) if "by class" in each.title]
+    assert table.columns == ("class", "net", "mscsa - baseline", "mscsa - control")
+    assert table.rows == [
+        ("dog", "50.00", "+2.50 (2 of 2)", "+2.00 (1 of 1)"),
+        ("cat", "15.00", "-0.25 (1 of 2)", "-1.25 (0 of 2)"),
+    ]
+
+
+def test_of_many_classes_the_extremes_are_shown() -> None:
+    compared = result((70.0,), (71.0,))
+    scores = {"baseline": (tuple([50.0] * 30),), "mscsa": (tuple(50.0 + gain for gain in range(30)),)}
+    arms = {name: replace(arm, class_scores=scores[name]) for name, arm in compared.arms.items()}
+    compared = replace(compared, arms=arms, class_names=tuple(f"class {each}" for each in range(30)))
+    (table,) = [each for each in comparison_tables(compared) if "by class" in each.title]
+    assert [row[0] for row in table.rows] == [
+        f"class {each}" for each in (*range(29, 19, -1), *range(9, -1, -1))
+    ]
+    assert "10 classes between them are in compare.json." in table.notes
