@@ -1,17 +1,21 @@
-"""What `mscsa predict` does with a model of each task."""
+"""What `mscsa predict` does with a model of each task, and what `mscsa eval` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mscsa.assembly import read_info
 from mscsa.errors import UserError
-from mscsa.evaluation import Prediction, classify, detect, segment
+from mscsa.evaluation import Evaluation, Prediction, classify, detect, segment
+from mscsa.evaluation.scores import score_values
 from mscsa.pictures.detections import WrittenDetections, write_detections
 from mscsa.pictures.output import OutputFolder
+from mscsa.pictures.score_detail import draw_detail
 from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
-from mscsa.report import Table
+from mscsa.report import Table, write_json
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 
 Found = Sequence[Prediction] | Sequence[WrittenSegmentation] | Sequence[WrittenDetections]
@@ -53,3 +57,25 @@ def predict_images(
     detected = detect(checkpoint, images, accelerator=device)
     drawn = list(write_detections(detected, folder, threshold=threshold))
     return drawn, detections_table(drawn)
+
+
+def write_evaluation(
+    result: Evaluation, checkpoint: str, *, json: str | None, out: str | None, others: Sequence[str]
+) -> None:
+    """Write what an evaluation came to, as JSON and as pictures, where they are asked for.
+
+    Args:
+        json: File for the numbers.
+        out: Folder for the pictures.
+        others: Files that the command writes beside these.
+    Raises:
+        UserError: If something cannot be written, or the task has no pictures.
+    """
+    detail: Any = getattr(result.scores, "detail", None)
+    if out is not None and detail is None:
+        raise UserError(f"the model is for {result.task}: leave --out out, there is no picture of its scores")
+    if out is not None:
+        draw_detail(result, OutputFolder(Path(out), [checkpoint, *others, *([json] if json else [])]))
+    if json:
+        known = {} if detail is None else {"class_names": result.class_names, "detail": asdict(detail)}
+        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores), **known})

@@ -19,6 +19,15 @@ from mscsa.evaluation.segmentation_inference import SegmentationInference
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentationDetail:
+    """What a segmenter's scores are made of."""
+
+    confusion: tuple[tuple[int, ...], ...]
+    """Pixels by class (rows) and predicted class (columns), (K, K + 1); the last column is of predictions
+    that are not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmentationScores:
     """Scores over all pixels of a data set that have a class."""
 
@@ -48,6 +57,8 @@ class SegmentationScores:
     """Share of a class's pixels that is predicted right, in %; None where there are none."""
     images: PixelCounts | None = field(default=None, repr=False, compare=False)
     """The pixels by image, in the first process, where it was asked for."""
+    detail: SegmentationDetail | None = field(default=None, repr=False, compare=False)
+    """What the scores are made of, where it was asked for."""
 
 
 def measure_segmentation(
@@ -60,6 +71,7 @@ def measure_segmentation(
     stop: Callable[[], bool] | None = None,
     inference: SegmentationInference | None = None,
     with_images: bool = False,
+    with_detail: bool = False,
 ) -> SegmentationScores | None:
     """Run a segmenter over a loader in eval mode and count pixels at the labels' own size.
 
@@ -74,6 +86,7 @@ def measure_segmentation(
         stop: Asked after each batch; once it answers True in any process, the result is None.
         inference: How an image is asked about; whole, once, if None.
         with_images: Keep the counts of each image; all processes must say the same.
+        with_detail: Say what the scores are made of.
     Raises:
         ValueError: If no process has a sample, or no pixel has a class.
     """
@@ -107,6 +120,9 @@ def measure_segmentation(
     if stopped:
         return None
     scores = scores_of(matrix.cpu(), loss, round(num_samples))
+    if with_detail:
+        detail = SegmentationDetail(confusion=tuple(map(tuple, matrix.tolist())))
+        scores = replace(scores, detail=detail)
     gathered = gather_records(records) if with_images else None
     return scores if gathered is None else replace(scores, images=PixelCounts.of(gathered, num_classes))
 
