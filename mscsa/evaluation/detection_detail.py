@@ -158,8 +158,8 @@ def confusion_of(
     """Count objects by their class and the class that they are found as, at IoU 0.50 of boxes.
 
     First come detections of an object's own class, as COCO matches them; then what is left of both, the
-    surest first, each with the free object of the largest IoU, whatever its class. What lies on a crowd of its
-    class counts nowhere.
+    surest first, each with the free object of the largest IoU, whatever its class. What lies on a crowd of
+    its class counts nowhere.
 
     Args:
         truth: As of `score_results`.
