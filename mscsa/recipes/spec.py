@@ -213,6 +213,10 @@ class SegmentationAugment(AugmentSpec):
     all; 1 takes the first."""
     photometric: bool = True
     """Random brightness, contrast, saturation and hue."""
+    vflip: float = limited(0.0, 0, 1)
+    """Probability of swapping top and bottom (aerial images, microscopy)."""
+    rotation: float = limited(0.0, 0, 180)
+    """Largest angle in degrees by which an image is turned, either way, before it is cropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +231,18 @@ class DetectionAugment(AugmentSpec):
     DETR); null crops none."""
     crop_short_sides: tuple[int, ...] = limited((400, 500, 600), 1)
     """Shorter sides in pixels of which one is drawn for an image before it is cropped."""
+    vflip: float = limited(0.0, 0, 1)
+    """Probability of swapping top and bottom (aerial images, microscopy)."""
+    quarter_turns: float = limited(0.0, 0, 1)
+    """Probability of a turn by 90, 180 or 270 degrees."""
+    photometric: bool = False
+    """Random brightness, contrast, saturation and hue."""
+    scale: tuple[float, float] = limited((1.0, 1.0), is_open=True, ascending=True)
+    """Range of a random factor on the size (scale jitter); an image that becomes larger than without it is
+    cut to that size, at random."""
+    copy_paste: float = limited(0.0, 0, 1)
+    """Probability that objects of another image are pasted into an image; needs masks, also of detectors that
+    learn boxes alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
