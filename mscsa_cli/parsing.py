@@ -54,7 +54,7 @@ class ModelForm:
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How a segmenter or detector is asked about an image: an option for each field."""
+    """How a segmenter is asked about an image: an option for each field."""
 
     window: Literal["whole", "slide"] = "whole"
     """Segmentation: the whole image at once, or a window that slides over it."""
@@ -65,7 +65,7 @@ class Asking:
     scales: list[float] = field(default_factory=lambda: [1.0])
     """Segmentation: average over these scales of the image."""
     flip: bool = False
-    """Segmentation and detection: ask about the mirror image too."""
+    """Segmentation: average over the image and its mirror image."""
 
 
 _GROUPS = (ModelForm, Asking)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mscsa.assembly import read_info
+from mscsa.data.inputs import image_files
 from mscsa.errors import UserError
 from mscsa.evaluation import Evaluation, Prediction, classify, detect, segment
 from mscsa.evaluation.scores import score_values
@@ -16,6 +17,8 @@ from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.score_detail import draw_detail
 from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
 from mscsa.report import Table, write_json
+from mscsa_cli.evaluation_options import evaluation_options
+from mscsa_cli.parsing import Asking
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 
 Found = Sequence[Prediction] | Sequence[WrittenSegmentation] | Sequence[WrittenDetections]
@@ -30,6 +33,7 @@ def predict_images(
     batch_size: int,
     threshold: float,
     device: str,
+    asking: Asking = Asking(),  # noqa: B008 (frozen)
     others: Sequence[str] = (),
 ) -> tuple[Found, Table]:
     """Predict images as the checkpoint's task is, and lay out what was found.
@@ -38,11 +42,15 @@ def predict_images(
         out: Folder for the pictures; all tasks but classification need it.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
+        asking: How a segmenter is asked.
         others: Files that the command writes beside the pictures.
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
-    task = read_info(checkpoint).model.task
+    info = read_info(checkpoint)
+    task = info.model.task
+    options = evaluation_options(info, asking)
+    images = image_files(images)
     if task == "classification":
         classified = list(
             classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
@@ -52,7 +60,8 @@ def predict_images(
         raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
     folder = OutputFolder(Path(out), [*images, checkpoint, *others])
     if task == "segmentation":
-        segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), folder))
+        found = segment(checkpoint, images, accelerator=device, **options)
+        segmented = list(write_segmentations(found, folder))
         return segmented, segmentations_table(segmented)
     detected = detect(checkpoint, images, accelerator=device)
     drawn = list(write_detections(detected, folder, threshold=threshold))

@@ -142,7 +142,7 @@ def evaluate(
             training if not given.
         batch_size: Images per step; as in training if not given.
         workers: Loader processes; as in training if not given.
-        asking: How a segmenter or detector is asked about an image.
+        asking: How a segmenter is asked about an image.
         results: Detection: write all that is found to this file, in COCO's format of results.
         device: Where to run; auto takes the GPU if there is one.
         out: Segmentation and detection: folder for pictures of what is taken for what, and of a detector's
@@ -173,6 +173,7 @@ def predict(
     top_k: int = 5,
     batch_size: int = 32,
     threshold: float = 0.5,
+    asking: Asking,
     device: Device = "auto",
     json: str | None = None,
 ) -> int:
@@ -182,13 +183,14 @@ def predict(
         mscsa predict cat.jpg dog.png --checkpoint runs/first
 
     Args:
-        images: Image files.
+        images: Image files, folders of images, or patterns such as 'shots/**/*.png'.
         checkpoint: Folder of a run, which stands for its best.safetensors; or a file of weights in one.
         out: Folder for the pictures, needed by all but classifiers: of a segmenter the label map (NAME.png)
             and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png).
         top_k: Classifier: number of classes to name per image.
         batch_size: Classifier: images per step.
         threshold: Detector: least score of an object that is drawn, 0 to 1; --json has all.
+        asking: How a segmenter is asked about an image, as `mscsa eval` does.
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
@@ -203,6 +205,7 @@ def predict(
         top_k=top_k,
         batch_size=batch_size,
         threshold=threshold,
+        asking=asking,
         device=device,
         others=[json] if json else [],
     )

@@ -57,6 +57,10 @@ class ModelSpec:
     """Prefixes of parameter names that stay fixed, with their BN statistics (`backbone.stem`)."""
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the backbone's own timm constructor."""
+    loss: dict[str, Any] = field(default_factory=dict)
+    """What a segmenter minimises, where it is not cross-entropy alone: `class_weights`, a list of one number
+    for each class; `focal_gamma`, which turns cross-entropy into the focal loss; `cross_entropy` (1) and
+    `dice` (0), by which the two are weighted."""
 
     def __post_init__(self) -> None:
         check_limits("model", self)
