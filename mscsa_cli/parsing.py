@@ -54,7 +54,7 @@ class ModelForm:
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How a segmenter is asked about an image: an option for each field."""
+    """How a segmenter or detector is asked about an image: an option for each field."""
 
     window: Literal["whole", "slide"] = "whole"
     """Segmentation: the whole image at once, or a window that slides over it."""
@@ -65,7 +65,11 @@ class Asking:
     scales: list[float] = field(default_factory=lambda: [1.0])
     """Segmentation: average over these scales of the image."""
     flip: bool = False
-    """Segmentation: average over the image and its mirror image."""
+    """Ask about the mirror image: of a segmenter the mean, of a detector (`mscsa predict`) all of both."""
+    tile: int | None = None
+    """Detection (`mscsa predict`): look at square tiles of this side in pixels, too, beside the whole."""
+    overlap: int | None = None
+    """Detection: pixels that neighbouring tiles share; a quarter of a tile if not given."""
 
 
 _GROUPS = (ModelForm, Asking)

@@ -17,7 +17,7 @@ from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.score_detail import draw_detail
 from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
 from mscsa.report import Table, write_json
-from mscsa_cli.evaluation_options import evaluation_options
+from mscsa_cli.evaluation_options import prediction_options
 from mscsa_cli.parsing import Asking
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 
@@ -33,7 +33,7 @@ def predict_images(
     batch_size: int,
     threshold: float,
     device: str,
-    asking: Asking = Asking(),  # noqa: B008 (frozen)
+    asking: Asking,
     others: Sequence[str] = (),
 ) -> tuple[Found, Table]:
     """Predict images as the checkpoint's task is, and lay out what was found.
@@ -42,14 +42,14 @@ def predict_images(
         out: Folder for the pictures; all tasks but classification need it.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
-        asking: How a segmenter is asked.
+        asking: How a segmenter or detector is asked.
         others: Files that the command writes beside the pictures.
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
     info = read_info(checkpoint)
     task = info.model.task
-    options = evaluation_options(info, asking)
+    options = prediction_options(info, asking)
     images = image_files(images)
     if task == "classification":
         classified = list(
@@ -63,7 +63,7 @@ def predict_images(
         found = segment(checkpoint, images, accelerator=device, **options)
         segmented = list(write_segmentations(found, folder))
         return segmented, segmentations_table(segmented)
-    detected = detect(checkpoint, images, accelerator=device)
+    detected = detect(checkpoint, images, accelerator=device, **options)
     drawn = list(write_detections(detected, folder, threshold=threshold))
     return drawn, detections_table(drawn)
 

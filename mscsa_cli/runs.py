@@ -190,7 +190,7 @@ def predict(
         top_k: Classifier: number of classes to name per image.
         batch_size: Classifier: images per step.
         threshold: Detector: least score of an object that is drawn, 0 to 1; --json has all.
-        asking: How a segmenter is asked about an image, as `mscsa eval` does.
+        asking: How a segmenter or detector is asked about an image.
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """

@@ -46,8 +46,12 @@ def test_results_go_to_detection() -> None:
     [
         ("classification", {"results": "a.json"}, "for classification: leave --results out"),
         ("segmentation", {"results": "a.json"}, "for segmentation: leave --results out"),
-        ("detection", {"flip": True}, "for detection: leave --window, --crop, --stride, --scales and --flip"),
-        ("classification", {"scales": [1.0, 0.5]}, "which are for segmentation"),
+        (
+            "detection",
+            {"flip": True},
+            "for detection: leave --window, --crop, --stride, --scales, --flip and --tile",
+        ),
+        ("classification", {"scales": [1.0, 0.5]}, "what is for segmentation"),
         ("segmentation", {"stride": 4}, "--crop and --stride are of the sliding window"),
     ],
 )
