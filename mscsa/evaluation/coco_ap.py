@@ -148,11 +148,7 @@ def measure_detection(
     all_seen, all_found, is_stopped = _gather(seen, found, is_stopped)
     if is_stopped:
         return None
-    if not all_seen:
-        raise ValueError("no samples to evaluate: the validation set is empty")
-    places = dict(all_seen)
-    if len(places) < len(all_seen):
-        raise ValueError("an image was evaluated twice: give each process samples of its own (EvalSampler)")
+    places = _places(all_seen)
     limit: int = model.detections_per_img  # type: ignore[assignment]
 
     def score() -> DetectionScores:
@@ -165,6 +161,16 @@ def measure_detection(
         )
 
     return _on_first_process(score, device)
+
+
+def _places(seen: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Give the place in the data set of each image id that was evaluated."""
+    if not seen:
+        raise ValueError("no samples to evaluate: the validation set is empty")
+    places = dict(seen)
+    if len(places) < len(seen):
+        raise ValueError("an image was evaluated twice: give each process samples of its own (EvalSampler)")
+    return places
 
 
 def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:

@@ -58,7 +58,7 @@ class SegmentationScores:
     images: PixelCounts | None = field(default=None, repr=False, compare=False)
     """The pixels by image, in the first process, where it was asked for."""
     detail: SegmentationDetail | None = field(default=None, repr=False, compare=False)
-    """What the scores are made of, where it was asked for."""
+    """What the scores are made of."""
 
 
 def measure_segmentation(
@@ -71,7 +71,6 @@ def measure_segmentation(
     stop: Callable[[], bool] | None = None,
     inference: SegmentationInference | None = None,
     with_images: bool = False,
-    with_detail: bool = False,
 ) -> SegmentationScores | None:
     """Run a segmenter over a loader in eval mode and count pixels at the labels' own size.
 
@@ -86,7 +85,6 @@ def measure_segmentation(
         stop: Asked after each batch; once it answers True in any process, the result is None.
         inference: How an image is asked about; whole, once, if None.
         with_images: Keep the counts of each image; all processes must say the same.
-        with_detail: Say what the scores are made of.
     Raises:
         ValueError: If no process has a sample, or no pixel has a class.
     """
@@ -120,9 +118,6 @@ def measure_segmentation(
     if stopped:
         return None
     scores = scores_of(matrix.cpu(), loss, round(num_samples))
-    if with_detail:
-        detail = SegmentationDetail(confusion=tuple(map(tuple, matrix.tolist())))
-        scores = replace(scores, detail=detail)
     gathered = gather_records(records) if with_images else None
     return scores if gathered is None else replace(scores, images=PixelCounts.of(gathered, num_classes))
 
@@ -178,6 +173,7 @@ def scores_of(matrix: Tensor, loss: float, num_samples: int) -> SegmentationScor
         num_samples=num_samples,
         class_iou=tuple(ious),
         class_accuracy=tuple(accuracies),
+        detail=SegmentationDetail(confusion=tuple(map(tuple, matrix.tolist()))),
     )
 
 

@@ -113,7 +113,7 @@ def measure(
         inference: How a segmenter is asked about an image.
         results: Where to write what a detector finds.
         with_images: Keep what is counted of each image (`Scores.images`); all processes must say the same.
-        with_detail: Say what a segmenter's or detector's scores are made of; likewise.
+        with_detail: Say what a detector's scores are made of; likewise. A segmenter's always say it.
     Raises:
         UserError: If `inference` or `results` is given to another task, or the latter cannot be written.
         ValueError: If no process has a sample.
@@ -129,9 +129,7 @@ def measure(
     }
     if task == "segmentation":
         num_classes = len(cast(TaskDataset, loader.dataset).class_names)
-        return measure_segmentation(
-            model, loader, num_classes=num_classes, inference=inference, with_detail=with_detail, **common
-        )
+        return measure_segmentation(model, loader, num_classes=num_classes, inference=inference, **common)
     if is_detection:
         dataset = cast(ObjectDataset, loader.dataset)
         with_masks = task == "instance_segmentation"

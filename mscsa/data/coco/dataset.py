@@ -75,8 +75,9 @@ class CocoDetection(Dataset[ObjectSample]):
         self.seed = seed
         self.with_masks = with_masks
         # Pasting needs the masks of training also where nothing else does.
-        is_pasting = split == "train" and isinstance(transform, TrainObjects) and transform.copy_paste > 0
-        self._copy_paste = transform.copy_paste if is_pasting else 0.0
+        self._copy_paste = 0.0
+        if split == "train" and isinstance(transform, TrainObjects):
+            self._copy_paste = transform.copy_paste
         counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])
         is_used = counts > 0 if split == "train" and not keep_empty else np.ones(len(counts), bool)
         self._images = np.flatnonzero(is_used)
