@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from timm.models import group_parameters
 
 from mscsa.errors import UserError, unknown_name
 from mscsa.heads import COUNT, Head, Task, check_values, find_head
 from mscsa.models.build import build_pyramid
 from mscsa.models.model import MSCSAModel
 from mscsa.models.neck import NeckPyramid
-from mscsa.models.pyramid import BackbonePyramid
+from mscsa.models.pyramid import BackbonePyramid, layer_groups
 
 Pyramid = MSCSAModel | NeckPyramid | BackbonePyramid
 """What a head stands on: images (B, 3, H, W) to a list of maps, with MSCSA, another neck, or none."""
+
+NormMode = Literal["frozen", "live"]
+"""Batch norms with the statistics they were given, or with those of the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,30 @@ def build_head(
             raise UserError(f"{', '.join(lost)} given with a built backbone: build it with them")
         pyramid = _check_pyramid(name, head, backbone)
     return BuiltHead(head=head, pyramid=pyramid, parts=build(pyramid, num_classes, **of_head))
+
+
+def check_norm_mode(name: str, mode: str) -> None:
+    """Refuse what is no `NormMode`.
+
+    Raises:
+        UserError: Names the option.
+    """
+    if mode not in ("frozen", "live"):
+        raise UserError(f"{name} {mode!r} given: choose frozen or live")
+
+
+def layers_of_backbone(backbone: Any, prefix: str, coarse: bool) -> Callable[[str], float]:
+    """Number the layers of a model for timm's layer decay: the backbone's own; then all else as one.
+
+    Args:
+        backbone: The timm model.
+        prefix: Of the names of its parameters in the whole model.
+        coarse: Number stages in place of blocks.
+    Raises:
+        UserError: If timm names no layer groups for the backbone.
+    """
+    layers = group_parameters(backbone, layer_groups(backbone, coarse), reverse=True)
+    return lambda name: layers[name.removeprefix(prefix)] if name.startswith(prefix) else math.inf
 
 
 def levels_of(pyramid: Pyramid) -> tuple[list[int], list[int]]:

@@ -105,7 +105,7 @@ _DETECTOR = {
     "score_thresh": SHARE,
 }
 _WIDER_FPN = {"fpn_channels": ("fpn_norm", "head_norm")}
-_TWO_STAGE = {**_DETECTOR, "proposals": COUNT, "boxes_per_img": COUNT}
+_TWO_STAGE = {**_DETECTOR, "proposals": COUNT, "boxes_per_img": COUNT, "rpn_convs": COUNT}
 
 HEADS: dict[str, Head] = {
     "semantic_fpn": Head(
@@ -146,7 +146,7 @@ HEADS: dict[str, Head] = {
     "retinanet": Head(
         task="detection",
         builder="mscsa.detection.retinanet:retinanet",
-        options=_DETECTOR,
+        options={**_DETECTOR, "p6_from": _one_of("c5", "p5"), "p7_relu": FLAG},
         strides=(8, 16, 32),
         wider=_WIDER_FPN,
     ),

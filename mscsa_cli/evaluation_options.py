@@ -1,26 +1,19 @@
-"""The options of `mscsa eval` that belong to single tasks."""
+"""The options of `mscsa eval` and `mscsa predict` that belong to single tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.errors import UserError
+from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.recipes.spec import DetectionData, SegmentationData
+from mscsa_cli.parsing import Asking
 
 
-def evaluation_options(
-    info: WeightsInfo,
-    *,
-    window: str,
-    crop: int | None,
-    stride: int | None,
-    scales: Sequence[float],
-    flip: bool,
-    results: str | None,
-) -> dict[str, Any]:
+def evaluation_options(info: WeightsInfo, asking: Asking, *, results: str | None = None) -> dict[str, Any]:
     """Turn the options of `mscsa eval` for single tasks into those of `evaluate`.
 
     Raises:
@@ -28,33 +21,44 @@ def evaluation_options(
     """
     if results is not None and not isinstance(info.data, DetectionData):
         raise UserError(f"the model is for {info.model.task}: leave --results out, which is for detection")
+    if isinstance(info.data, SegmentationData) and (asking.tile or asking.overlap is not None):
+        raise UserError("--tile and --overlap are for detection: give --window slide")
     if not isinstance(info.data, SegmentationData):
-        if window != "whole" or crop or stride or flip or tuple(scales) != (1.0,):
+        if asking != Asking():
             raise UserError(
-                f"the model is for {info.model.task}: leave --window, --crop, --stride, --scales and --flip "
-                "out, which are for segmentation"
+                f"the model is for {info.model.task}: leave --window, --crop, --stride, --scales, --flip "
+                "and --tile out; eval takes what is for segmentation, predict has tiles for detectors"
             )
         return {} if results is None else {"results": results}
-    return {"inference": _inference(info.data.image_size, window, crop, stride, scales, flip)}
+    return {"inference": _inference(info.data.image_size, asking)}
 
 
-def _inference(
-    training_crop: int,
-    window: str,
-    crop: int | None,
-    stride: int | None,
-    scales: Sequence[float],
-    flip: bool,
-) -> SegmentationInference:
-    if window == "whole" and (crop or stride):
+def prediction_options(info: WeightsInfo, asking: Asking) -> dict[str, Any]:
+    """Turn the options of `mscsa predict` for single tasks into those of `segment` and `detect`.
+
+    Raises:
+        UserError: As `evaluation_options`.
+    """
+    if not isinstance(info.data, DetectionData):
+        return evaluation_options(info, asking)
+    if replace(asking, tile=None, overlap=None, flip=False) != Asking():
+        raise UserError(
+            f"the model is for {info.model.task}: leave --window, --crop, --stride and --scales out, which "
+            "are for segmentation"
+        )
+    return {"inference": DetectionInference(tile=asking.tile, overlap=asking.overlap, flip=asking.flip)}
+
+
+def _inference(training_crop: int, asking: Asking) -> SegmentationInference:
+    if asking.window == "whole" and (asking.crop or asking.stride):
         raise UserError(
             "--crop and --stride are of the sliding window: give --window slide, or leave them out"
         )
-    side = crop or training_crop
+    side = asking.crop or training_crop
     return SegmentationInference(
-        window=window,  # type: ignore[arg-type]
+        window=asking.window,
         crop=side,
-        stride=stride or max(1, 2 * side // 3),
-        scales=tuple(scales),
-        flip=flip,
+        stride=asking.stride or max(1, 2 * side // 3),
+        scales=tuple(asking.scales),
+        flip=asking.flip,
     )

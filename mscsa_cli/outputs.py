@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def check_outputs(arguments: Mapping[str, Any]) -> None:
         ValueError: If one of them is a file that the command reads, or another that it writes, or there is a
             file that is none of JSON, by its name.
     """
-    inputs = [path for name in _INPUTS for path in _listed(arguments.get(name))]
+    inputs = [path for name in _INPUTS for given in _listed(arguments.get(name)) for path in _named(given)]
     taken = [(path, "an input of this command") for path in inputs]
     for name in _FILES:
         path = arguments.get(name)
@@ -40,6 +41,11 @@ def _listed(value: Any) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else list(value)
+
+
+def _named(given: str) -> list[str]:
+    """Give the files that a pattern stands for; what is no pattern stands for itself."""
+    return [given] if os.path.exists(given) or not glob.has_magic(given) else glob.glob(given, recursive=True)
 
 
 def _is_same(one: str, other: str) -> bool:

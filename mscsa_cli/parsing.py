@@ -12,7 +12,7 @@ import re
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -52,7 +52,30 @@ class ModelForm:
         return parse_size(self.size) if self.size else None
 
 
-_FORM_TEXTS = {text.arg_name: text.description for text in parse_from_object(ModelForm).params}
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a segmenter or detector is asked about an image: an option for each field."""
+
+    window: Literal["whole", "slide"] = "whole"
+    """Segmentation: the whole image at once, or a window that slides over it."""
+    crop: int | None = None
+    """Segmentation: side of the sliding window in pixels; the training crop if not given."""
+    stride: int | None = None
+    """Segmentation: pixels between two windows; two thirds of the window if not given."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Segmentation: average over these scales of the image."""
+    flip: bool = False
+    """Ask about the mirror image: of a segmenter the mean, of a detector (`mscsa predict`) all of both."""
+    tile: int | None = None
+    """Detection (`mscsa predict`): look at square tiles of this side in pixels, too, beside the whole."""
+    overlap: int | None = None
+    """Detection: pixels that neighbouring tiles share; a quarter of a tile if not given."""
+
+
+_GROUPS = (ModelForm, Asking)
+"""Dataclasses that stand for an option for each of their fields."""
+
+_FORM_TEXTS = {text.arg_name: text.description for each in _GROUPS for text in parse_from_object(each).params}
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, JsonargparseFormatter):
@@ -147,21 +170,33 @@ def build_parser(name: str, function: Command) -> CommandParser:
 
 
 def gather_arguments(function: Command, parsed: dict[str, Any]) -> dict[str, Any]:
-    """Turn what was parsed into the function's arguments: the options of a `ModelForm` become one."""
-    if get_type_hints(function, localns={"Recipe": str}).get("form") is not ModelForm:
-        return parsed
-    form = ModelForm(**{field.name: parsed[field.name] for field in fields(ModelForm)})
-    return {"form": form, **{key: value for key, value in parsed.items() if not hasattr(form, key)}}
+    """Turn what was parsed into the function's arguments: options of one of `_GROUPS` become one."""
+    types = get_type_hints(function, localns={"Recipe": str})
+    arguments = dict(parsed)
+    for name, group in types.items():
+        if group in _GROUPS:
+            arguments[name] = group(**{each.name: arguments.pop(each.name) for each in fields(group)})
+    return arguments
 
 
 def _parameters(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
-    """List a function's parameters with their types; a `ModelForm` stands for its fields."""
+    """List a function's parameters with their types; a dataclass of `_GROUPS` stands for its fields."""
     types = get_type_hints(function, localns={"Recipe": str})
     for parameter in inspect.signature(function).parameters.values():
-        if types[parameter.name] is ModelForm:
-            yield from _parameters(ModelForm)
+        kind = types[parameter.name]
+        if kind in _GROUPS:
+            yield from _fields_as_parameters(kind)
         else:
-            yield parameter.replace(annotation=types[parameter.name])
+            yield parameter.replace(annotation=kind)
+
+
+def _fields_as_parameters(group: type[Any]) -> Iterator[inspect.Parameter]:
+    types = get_type_hints(group)
+    for each in fields(group):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        yield inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[each.name]
+        )
 
 
 def _add_argument(parser: ArgumentParser, parameter: inspect.Parameter, text: str | None) -> None:

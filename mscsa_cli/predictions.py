@@ -1,17 +1,24 @@
-"""What `mscsa predict` does with a model of each task."""
+"""What `mscsa predict` does with a model of each task, and what `mscsa eval` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mscsa.assembly import read_info
+from mscsa.data.inputs import image_files
 from mscsa.errors import UserError
-from mscsa.evaluation import Prediction, classify, detect, segment
+from mscsa.evaluation import Evaluation, Prediction, classify, detect, segment
+from mscsa.evaluation.scores import score_values
 from mscsa.pictures.detections import WrittenDetections, write_detections
 from mscsa.pictures.output import OutputFolder
+from mscsa.pictures.score_detail import draw_detail
 from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
-from mscsa.report import Table
+from mscsa.report import Table, write_json
+from mscsa_cli.evaluation_options import prediction_options
+from mscsa_cli.parsing import Asking
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 
 Found = Sequence[Prediction] | Sequence[WrittenSegmentation] | Sequence[WrittenDetections]
@@ -26,6 +33,7 @@ def predict_images(
     batch_size: int,
     threshold: float,
     device: str,
+    asking: Asking,
     others: Sequence[str] = (),
 ) -> tuple[Found, Table]:
     """Predict images as the checkpoint's task is, and lay out what was found.
@@ -34,11 +42,15 @@ def predict_images(
         out: Folder for the pictures; all tasks but classification need it.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
+        asking: How a segmenter or detector is asked.
         others: Files that the command writes beside the pictures.
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
-    task = read_info(checkpoint).model.task
+    info = read_info(checkpoint)
+    task = info.model.task
+    options = prediction_options(info, asking)
+    images = image_files(images)
     if task == "classification":
         classified = list(
             classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
@@ -48,8 +60,31 @@ def predict_images(
         raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
     folder = OutputFolder(Path(out), [*images, checkpoint, *others])
     if task == "segmentation":
-        segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), folder))
+        found = segment(checkpoint, images, accelerator=device, **options)
+        segmented = list(write_segmentations(found, folder))
         return segmented, segmentations_table(segmented)
-    detected = detect(checkpoint, images, accelerator=device)
+    detected = detect(checkpoint, images, accelerator=device, **options)
     drawn = list(write_detections(detected, folder, threshold=threshold))
     return drawn, detections_table(drawn)
+
+
+def write_evaluation(
+    result: Evaluation, checkpoint: str, *, json: str | None, out: str | None, others: Sequence[str]
+) -> None:
+    """Write what an evaluation came to, as JSON and as pictures, where they are asked for.
+
+    Args:
+        json: File for the numbers.
+        out: Folder for the pictures.
+        others: Files that the command writes beside these.
+    Raises:
+        UserError: If something cannot be written, or the task has no pictures.
+    """
+    detail: Any = getattr(result.scores, "detail", None)
+    if out is not None and detail is None:
+        raise UserError(f"the model is for {result.task}: leave --out out, there is no picture of its scores")
+    if out is not None:
+        draw_detail(result, OutputFolder(Path(out), [checkpoint, *others, *([json] if json else [])]))
+    if json:
+        known = {} if detail is None else {"class_names": result.class_names, "detail": asdict(detail)}
+        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores), **known})

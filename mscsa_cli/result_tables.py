@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mscsa.data import Problem
-from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores, Prediction
-from mscsa.evaluation.miou import SegmentationScores
+from mscsa.evaluation import Evaluation, Prediction
 from mscsa.evaluation.scores import format_score
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
@@ -24,30 +23,6 @@ def scores_table(checkpoint: str, result: Evaluation) -> Table:
         columns=("checkpoint", *(f"{label} ({unit})" for label, unit in labels.values()), "images"),
         rows=[(checkpoint, *figures, str(scores.num_samples))],
     )
-
-
-def class_table(result: Evaluation) -> list[Table]:
-    """Lay out scores by class, where the task has them."""
-    scores = result.scores
-    if isinstance(scores, SegmentationScores):
-        columns = {"IoU (%)": scores.class_iou, "accuracy (%)": scores.class_accuracy}
-        note = "A dash: the class is neither in the images nor predicted, and not in the mean."
-    elif isinstance(scores, DetectionScores):
-        columns = {"box AP (%)": scores.class_ap}
-        if isinstance(scores, InstanceScores):
-            columns["mask AP (%)"] = scores.class_mask_ap
-        note = "A dash: the images have no object of the class, and it is not in the mean."
-    else:
-        return []
-    by_class = zip(result.class_names, *columns.values(), strict=True)
-    return [
-        Table(
-            title="By class",
-            columns=("class", *columns),
-            rows=[(name, *(format_score(value, "%") for value in values)) for name, *values in by_class],
-            notes=(note,),
-        )
-    ]
 
 
 def detections_table(detected: Sequence[WrittenDetections]) -> Table:

@@ -36,10 +36,9 @@ def _named_run(argv: Sequence[str]) -> str | None:
 
 
 def _is_recipe(word: str) -> bool:
-    from mscsa.recipes import RECIPES
-    from mscsa.recipes.finetune import FINETUNE_PREFIX
+    from mscsa.recipes import BUILDERS, RECIPES
 
-    return word in RECIPES or word.startswith(FINETUNE_PREFIX)
+    return word in RECIPES or word.startswith(tuple(BUILDERS))
 
 
 def _recipe_of(folder: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mscsa_cli.parsing import Device, fail
+from mscsa_cli.parsing import Asking, Device, fail
 
 if TYPE_CHECKING:
     from mscsa.recipes.spec import Recipe
@@ -124,13 +124,10 @@ def evaluate(
     size: int | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
-    window: Literal["whole", "slide"] = "whole",
-    crop: int | None = None,
-    stride: int | None = None,
-    scales: list[float] = [1.0],  # noqa: B006 (never changed; it is what --help shows)
-    flip: bool = False,
+    asking: Asking,
     results: str | None = None,
     device: Device = "auto",
+    out: str | None = None,
     json: str | None = None,
 ) -> None:
     """Measure a trained model on its validation set, or on other images of the same classes.
@@ -145,31 +142,27 @@ def evaluate(
             training if not given.
         batch_size: Images per step; as in training if not given.
         workers: Loader processes; as in training if not given.
-        window: Segmentation: the whole image at once, or a window that slides over it.
-        crop: Segmentation: side of the sliding window in pixels; the training crop if not given.
-        stride: Segmentation: pixels between two windows; two thirds of the window if not given.
-        scales: Segmentation: average over these scales of the image.
-        flip: Segmentation: average over the image and its mirror image.
+        asking: How a segmenter is asked about an image.
         results: Detection: write all that is found to this file, in COCO's format of results.
         device: Where to run; auto takes the GPU if there is one.
-        json: Write the result to this file, too.
+        out: Segmentation and detection: folder for pictures of what is taken for what, and of a detector's
+            precision by recall.
+        json: Write the result to this file, too, with all that the tables and pictures are made of.
     """
     from mscsa.assembly import read_info
     from mscsa.evaluation import evaluate as measure
-    from mscsa.evaluation.scores import score_values
-    from mscsa.report import show, write_json
+    from mscsa.report import show
+    from mscsa_cli.detail_tables import detail_tables
     from mscsa_cli.evaluation_options import evaluation_options
-    from mscsa_cli.result_tables import class_table, scores_table
+    from mscsa_cli.predictions import write_evaluation
+    from mscsa_cli.result_tables import scores_table
 
     info = read_info(checkpoint)
-    options = evaluation_options(
-        info, window=window, crop=crop, stride=stride, scales=scales, flip=flip, results=results
-    )
+    options = evaluation_options(info, asking, results=results)
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     result = measure(checkpoint, overrides, accelerator=device, **options)
-    if json:
-        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores)})
-    show(scores_table(checkpoint, result), *class_table(result))
+    write_evaluation(result, checkpoint, json=json, out=out, others=[results] if results else [])
+    show(scores_table(checkpoint, result), *detail_tables(result))
 
 
 def predict(
@@ -180,6 +173,7 @@ def predict(
     top_k: int = 5,
     batch_size: int = 32,
     threshold: float = 0.5,
+    asking: Asking,
     device: Device = "auto",
     json: str | None = None,
 ) -> int:
@@ -189,13 +183,14 @@ def predict(
         mscsa predict cat.jpg dog.png --checkpoint runs/first
 
     Args:
-        images: Image files.
+        images: Image files, folders of images, or patterns such as 'shots/**/*.png'.
         checkpoint: Folder of a run, which stands for its best.safetensors; or a file of weights in one.
         out: Folder for the pictures, needed by all but classifiers: of a segmenter the label map (NAME.png)
             and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png).
         top_k: Classifier: number of classes to name per image.
         batch_size: Classifier: images per step.
         threshold: Detector: least score of an object that is drawn, 0 to 1; --json has all.
+        asking: How a segmenter or detector is asked about an image.
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
@@ -210,6 +205,7 @@ def predict(
         top_k=top_k,
         batch_size=batch_size,
         threshold=threshold,
+        asking=asking,
         device=device,
         others=[json] if json else [],
     )

@@ -111,7 +111,8 @@ def resolved_spec(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     A budget becomes the configuration that was found for it, so that a later solver or table
     cannot change what an old file of weights means.
     """
-    spec = replace(spec, pretrained=False, checkpoint=None, baseline_checkpoint=None, frozen=False, freeze=())
+    spec = replace(spec, pretrained=False, checkpoint=None, baseline_checkpoint=None)
+    spec = replace(spec, frozen=False, freeze=(), loss={})
     found = next((module for module in model.modules() if isinstance(module, (MSCSA, NeckPyramid))), None)
     if found is None:
         return spec

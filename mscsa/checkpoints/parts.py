@@ -19,6 +19,9 @@ BACKBONE, MSCSA, HEAD = "backbone", "mscsa", "head"
 _LEAST_SHARE = 0.125
 """Of MSCSA's names, for it to be in a file; transformers, whose blocks have norms too, reach half of it."""
 
+_LEAST_SHARE_OF_HEAD = 0.5
+"""Of a head's names, for it to be in a file of other prefixes; one of another design has few of them."""
+
 _IDLE_BUFFERS = ("attn_mask", "relative_coords_table", "total_ops", "total_params")
 """Last names of values that some versions of a model write and others compute."""
 
@@ -77,7 +80,8 @@ def locate(parts: ModelParts, state: Mapping[str, Tensor]) -> dict[str, str]:
     """Find the parts of a model in a file, whatever stands before their keys there.
 
     The backbone is where most of its names and shapes are. Parts beside it in the model are sought beside it
-    in the file, and MSCSA also anywhere else.
+    in the file, and MSCSA also anywhere else; so is a head that the backbone lies in, as in detectors, where
+    nothing of it is beside the backbone.
 
     Returns:
         Part -> prefix in the file, of the parts that may be there.
@@ -95,6 +99,9 @@ def locate(parts: ModelParts, state: Mapping[str, Tensor]) -> dict[str, str]:
     if MSCSA in parts.prefixes:
         elsewhere = _places(parts, MSCSA, state, _LEAST_SHARE)
         found |= {MSCSA: elsewhere[0]} if elsewhere else {}
+    if parts.prefixes[BACKBONE].startswith(parts.prefixes.get(HEAD, "?")) and HEAD not in found:
+        elsewhere = _places(parts, HEAD, state, _LEAST_SHARE_OF_HEAD)
+        found |= {HEAD: elsewhere[0]} if elsewhere else {}
     return {part: prefix for part, prefix in found.items() if any(key.startswith(prefix) for key in state)}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mscsa.dense import Pyramid, build_head
-from mscsa.detection.detector import Detector, NormMode
+from mscsa.dense import NormMode, Pyramid, build_head
+from mscsa.detection.detector import Detector
 
 
 def build_detector(

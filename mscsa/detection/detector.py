@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscsa.attention.folding import refuse_training
-from mscsa.dense import refuse_one_value
+from mscsa.dense import NormMode, check_norm_mode, layers_of_backbone, refuse_one_value
 from mscsa.detection.mask_head import paste_masks
 from mscsa.errors import UserError
-from mscsa.models.pyramid import layer_groups, prefixed_no_weight_decay
+from mscsa.models.pyramid import prefixed_no_weight_decay
 
 Target = Mapping[str, Tensor]
 """Boxes (N, 4), labels (N,) and, for instance segmentation, masks (N, H, W) of an image."""
-
-NormMode = Literal["frozen", "live"]
-"""Batch norms with the statistics they were given, or with those of the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +79,7 @@ class Detector(nn.Module):
         self.pretrained_cfg = cfg
         self.norm_modes: dict[str, NormMode] = {"backbone": backbone_norm, "mscsa": mscsa_norm}
         for name, mode in self.norm_modes.items():
-            if mode not in ("frozen", "live"):
-                raise UserError(f"{name}_norm {mode!r} given: choose frozen or live")
+            check_norm_mode(f"{name}_norm", mode)
         self._of_classes = network.of_classes
         self._slow = network.slow
         self.train()
@@ -221,9 +215,7 @@ class Detector(nn.Module):
         Raises:
             UserError: If timm names no layer groups for the backbone.
         """
-        backbone, prefix = self.pyramid.backbone, f"{self.body}backbone."
-        layers = group_parameters(backbone, layer_groups(backbone, coarse), reverse=True)
-        return lambda name: layers[name.removeprefix(prefix)] if name.startswith(prefix) else math.inf
+        return layers_of_backbone(self.pyramid.backbone, f"{self.body}backbone.", coarse)
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""

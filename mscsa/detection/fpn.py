@@ -69,22 +69,25 @@ class BatchImages(GeneralizedRCNNTransform):
         return result
 
 
-class CoarserFromC5(LastLevelP6P7):
-    """RetinaNet's P6 from C5, and P7 from P6, each by a convolution alone.
+class TwoCoarser(LastLevelP6P7):
+    """RetinaNet's P6, and P7 from P6, each by a convolution.
 
-    torchvision's takes P5 in place of C5 where it has as many channels, for a PVTv2-B0 for instance. Before
-    P7 the RetinaNet paper, torchvision and Detectron2 have a ReLU; MMDetection's settings, which the recipes
-    follow, have none.
+    P6 comes from C5 and there is no ReLU, as in MMDetection's settings, which the recipes follow. The
+    RetinaNet paper, torchvision and Detectron2 have a ReLU before P7; torchvision takes P5 in place of C5
+    where it has as many channels, for a PVTv2-B0 for instance, and its first weights were trained so.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels)
-        self.use_P5 = False
+    def __init__(
+        self, in_channels: int, out_channels: int, *, from_p5: bool = False, relu: bool = False
+    ) -> None:
+        super().__init__(out_channels if from_p5 else in_channels, out_channels)
+        self.use_P5 = from_p5
+        self.relu = relu
 
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
-        """Add two coarser maps to the FPN's (`p`), made of the backbone's deepest (`c`)."""
-        p6 = self.p6(c[-1])
-        return [*p, p6, self.p7(p6)], [*names, "p6", "p7"]
+        """Add two coarser maps to the FPN's (`p`), made of one of them or of the backbone's deepest (`c`)."""
+        p6 = self.p6(p[-1] if self.use_P5 else c[-1])
+        return [*p, p6, self.p7(p6.relu() if self.relu else p6)], [*names, "p6", "p7"]
 
 
 class PyramidFPN(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
 
 from mscsa.dense import Pyramid, levels_of
@@ -41,6 +42,7 @@ def two_stage(
     score_thresh: float = 0.05,
     proposals: int = 1000,
     boxes_per_img: int = 512,
+    rpn_convs: int = 1,
 ) -> Network:
     """Build torchvision's Mask R-CNN on a pyramid, or with its heads in a row.
 
@@ -57,6 +59,7 @@ def two_stage(
         score_thresh: Least score of an object.
         proposals: Most boxes that the proposal network gives for an image; twice as many to train a cascade.
         boxes_per_img: Most proposals of an image that a head trains on, a quarter of them on objects.
+        rpn_convs: Convolutions of the proposal network before its outputs; torchvision's `v2` has 2.
     Raises:
         UserError: If the pyramid's strides do not double from level to level, or a norm does not fit.
     """
@@ -70,6 +73,7 @@ def two_stage(
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
         **_proposal_options(strides, anchor_scale, proposals, is_cascade=bool(stages)),
+        rpn_head=RPNHead(fpn_channels, len(_ASPECT_RATIOS), rpn_convs),
         **parts(),
     )
     net.transform = BatchImages.of(pyramid)

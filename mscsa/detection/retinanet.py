@@ -5,6 +5,8 @@ Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, https://arxiv.or
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
@@ -12,7 +14,7 @@ from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import Anchors, keep_precision
 from mscsa.detection.detector import Network
-from mscsa.detection.fpn import BODY, BatchImages, CoarserFromC5, Norm, PyramidFPN, norm_layer
+from mscsa.detection.fpn import BODY, BatchImages, Norm, PyramidFPN, TwoCoarser, norm_layer
 from mscsa.detection.set_loss import mean_count
 
 _OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -58,6 +60,8 @@ def retinanet(
     anchor_scale: float = 4.0,
     detections_per_img: int = 100,
     score_thresh: float = 0.05,
+    p6_from: Literal["c5", "p5"] = "c5",
+    p7_relu: bool = False,
 ) -> Network:
     """Build torchvision's RetinaNet on a pyramid.
 
@@ -71,6 +75,9 @@ def retinanet(
         anchor_scale: Side of a level's smallest anchors, in strides of the level.
         detections_per_img: Most objects found in an image.
         score_thresh: Least score of an object.
+        p6_from: Which map P6 is made of: the pyramid's deepest, or the FPN's, as in torchvision's first
+            weights.
+        p7_relu: A ReLU between P6 and P7, as torchvision and the paper have it.
     Raises:
         UserError: If there is no such norm, or it does not fit the channels.
     """
@@ -79,7 +86,7 @@ def retinanet(
     fpn = PyramidFPN(
         pyramid,
         fpn_channels,
-        coarser=lambda deepest: CoarserFromC5(deepest, fpn_channels),
+        coarser=lambda deepest: TwoCoarser(deepest, fpn_channels, from_p5=p6_from == "p5", relu=p7_relu),
         norm=fpn_norm,
         level_norm=level_norm,
     )

@@ -17,6 +17,13 @@ from torch import Tensor, nn
 
 from mscsa.data.contract import ObjectDataset
 from mscsa.errors import UserError
+from mscsa.evaluation.detection_detail import (
+    DetectionDetail,
+    best_operations,
+    confusion_of,
+    mean_of,
+    overlap_detail,
+)
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.matches import Matches, find_matches
@@ -66,6 +73,8 @@ class DetectionScores:
     """AP by class; None for classes without an object."""
     images: Matches | None = field(default=None, repr=False, compare=False)
     """The matches of boxes by image, in the first process, where it was asked for."""
+    detail: DetectionDetail | None = field(default=None, repr=False, compare=False)
+    """What the scores are made of, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +112,7 @@ def measure_detection(
     stop: Callable[[], bool] | None = None,
     results: str | Path | None = None,
     with_images: bool = False,
+    with_detail: bool = False,
 ) -> DetectionScores | None:
     """Run a detector over a loader in eval mode and score what it finds in the images' own pixels.
 
@@ -118,6 +128,7 @@ def measure_detection(
         stop: Asked after each batch; once it answers True in any process, the result is None.
         results: Write the detections to this file in COCO's format of results.
         with_images: Keep the matches of each image; all processes must say the same.
+        with_detail: Say what the scores are made of; likewise.
     Raises:
         UserError: If faster-coco-eval is not installed, or `results` cannot be written.
         ValueError: If no process has a sample, an image comes twice, or no image has an object.
@@ -137,11 +148,7 @@ def measure_detection(
     all_seen, all_found, is_stopped = _gather(seen, found, is_stopped)
     if is_stopped:
         return None
-    if not all_seen:
-        raise ValueError("no samples to evaluate: the validation set is empty")
-    places = dict(all_seen)
-    if len(places) < len(all_seen):
-        raise ValueError("an image was evaluated twice: give each process samples of its own (EvalSampler)")
+    places = _places(all_seen)
     limit: int = model.detections_per_img  # type: ignore[assignment]
 
     def score() -> DetectionScores:
@@ -149,9 +156,21 @@ def measure_detection(
             write_text(results, json.dumps(all_found))
         truth = dataset.ground_truth()
         wanted = places if with_images else None
-        return score_results(truth, all_found, dataset, list(places), limit, with_masks, wanted)
+        return score_results(
+            truth, all_found, dataset, list(places), limit, with_masks, wanted, with_detail=with_detail
+        )
 
     return _on_first_process(score, device)
+
+
+def _places(seen: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Give the place in the data set of each image id that was evaluated."""
+    if not seen:
+        raise ValueError("no samples to evaluate: the validation set is empty")
+    places = dict(seen)
+    if len(places) < len(seen):
+        raise ValueError("an image was evaluated twice: give each process samples of its own (EvalSampler)")
+    return places
 
 
 def coco_results(image_id: int, detections: Detections, category_ids: Sequence[int]) -> list[Result]:
@@ -178,6 +197,8 @@ def score_results(
     limit: int,
     with_masks: bool,
     places: Mapping[int, int] | None = None,
+    *,
+    with_detail: bool = False,
 ) -> DetectionScores:
     """Score detections as pycocotools does.
 
@@ -189,6 +210,7 @@ def score_results(
         limit: Most detections of an image that count.
         with_masks: Whether masks are scored too.
         places: Image id -> place in the data set, to keep the matches of each image; None keeps none.
+        with_detail: Whether to say what the scores are made of.
     Raises:
         UserError: If faster-coco-eval is not installed.
         ValueError: If the images have no objects.
@@ -202,14 +224,41 @@ def score_results(
     values = _average_precision(boxes, category_ids)
     if values["ap"] is None:
         raise ValueError("no image of the validation set has an object: there is nothing to score")
+    values["num_samples"] = len(image_ids)
     if places is not None:
         own = {images[image_id]: place for image_id, place in places.items()}
         values["images"] = find_matches(boxes, own, category_ids)
+    if with_detail:
+        values["detail"] = _detail(boxes, truth, results, image_ids, category_ids)
     if not with_masks:
-        return DetectionScores(num_samples=len(image_ids), **values)
-    masks = _average_precision(_evaluate(truth, results, image_ids, limit, "segm"), category_ids)
-    by_mask = {"class_mask_ap" if name == "class_ap" else f"mask_{name}": v for name, v in masks.items()}
-    return InstanceScores(num_samples=len(image_ids), **values, **by_mask)
+        return DetectionScores(**values)
+    masks = _evaluate(truth, results, image_ids, limit, "segm")
+    if with_detail:
+        values["detail"] = replace(values["detail"], masks=overlap_detail(masks, category_ids))
+    scores = _average_precision(masks, category_ids)
+    by_mask = {"class_mask_ap" if name == "class_ap" else f"mask_{name}": v for name, v in scores.items()}
+    return InstanceScores(**values, **by_mask)
+
+
+def _detail(
+    boxes: Any,
+    truth: Mapping[str, Any],
+    results: Sequence[Result],
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+) -> DetectionDetail:
+    """Say what the scores of boxes are made of; all ids are those of the evaluation."""
+    matches = find_matches(boxes, {each: i for i, each in enumerate(image_ids)}, category_ids)
+    best, class_best = best_operations(matches)
+    threshold = float("inf") if best is None else best.threshold
+    confusion = confusion_of(truth, results, image_ids, category_ids, threshold)
+    return DetectionDetail(
+        boxes=overlap_detail(boxes, category_ids),
+        masks=None,
+        best=best,
+        class_best=class_best,
+        confusion=tuple(map(tuple, confusion.tolist())),
+    )
 
 
 def _ranks(ids: Iterable[int]) -> dict[int, int]:
@@ -280,16 +329,11 @@ def _average_precision(evaluation: Any, category_ids: Sequence[int]) -> dict[str
     precision = np.asarray(evaluation.eval["precision"])[..., -1]
     thresholds = evaluation.params.iouThrs
     order = {category_id: i for i, category_id in enumerate(evaluation.params.catIds)}
-    values: dict[str, Any] = {f"ap{area}": _mean(precision[..., i]) for i, area in enumerate(_AREAS)}
+    values: dict[str, Any] = {f"ap{area}": mean_of(precision[..., i]) for i, area in enumerate(_AREAS)}
     for name, threshold in (("ap50", 0.5), ("ap75", 0.75)):
-        values[name] = _mean(precision[np.isclose(thresholds, threshold)][..., 0])
-    values["class_ap"] = tuple(_mean(precision[:, :, order[each], 0]) for each in category_ids)
+        values[name] = mean_of(precision[np.isclose(thresholds, threshold)][..., 0])
+    values["class_ap"] = tuple(mean_of(precision[:, :, order[each], 0]) for each in category_ids)
     return values
-
-
-def _mean(precision: Any) -> float | None:
-    known = precision[precision > -1]
-    return 100 * float(known.mean()) if known.size else None
 
 
 def _gather(

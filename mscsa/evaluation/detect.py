@@ -12,6 +12,7 @@ from mscsa.assembly.weights_file import load_trained
 from mscsa.data.images import load_image
 from mscsa.data.transforms.detection import build_detection_transforms
 from mscsa.errors import UserError
+from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.running import choose_device
 from mscsa.folding import fold_norms
@@ -35,7 +36,11 @@ class DetectedObjects:
 
 
 def detect(
-    checkpoint: str | Path, images: Iterable[str | Path], *, accelerator: str = "auto"
+    checkpoint: str | Path,
+    images: Iterable[str | Path],
+    *,
+    accelerator: str = "auto",
+    inference: DetectionInference | None = None,
 ) -> Iterator[DetectedObjects]:
     """Find objects in image files, in their order; an unreadable one gets an `error` and stops nothing.
 
@@ -44,6 +49,7 @@ def detect(
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+        inference: Which parts of an image the model is asked about; the whole, once, if None.
     Raises:
         UserError: If the checkpoint is not usable, or not a detector's.
     """
@@ -52,11 +58,17 @@ def detect(
     assert isinstance(info.data, DetectionData)
     _, transform = build_detection_transforms(info.data, DetectionAugment())
     model = fold_norms(trained).to(device)
+    inference = inference or DetectionInference()
+
+    def find(image: Image.Image) -> Detections:
+        pixels, _ = transform(image, {})
+        (found,) = find_objects(model, [pixels], [(image.height, image.width)], device=device)
+        return found
+
     for path in images:
         try:
             image = load_image(path)
-            pixels, _ = transform(image, {})
-            (found,) = find_objects(model, [pixels], [(image.height, image.width)], device=device)
+            found = inference(find, image)
         except UserError as error:
             yield DetectedObjects(path=str(path), error=str(error))
             continue

@@ -74,6 +74,7 @@ def evaluate(
         precision=precision,
         inference=inference,
         results=results,
+        with_detail=True,
     )
     assert scores is not None, "nothing was there to stop it"
     return Evaluation(task=task, class_names=info.class_names, scores=scores)

@@ -147,10 +147,22 @@ def match_objects(
     Returns:
         Whether a detection has a match, and whether that is a crowd, (d, T) each.
     """
-    is_match = np.zeros((len(ious), len(thresholds)), bool)
-    is_ignored = np.zeros_like(is_match)
+    taken, is_ignored = take_objects(ious, is_crowd, thresholds)
+    return (taken >= 0) | is_ignored, is_ignored
+
+
+def take_objects(
+    ious: NDArray[np.float64], is_crowd: NDArray[np.bool_], thresholds: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Say which object each detection takes; arguments as of `match_objects`.
+
+    Returns:
+        Place of the object, -1 for none, and whether a detection has a crowd alone, (d, T) each.
+    """
+    taken = np.full((len(ious), len(thresholds)), -1, np.int64)
+    is_ignored = np.zeros(taken.shape, bool)
     if not ious.size:
-        return is_match, is_ignored
+        return taken, is_ignored
     is_free = np.ones((len(thresholds), len(is_crowd)), bool)
     least = np.minimum(thresholds, 1 - 1e-10)[:, None]
     for detection, row in enumerate(ious):
@@ -160,6 +172,6 @@ def match_objects(
         # Of equal IoUs COCO takes the last.
         best = len(row) - 1 - np.where(objects, row, -1.0)[:, ::-1].argmax(axis=1)
         is_free[has_object, best[has_object]] = False
+        taken[detection, has_object] = best[has_object]
         is_ignored[detection] = ~has_object & (reaches & is_crowd).any(axis=1)
-        is_match[detection] = has_object | is_ignored[detection]
-    return is_match, is_ignored
+    return taken, is_ignored

@@ -19,6 +19,15 @@ from mscsa.evaluation.segmentation_inference import SegmentationInference
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentationDetail:
+    """What a segmenter's scores are made of."""
+
+    confusion: tuple[tuple[int, ...], ...]
+    """Pixels by class (rows) and predicted class (columns), (K, K + 1); the last column is of predictions
+    that are not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmentationScores:
     """Scores over all pixels of a data set that have a class."""
 
@@ -48,6 +57,8 @@ class SegmentationScores:
     """Share of a class's pixels that is predicted right, in %; None where there are none."""
     images: PixelCounts | None = field(default=None, repr=False, compare=False)
     """The pixels by image, in the first process, where it was asked for."""
+    detail: SegmentationDetail | None = field(default=None, repr=False, compare=False)
+    """What the scores are made of."""
 
 
 def measure_segmentation(
@@ -162,6 +173,7 @@ def scores_of(matrix: Tensor, loss: float, num_samples: int) -> SegmentationScor
         num_samples=num_samples,
         class_iou=tuple(ious),
         class_accuracy=tuple(accuracies),
+        detail=SegmentationDetail(confusion=tuple(map(tuple, matrix.tolist()))),
     )
 
 

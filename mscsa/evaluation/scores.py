@@ -66,7 +66,11 @@ def main_label(task: Task) -> str:
 
 def score_values(scores: Scores) -> dict[str, Any]:
     """Give the means as plain values, by name: what result files hold; counts by image are apart."""
-    return {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != "images"}
+    return {each.name: getattr(scores, each.name) for each in fields(scores) if each.name not in _APART}
+
+
+_APART = ("images", "detail")
+"""Fields of scores that are too large for what holds the others."""
 
 
 def describe_scores(scores: Scores) -> str:
@@ -96,6 +100,7 @@ def measure(
     inference: SegmentationInference | None = None,
     results: str | Path | None = None,
     with_images: bool = False,
+    with_detail: bool = False,
 ) -> Scores | None:
     """Run a model over a loader in eval mode and judge it as its task asks.
 
@@ -108,6 +113,7 @@ def measure(
         inference: How a segmenter is asked about an image.
         results: Where to write what a detector finds.
         with_images: Keep what is counted of each image (`Scores.images`); all processes must say the same.
+        with_detail: Say what a detector's scores are made of; likewise. A segmenter's always say it.
     Raises:
         UserError: If `inference` or `results` is given to another task, or the latter cannot be written.
         ValueError: If no process has a sample.
@@ -128,6 +134,12 @@ def measure(
         dataset = cast(ObjectDataset, loader.dataset)
         with_masks = task == "instance_segmentation"
         return measure_detection(
-            model, loader, dataset=dataset, with_masks=with_masks, results=results, **common
+            model,
+            loader,
+            dataset=dataset,
+            with_masks=with_masks,
+            results=results,
+            with_detail=with_detail,
+            **common,
         )
     return measure_accuracy(model, loader, **common)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +16,7 @@ from mscsa.data.images import load_image
 from mscsa.data.transforms.segmentation import build_segmentation_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
+from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.folding import fold_norms
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
@@ -37,7 +37,11 @@ class Segmentation:
 
 
 def segment(
-    checkpoint: str | Path, images: Iterable[str | Path], *, accelerator: str = "auto"
+    checkpoint: str | Path,
+    images: Iterable[str | Path],
+    *,
+    accelerator: str = "auto",
+    inference: SegmentationInference | None = None,
 ) -> Iterator[Segmentation]:
     """Segment image files, in their order; an unreadable one gets an `error` and stops nothing.
 
@@ -46,6 +50,7 @@ def segment(
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+        inference: How the model is asked about an image; whole, once, if None.
     Raises:
         UserError: If the checkpoint is not usable, or not a segmenter's.
     """
@@ -55,15 +60,16 @@ def segment(
     _, transform = build_segmentation_transforms(info.data, SegmentationAugment(), info.input)
     model = fold_norms(trained).to(device)
     dtype = next(model.parameters()).dtype
+    inference = inference or SegmentationInference()
     for path in images:
         try:
             image = load_image(path)
             blank = Image.new("L", image.size)
             resized, _ = transform(image, blank)
             with torch.inference_mode():
-                logits = model(resized[None].to(device=device, dtype=dtype)).float()
-                logits = F.interpolate(logits, (image.height, image.width), mode="bilinear")
-            labels = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                batch = resized[None].to(device=device, dtype=dtype)
+                predicted = inference(model, batch, (image.height, image.width))
+            labels = predicted[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
         except UserError as error:
             yield Segmentation(path=str(path), error=str(error))
             continue

@@ -30,6 +30,9 @@ from mscsa.recipes.spec import (
     SegmentationData,
 )
 
+_NEVER_KEPT = {"vflip": 0.0, "rotation": 0.0, "quarter_turns": 0.0, "copy_paste": 0.0}
+"""Augmentation that there are no variants of -> its value where it is off."""
+
 KeptTransform = Callable[[Image.Image, Any], tuple[Tensor, Any]]
 """RGB image and target to (3, h, w) float as the backbone takes it, and the target."""
 
@@ -101,12 +104,21 @@ def check_frozen(recipe: Recipe) -> None:
             "model.frozen keeps the backbone as it starts, which is at random here: give "
             "--model.pretrained true, or --model.checkpoint FILE"
         )
-    if isinstance(augment, SegmentationAugment) and augment.photometric:
+    if getattr(augment, "photometric", False):
         raise UserError("model.frozen keeps maps of images as they are: give --augment.photometric false")
+    if isinstance(augment, DetectionAugment) and augment.scale != (1.0, 1.0):
+        raise UserError(
+            "model.frozen keeps maps of images at the sizes of augment.short_sides: leave --augment.scale out"
+        )
     if isinstance(augment, DetectionAugment) and augment.crop_sides is not None:
         raise UserError(
             "model.frozen keeps maps of whole images, not of crops: give --augment.crop_sides null"
         )
+    for name, value in _NEVER_KEPT.items():
+        if getattr(augment, name, value) != value:
+            raise UserError(
+                f"model.frozen keeps maps of images as they are, mirrored or not: leave --augment.{name} out"
+            )
 
 
 def _image_alone(

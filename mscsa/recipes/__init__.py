@@ -11,6 +11,7 @@ from mscsa.recipes.ablation import ABLATION
 from mscsa.recipes.ade20k import ADE20K
 from mscsa.recipes.coco import COCO
 from mscsa.recipes.finetune import FINETUNE, FINETUNE_PREFIX, finetune_recipe
+from mscsa.recipes.finetune_dense import DENSE_BUILDERS, FINETUNE_DENSE
 from mscsa.recipes.frozen import FROZEN_RECIPES
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
@@ -18,29 +19,34 @@ from mscsa.recipes.small_detection import SMALL_DETECTION
 from mscsa.recipes.small_segmentation import SMALL_SEGMENTATION
 from mscsa.recipes.spec import Recipe
 
-__all__ = ["RECIPES", "get_recipe"]
+__all__ = ["BUILDERS", "RECIPES", "get_recipe"]
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         *(*SMALL, *SMALL_SEGMENTATION, *SMALL_DETECTION, *FROZEN_RECIPES, *FINETUNE),
-        *(*IMAGENET, *ABLATION, *ADE20K, *COCO),
+        *(*FINETUNE_DENSE, *IMAGENET, *ABLATION, *ADE20K, *COCO),
     )
 }
+
+BUILDERS = {FINETUNE_PREFIX: finetune_recipe, **DENSE_BUILDERS}
+"""Before the name of any timm model -> what makes its recipe."""
 
 
 def get_recipe(name: str) -> Recipe:
     """Look a recipe up.
 
-    `finetune/` takes any timm name, with `mscsa_` before it or not; the others are in `RECIPES`.
+    The families of `BUILDERS` take any timm name, with `mscsa_` before it or not; the others are in
+    `RECIPES`.
 
     Raises:
         UserError: If there is none of this name; names the nearest.
     """
     if name in RECIPES:
         return RECIPES[name]
-    if name.startswith(FINETUNE_PREFIX) and name != FINETUNE_PREFIX:
-        return finetune_recipe(name.removeprefix(FINETUNE_PREFIX))
+    for prefix, build in BUILDERS.items():
+        if name.startswith(prefix) and name != prefix:
+            return build(name.removeprefix(prefix))
     raise unknown_name(
         "no recipe is called", name, RECIPES, all_names="`mscsa list --recipes` shows all names"
     )

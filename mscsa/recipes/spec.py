@@ -57,6 +57,10 @@ class ModelSpec:
     """Prefixes of parameter names that stay fixed, with their BN statistics (`backbone.stem`)."""
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the backbone's own timm constructor."""
+    loss: dict[str, Any] = field(default_factory=dict)
+    """What a segmenter minimises, where it is not cross-entropy alone: `class_weights`, a list of one number
+    for each class; `focal_gamma`, which turns cross-entropy into the focal loss; `cross_entropy` (1) and
+    `dice` (0), by which the two are weighted."""
 
     def __post_init__(self) -> None:
         check_limits("model", self)
@@ -213,6 +217,10 @@ class SegmentationAugment(AugmentSpec):
     all; 1 takes the first."""
     photometric: bool = True
     """Random brightness, contrast, saturation and hue."""
+    vflip: float = limited(0.0, 0, 1)
+    """Probability of swapping top and bottom (aerial images, microscopy)."""
+    rotation: float = limited(0.0, 0, 180)
+    """Largest angle in degrees by which an image is turned, either way, before it is cropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +235,18 @@ class DetectionAugment(AugmentSpec):
     DETR); null crops none."""
     crop_short_sides: tuple[int, ...] = limited((400, 500, 600), 1)
     """Shorter sides in pixels of which one is drawn for an image before it is cropped."""
+    vflip: float = limited(0.0, 0, 1)
+    """Probability of swapping top and bottom (aerial images, microscopy)."""
+    quarter_turns: float = limited(0.0, 0, 1)
+    """Probability of a turn by 90, 180 or 270 degrees."""
+    photometric: bool = False
+    """Random brightness, contrast, saturation and hue."""
+    scale: tuple[float, float] = limited((1.0, 1.0), is_open=True, ascending=True)
+    """Range of a random factor on the size (scale jitter); an image that becomes larger than without it is
+    cut to that size, at random."""
+    copy_paste: float = limited(0.0, 0, 1)
+    """Probability that objects of another image are pasted into an image; needs masks, also of detectors that
+    learn boxes alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

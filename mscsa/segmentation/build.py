@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from mscsa.dense import Pyramid, build_head, levels_of
+from mscsa.dense import NormMode, Pyramid, build_head, levels_of
 from mscsa.segmentation.segmenter import Segmenter
 
 
-def build_segmenter(name: str, backbone: str | Pyramid, num_classes: int, **options: Any) -> Segmenter:
+def build_segmenter(
+    name: str,
+    backbone: str | Pyramid,
+    num_classes: int,
+    *,
+    backbone_norm: NormMode = "live",
+    **options: Any,
+) -> Segmenter:
     """Build a model that gives each pixel a class.
 
     >>> model = build_segmenter("semantic_fpn", "mscsa_resnet18", 21).eval()
@@ -19,6 +26,8 @@ def build_segmenter(name: str, backbone: str | Pyramid, num_classes: int, **opti
         name: A head of `mscsa.heads.HEADS` for segmentation.
         backbone: A timm name, or `mscsa_` + one; or a pyramid of `build_pyramid`, which is taken over.
         num_classes: K.
+        backbone_norm: `frozen` keeps the batch statistics of the backbone's pre-training, `live` takes the
+            batch's; from scratch it must be `live`.
         **options: Those of `build_pyramid` (`pretrained`, `drop_path_rate`, `neck`, `fields`, `budget`, ...)
             and of the head's function.
     Raises:
@@ -26,7 +35,13 @@ def build_segmenter(name: str, backbone: str | Pyramid, num_classes: int, **opti
             backbone has no pyramid.
         ValueError: If an option of the neck is out of range.
     """
-    built = build_head(name, backbone, num_classes, options, tasks=("segmentation",))
+    built = build_head(name, backbone, num_classes, options, tasks=("segmentation",), also=("backbone_norm",))
     body, decode_head = built.parts
     cfg = dict(built.pyramid.pretrained_cfg)
-    return Segmenter(body, decode_head, size_divisor=max(levels_of(built.pyramid)[1]), cfg=cfg)
+    return Segmenter(
+        body,
+        decode_head,
+        size_divisor=max(levels_of(built.pyramid)[1]),
+        cfg=cfg,
+        backbone_norm=backbone_norm,
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscsa.attention.folding import refuse_training
-from mscsa.dense import Pyramid, refuse_one_value
+from mscsa.dense import NormMode, Pyramid, check_norm_mode, layers_of_backbone, refuse_one_value
 from mscsa.models.pyramid import prefixed_no_weight_decay
 from mscsa.segmentation.dense_topformer import DenseTopFormer
 
@@ -26,6 +28,7 @@ class Segmenter(nn.Module):
         *,
         size_divisor: int,
         cfg: dict[str, Any],
+        backbone_norm: NormMode = "live",
     ) -> None:
         """Put the parts together.
 
@@ -34,12 +37,19 @@ class Segmenter(nn.Module):
             decode_head: These maps to logits (B, K, h, w) at a lower resolution, with a `classifier`.
             size_divisor: Images are padded to multiples of it, the deepest stride.
             cfg: timm's description of the backbone's input (mean, std, ...).
+            backbone_norm: Of the backbone: `frozen` keeps the statistics of its pre-training, which a few
+                crops are too few for. From scratch it must be `live`.
+        Raises:
+            UserError: If the mode of the norms is not known.
         """
         super().__init__()
         self.backbone = backbone
         self.decode_head = decode_head
         self.size_divisor = size_divisor
         self.pretrained_cfg = cfg
+        check_norm_mode("backbone_norm", backbone_norm)
+        self.backbone_norm = backbone_norm
+        self.train()
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment images of any size.
@@ -69,14 +79,29 @@ class Segmenter(nn.Module):
         return logits[..., :height, :width]
 
     def train(self, mode: bool = True) -> Segmenter:
-        """Set the mode.
+        """Set the mode of all but the backbone's batch norms, if these are frozen.
 
         Raises:
             ValueError: If the norms are folded (`mscsa.fold_norms`) and it is to train.
         """
         refuse_training(self, mode)
         super().train(mode)
+        if self.backbone_norm == "frozen":
+            for norm in self._norms_of_backbone():
+                norm.eval()
         return self
+
+    def _norms_of_backbone(self) -> list[_BatchNorm]:
+        """Find the batch norms that belong to the backbone, not to a neck, an extractor or the head."""
+        parts = self.weight_parts()
+        others = tuple(prefix for part, prefix in parts.items() if part != "backbone")
+        return [
+            module
+            for name, module in self.named_modules()
+            if isinstance(module, _BatchNorm)
+            and name.startswith(parts["backbone"])
+            and not name.startswith(others)
+        ]
 
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
@@ -87,6 +112,15 @@ class Segmenter(nn.Module):
     def get_classifier(self) -> nn.Module:
         """Give the convolution that ends in the classes."""
         return self.decode_head.get_submodule("classifier")
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
+        """Number the layers for timm's layer decay: the backbone's own; then neck and head as one.
+
+        Raises:
+            UserError: If timm names no layer groups for the backbone.
+        """
+        prefix = self.weight_parts()["backbone"]
+        return layers_of_backbone(self.get_submodule(prefix.rstrip(".")), prefix, coarse)
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that the backbone spares from weight decay."""

@@ -30,6 +30,10 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
             f"model.head {recipe.model.head} makes a model for {recipe.model.task}, but recipe "
             f"{recipe.name} is for another task: take a recipe of that task (`mscsa list --recipes`)"
         )
+    if recipe.model.loss and recipe.model.task != "segmentation":
+        raise UserError(
+            f"model.loss is for segmentation, recipe {recipe.name} for {recipe.model.task}: leave it out"
+        )
     if isinstance(recipe.augment, DetectionAugment) and not recipe.augment.crop_short_sides:
         raise UserError("augment.crop_short_sides [] is not possible; give one side or more")
     if isinstance(data, DetectionData) and data.short_side > data.long_side:

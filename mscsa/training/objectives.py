@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
-from mscsa.data.contract import IGNORED
 from mscsa.recipes.spec import ClassificationAugment, Recipe
+from mscsa.training.segmentation_loss import SegmentationLoss
 
 Images = Tensor | Sequence[Tensor]
 """(B, 3, H, W), or one (3, H, W) each where sizes differ."""
@@ -53,15 +52,15 @@ class ClassificationObjective:
 
 
 class SegmentationObjective:
-    """Mean cross-entropy over the pixels that have a class."""
+    """A loss of logits and labels; cross-entropy, mean over the pixels that have a class, unless told."""
+
+    def __init__(self, loss: SegmentationLoss | None = None) -> None:
+        self.loss = loss or SegmentationLoss()
 
     def __call__(self, forward: Callable[..., Any], images: Images, targets: Any) -> Outcome:
         """Segment images (B, 3, H, W) with labels (B, H, W)."""
         logits = forward(images)
-        # A sum over a count of at least 1: a batch of ignored pixels alone has loss 0, not NaN.
-        total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
-        counted = (targets != IGNORED).sum().clamp(min=1)
-        return Outcome(total / counted, images, logits)
+        return Outcome(self.loss(logits, targets), images, logits)
 
 
 class DetectionObjective:
@@ -74,10 +73,16 @@ class DetectionObjective:
 
 
 def build_objective(recipe: Recipe, num_classes: int) -> Objective:
-    """Build what the recipe's task minimises."""
+    """Build what the recipe's task minimises.
+
+    Raises:
+        UserError: If `model.loss` is not possible.
+    """
     if isinstance(recipe.augment, ClassificationAugment):
         return ClassificationObjective(recipe.augment, num_classes)
-    return SegmentationObjective() if recipe.model.task == "segmentation" else DetectionObjective()
+    if recipe.model.task == "segmentation":
+        return SegmentationObjective(SegmentationLoss.of(recipe.model.loss, num_classes))
+    return DetectionObjective()
 
 
 def build_mixup(augment: ClassificationAugment, num_classes: int) -> Mixup | None:

@@ -10,20 +10,18 @@ import pytest
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ClassificationData, DataSpec, DetectionData, SegmentationData
 from mscsa_cli.evaluation_options import evaluation_options
+from mscsa_cli.parsing import Asking
 
 DATA: dict[str, DataSpec] = {
     "classification": ClassificationData(kind="folder"),
     "segmentation": SegmentationData(kind="masks", image_size=90),
     "detection": DetectionData(kind="coco"),
 }
-DEFAULTS: dict[str, Any] = {
-    **{"window": "whole", "crop": None, "stride": None, "scales": (1.0,), "flip": False, "results": None}
-}
 
 
-def options(task: str, **given: Any) -> dict[str, Any]:
+def options(task: str, results: str | None = None, **given: Any) -> dict[str, Any]:
     info: Any = SimpleNamespace(data=DATA[task], model=SimpleNamespace(task=task))
-    return evaluation_options(info, **{**DEFAULTS, **given})
+    return evaluation_options(info, Asking(**given), results=results)
 
 
 def test_nothing_given_is_nothing_but_for_segmentation() -> None:
@@ -48,8 +46,12 @@ def test_results_go_to_detection() -> None:
     [
         ("classification", {"results": "a.json"}, "for classification: leave --results out"),
         ("segmentation", {"results": "a.json"}, "for segmentation: leave --results out"),
-        ("detection", {"flip": True}, "for detection: leave --window, --crop, --stride, --scales and --flip"),
-        ("classification", {"scales": (1.0, 0.5)}, "which are for segmentation"),
+        (
+            "detection",
+            {"flip": True},
+            "for detection: leave --window, --crop, --stride, --scales, --flip and --tile",
+        ),
+        ("classification", {"scales": [1.0, 0.5]}, "what is for segmentation"),
         ("segmentation", {"stride": 4}, "--crop and --stride are of the sliding window"),
     ],
 )

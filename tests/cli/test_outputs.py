@@ -27,6 +27,7 @@ def files(tmp_path: Path) -> Path:
         ({"images": ["a.jpg"], "json": "a.jpg"}, "--json .*a.jpg is an input of this command"),
         ({"images": ["a.jpg"], "json": "link.json"}, "is an input"),
         ({"images": ["b.json"], "json": "same.json"}, "is an input"),
+        ({"images": ["b*"], "json": "b.json"}, "is an input"),
         ({"checkpoint": "best.safetensors", "results": "best.safetensors"}, "--results .* is an input"),
         ({"json": "new.json", "results": "new.json"}, "--results .*new.json is what --json writes"),
         ({"json": "sub/../new.json", "results": "new.json"}, "is what --json writes"),

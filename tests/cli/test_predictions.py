@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mscsa.errors import UserError
-from mscsa.evaluation import DetectedObjects, Prediction, Segmentation
+from mscsa.evaluation import Accuracy, DetectedObjects, Prediction, Segmentation
+from mscsa.evaluation.detection_inference import DetectionInference
+from mscsa.evaluation.miou import SegmentationDetail
+from mscsa.recipes.spec import PARTS
 from mscsa_cli import predictions
-from mscsa_cli.predictions import predict_images
+from mscsa_cli.parsing import Asking
+from mscsa_cli.predictions import predict_images, write_evaluation
+from tests.cli.test_detail_tables import SCORES
+
+AS_TOLD = Asking()
 
 
 @pytest.fixture
@@ -30,10 +40,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return called
 
 
-def predict(monkeypatch: pytest.MonkeyPatch, task: str, out: str | None) -> tuple[Any, Any]:
-    info = SimpleNamespace(model=SimpleNamespace(task=task))
+def predict(
+    monkeypatch: pytest.MonkeyPatch, task: Any, out: str | None, asking: Asking = AS_TOLD
+) -> tuple[Any, Any]:
+    data = PARTS[task][0](kind="folder" if task == "classification" else "scenes")
+    info = SimpleNamespace(model=SimpleNamespace(task=task), data=data)
     monkeypatch.setattr(predictions, "read_info", lambda _: info)
     options: dict[str, Any] = {"top_k": 3, "batch_size": 4, "threshold": 0.5, "device": "cpu"}
+    options["asking"] = asking
     return predict_images("best.safetensors", ["a.png", "b.png"], out, **options)
 
 
@@ -66,3 +80,46 @@ def test_pictures_need_a_folder(monkeypatch: pytest.MonkeyPatch, calls: dict[str
     with pytest.raises(UserError, match=f"the result of {task} is a picture: give --out DIR"):
         predict(monkeypatch, task, None)
     assert not calls
+
+
+def test_a_segmenter_is_asked_as_eval_asks_it(monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any]) -> None:
+    predict(monkeypatch, "segmentation", "out", Asking(window="slide", crop=64, flip=True))
+    inference = calls["segment"]["inference"]
+    assert (inference.window, inference.crop, inference.flip) == ("slide", 64, True)
+    with pytest.raises(UserError, match="--tile and --overlap are for detection: give --window slide"):
+        predict(monkeypatch, "segmentation", "out", Asking(tile=64))
+
+
+def test_a_detector_looks_at_tiles_and_mirror_images(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any]
+) -> None:
+    predict(monkeypatch, "detection", "out", Asking(tile=64, overlap=10, flip=True))
+    assert calls["detect"]["inference"] == DetectionInference(tile=64, overlap=10, flip=True)
+    with pytest.raises(UserError, match="leave --window, --crop, --stride and --scales out"):
+        predict(monkeypatch, "detection", "out", Asking(scales=[0.5]))
+
+
+def test_folders_stand_for_their_images(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(predictions, "image_files", lambda given: [f"{each}/1.png" for each in given])
+    found, _ = predict(monkeypatch, "detection", "out")
+    assert [each.path for each in found] == ["a.png/1.png", "b.png/1.png"]
+
+
+def test_an_evaluation_is_written_as_json_and_pictures(tmp_path: Path) -> None:
+    detail = SegmentationDetail(confusion=((5, 1, 0), (2, 8, 1)))
+    result: Any = SimpleNamespace(
+        scores=replace(SCORES, detail=detail), class_names=("cat", "dog"), task="segmentation"
+    )
+    file, folder = str(tmp_path / "a.json"), str(tmp_path / "pictures")
+    write_evaluation(result, "best.safetensors", json=file, out=folder, others=[])
+    written = json.loads(Path(file).read_text())
+    assert written["miou"] == 50.0 and written["class_names"] == ["cat", "dog"]
+    assert written["detail"] == {"confusion": [[5, 1, 0], [2, 8, 1]]}
+    assert [each.name for each in Path(folder).iterdir()] == ["confusion.png"]
+    plain: Any = SimpleNamespace(
+        scores=Accuracy(top1=1.0, top5=2.0, loss=1.0, num_samples=1), task="classification"
+    )
+    with pytest.raises(UserError, match="for classification: leave --out out"):
+        write_evaluation(plain, "best.safetensors", json=None, out=folder, others=[])

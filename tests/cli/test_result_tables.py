@@ -9,13 +9,11 @@ import pytest
 
 from mscsa.data import Problem
 from mscsa.evaluation import Accuracy, Prediction
-from mscsa.evaluation.miou import SegmentationScores
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
 from mscsa.report import Table
 from mscsa_cli.result_tables import (
-    class_table,
     detections_table,
     predictions_table,
     problems_table,
@@ -32,22 +30,6 @@ def test_scores_have_their_units_and_the_number_of_images() -> None:
     (row,) = table.rows
     assert row[0] == "best.safetensors" and row[-1] == "8"
     assert dict(zip(table.columns, row, strict=True))["top-1 (%)"] == "50.00"
-    assert class_table(evaluation) == []
-
-
-def test_classes_that_are_not_there_are_a_dash() -> None:
-    scores = SegmentationScores(
-        miou=50.0,
-        mean_accuracy=60.0,
-        loss=1.0,
-        pixel_accuracy=70.0,
-        class_iou=(50.0, None),
-        class_accuracy=(60.0, None),
-        num_samples=3,
-    )
-    evaluation: Any = SimpleNamespace(scores=scores, class_names=("cat", "dog"))
-    (table,) = class_table(evaluation)
-    assert table.rows == [("cat", "50.00", "60.00"), ("dog", "-", "-")]
 
 
 def test_a_line_for_each_class_and_none_for_what_failed() -> None:

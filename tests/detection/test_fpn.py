@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mscsa.detection.fpn import BatchImages, CoarserFromC5, norm_layer
+from mscsa.detection.fpn import BatchImages, TwoCoarser, norm_layer
 from mscsa.errors import UserError
 from mscsa.models import build_pyramid
 from tests.detection.small import batch, small
@@ -37,11 +37,14 @@ def test_a_norm_that_there_is_not_is_one_line() -> None:
 def test_p6_comes_from_c5_whatever_its_channels() -> None:
     """torchvision takes P5 where it has as many channels: PVTv2-B0's C5 has the FPN's usual 256."""
     p5, c5 = torch.randn(1, 8, 4, 4), torch.randn(1, 8, 4, 4)
-    coarser = CoarserFromC5(8, 8)
+    coarser = TwoCoarser(8, 8)
     (_, p6, p7), names = coarser([p5], [c5], ["2"])
     assert names == ["2", "p6", "p7"]
     assert torch.equal(p6, coarser.p6(c5)) and not torch.equal(p6, coarser.p6(p5))
     assert torch.equal(p7, coarser.p7(p6))
+    of_torchvision = TwoCoarser(12, 8, from_p5=True, relu=True)
+    (_, p6, p7), _ = of_torchvision([p5], [torch.randn(1, 12, 4, 4)], ["2"])
+    assert torch.equal(p6, of_torchvision.p6(p5)) and torch.equal(p7, of_torchvision.p7(p6.relu()))
     net: Any = small("retinanet", "pvt_v2_b0", fpn_channels=256).net
     assert net.backbone.fpn.extra_blocks.p6.in_channels == 256
     assert not net.backbone.fpn.extra_blocks.use_P5

@@ -34,6 +34,10 @@ def test_a_segmenter_may_be_asked_otherwise(segmenter: Path) -> None:
     averaged = evaluate(segmenter, inference=SegmentationInference(flip=True, scales=(1.0, 1.5)))
     assert plain.scores.num_samples == averaged.scores.num_samples == 9
     assert plain.scores != averaged.scores
+    detail = getattr(plain.scores, "detail")  # noqa: B009 (of segmenters and detectors alone)
+    hits = sum(row[i] for i, row in enumerate(detail.confusion))
+    total = sum(map(sum, detail.confusion))
+    assert 100 * hits / total == pytest.approx(getattr(plain.scores, "pixel_accuracy"))  # noqa: B009
     with pytest.raises(UserError, match="is for detection, the model for segmentation"):
         evaluate(segmenter, results="results.json")
 

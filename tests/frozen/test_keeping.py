@@ -81,6 +81,20 @@ def test_crops_of_images_with_objects_are_one_line() -> None:
     check_frozen(replace(recipe, augment=replace(recipe.augment, crop_sides=None)))
 
 
+OFF: list[dict[str, Any]] = [{"vflip": 0.5}, {"quarter_turns": 0.5}, {"copy_paste": 0.5}]
+OFF += [{"photometric": True}, {"scale": (0.5, 2.0)}]
+
+
+@pytest.mark.parametrize("change", OFF, ids=lambda change: next(iter(change)))
+def test_no_maps_are_kept_of_what_has_no_variants(change: dict[str, Any]) -> None:
+    recipe = frozen_detection("mask_rcnn", "weights.safetensors", **change)
+    with pytest.raises(UserError, match=f"keeps maps of images.*--augment.{next(iter(change))}"):
+        check_frozen(recipe)
+    if next(iter(change)) == "vflip":
+        with pytest.raises(UserError, match="leave --augment.rotation out"):
+            check_frozen(frozen_recipe("weights.safetensors", rotation=5.0))
+
+
 def test_classifiers_are_one_line() -> None:
     recipe = plain_recipe()
     with pytest.raises(UserError, match="a classifier has no head on a pyramid .* give a recipe with a head"):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mscsa.attention import MSCSA
+from mscsa.checkpoints.parts import parts_of
 from mscsa.errors import UserError
 from mscsa.folding import fold_norms
 from mscsa.segmentation import Segmenter
@@ -166,3 +167,31 @@ def test_what_is_spared_from_weight_decay_has_the_models_own_names(head: str, ba
 def test_the_classifier_is_the_last_convolution(head: str) -> None:
     classifier = small(head, "resnet10t", num_classes=7).get_classifier()
     assert isinstance(classifier, nn.Conv2d) and classifier.out_channels == 7
+
+
+@pytest.mark.parametrize(
+    ("head", "backbone"), [b for b in BOTH if "test_resnet" in b[1] or "topformer" in b[1]]
+)
+def test_frozen_norms_are_the_backbones_alone(head: str, backbone: str) -> None:
+    model = small(head, backbone, backbone_norm="frozen")
+    part = {key: parts_of(model).part_of[key] for key in model.state_dict()}
+    norms = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for _ in range(2):
+        for name, norm in norms:
+            assert norm.training == (part[f"{name}.weight"] != "backbone"), name
+        model.eval().train()
+    assert {norm.training for _, norm in norms} == {True, False}
+    assert all(norm.training for norm in small(head, backbone).modules())
+    with pytest.raises(UserError, match="backbone_norm 'still' given: choose frozen or live"):
+        small(head, backbone, backbone_norm="still")
+
+
+def test_layer_decay_numbers_the_backbone_and_then_the_rest() -> None:
+    model = small("semantic_fpn", "mscsa_test_resnet")
+    number = model.group_matcher()
+    rest = {name: number(name) for name, _ in model.named_parameters() if "backbone.backbone." not in name}
+    assert set(rest.values()) == {float("inf")}
+    own = [number(name) for name, _ in model.named_parameters() if "backbone.backbone." in name]
+    assert own == sorted(own) and len(set(own)) > 3
+    with pytest.raises(UserError, match="names no layer groups for DenseTopFormer"):
+        small("topformer_head", "topformer_tiny").group_matcher()

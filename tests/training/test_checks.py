@@ -40,6 +40,12 @@ def test_model_and_recipe_are_of_one_task() -> None:
     assert "model.head None makes a model for classification, but recipe" in refusal(recipe)
 
 
+def test_losses_are_chosen_for_segmentation_alone() -> None:
+    check_recipe(changed(RECIPES["scenes_semantic_fpn/resnet10t"], "model", loss={"dice": 1.0}), CPU)
+    message = refusal(changed(RECIPES["scenes_mask_rcnn/resnet10t"], "model", loss={"dice": 1.0}))
+    assert "model.loss is for segmentation, recipe scenes_mask_rcnn/resnet10t for instance_seg" in message
+
+
 def test_scenes_have_a_least_size() -> None:
     check_recipe(changed(plain_recipe(), "data", image_size=32), CPU)
     assert "scenes of 31 px are too small; give 32 px or more" in refusal(

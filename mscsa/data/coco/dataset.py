@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,6 +23,7 @@ from mscsa.data.contract import Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
+from mscsa.data.transforms.copy_paste import draw_with_pasted
 from mscsa.data.transforms.detection import LEAST_SIDE, Objects, ObjectTransform, TrainObjects
 from mscsa.data.transforms.frame import Frame
 from mscsa.errors import UserError
@@ -72,6 +74,10 @@ class CocoDetection(Dataset[ObjectSample]):
         self.transform = transform
         self.seed = seed
         self.with_masks = with_masks
+        # Pasting needs the masks of training also where nothing else does.
+        self._copy_paste = 0.0
+        if split == "train" and isinstance(transform, TrainObjects):
+            self._copy_paste = transform.copy_paste
         counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])
         is_used = counts > 0 if split == "train" and not keep_empty else np.ones(len(counts), bool)
         self._images = np.flatnonzero(is_used)
@@ -100,21 +106,35 @@ class CocoDetection(Dataset[ObjectSample]):
             UserError: If the image is unreadable, or has another size than the annotations say.
         """
         index = sample_index(key)
+        if self.split == "val":
+            image = self._image(index)
+            pixels, _ = self.transform(image, {})
+            image_id = int(self.annotations.image_ids[self._images[index]])
+            return pixels, {"image_id": image_id, "size": (image.height, image.width)}, index
+        with augmented_by(self.seed, key):
+            if not self._copy_paste:
+                return (*self._drawn(index), index)
+            pixels, objects = draw_with_pasted(self._drawn, index, len(self), self._copy_paste)
+        if not self.with_masks:
+            del objects["masks"]
+        return pixels, objects, index
+
+    def _image(self, index: int) -> Image.Image:
+        """Read an image, whose size must be that of the annotations."""
         image = load_image(self.describe(index))
-        place = int(self._images[index])
-        height, width = self.annotations.sizes[place].tolist()
+        height, width = self.annotations.sizes[self._images[index]].tolist()
         if (image.width, image.height) != (width, height):
             raise UserError(
                 f"{self.describe(index)} has {image.width}x{image.height} px, {self.annotation_file} says "
                 f"{width}x{height}: `mscsa check-data` lists all such images"
             )
-        if self.split == "val":
-            pixels, _ = self.transform(image, {})
-            image_id = int(self.annotations.image_ids[place])
-            return pixels, {"image_id": image_id, "size": (height, width)}, index
-        with augmented_by(self.seed, key):
-            pixels, objects = self.transform(image, self._objects(place, (height, width)))
-        return pixels, objects, index
+        return image
+
+    def _drawn(self, index: int) -> tuple[Tensor, Objects]:
+        """Draw a training sample of an image."""
+        image = self._image(index)
+        objects = self._objects(int(self._images[index]), (image.height, image.width))
+        return self.transform(image, objects)
 
     def collate(self, samples: Sequence[ObjectSample]) -> Batch:
         """Keep images and targets apart, whose sizes differ: two lists and (B,)."""
@@ -196,7 +216,7 @@ class CocoDetection(Dataset[ObjectSample]):
             raise UserError(f"{self.annotation_file} has no object: there is nothing to learn or to score")
         if self.split == "train" and isinstance(self.transform, TrainObjects):
             self._count_vanishing(self.transform)
-        if not self.with_masks:
+        if not self.with_masks and not self._copy_paste:
             return
         known = self.annotations
         for image, size in enumerate(known.sizes.tolist()):
@@ -208,10 +228,10 @@ class CocoDetection(Dataset[ObjectSample]):
         name = f"{self.annotation_file}: annotation {self.annotations.annotation_ids[annotation]}"
         segmentation = self.annotations.segmentation(annotation)
         if not segmentation:
-            raise UserError(
-                f"{name} has no segmentation, which instance segmentation needs: add it, or train a detector "
-                "of boxes such as retinanet"
-            )
+            what, instead = "instance segmentation", "train a detector of boxes such as retinanet"
+            if not self.with_masks:
+                what, instead = "augment.copy_paste", "leave that out"
+            raise UserError(f"{name} has no segmentation, which {what} needs: add it, or {instead}")
         try:
             check_segmentation(segmentation, size)
         except BadMask as bad:
@@ -249,7 +269,7 @@ class CocoDetection(Dataset[ObjectSample]):
             "boxes": torch.from_numpy(self.annotations.corners(chosen)),
             "labels": torch.from_numpy(self._labels[self.annotations.labels[chosen]]),
         }
-        if self.with_masks:
+        if self.with_masks or self._copy_paste:
             objects["masks"] = partial(self._masks, chosen, size)
         return objects
 

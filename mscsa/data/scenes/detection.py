@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from mscsa.data.contract import Batch, augmented_by, sample_index
 from mscsa.data.sampler import SampleKey
 from mscsa.data.scenes.collection import SceneCollection
 from mscsa.data.scenes.scene import CLASS_NAMES
-from mscsa.data.transforms.detection import ObjectTransform
+from mscsa.data.transforms.copy_paste import draw_with_pasted
+from mscsa.data.transforms.detection import Objects, ObjectTransform, TrainObjects
 
 
 class SceneDetection(Dataset[ObjectSample]):
@@ -55,17 +57,29 @@ class SceneDetection(Dataset[ObjectSample]):
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index); targets as those of `CocoDetection`."""
         index = sample_index(key)
-        scene = self.scenes.render(index)
-        image = Image.fromarray(scene.image)
         if self.scenes.split == "val":
-            pixels, _ = self.transform(image, {})
+            pixels, _ = self.transform(Image.fromarray(self.scenes.render(index).image), {})
             return pixels, {"image_id": index, "size": (self.scenes.size, self.scenes.size)}, index
-        objects = {"boxes": torch.from_numpy(scene.boxes), "labels": torch.from_numpy(scene.labels) + 1}
-        if self.with_masks:
-            objects["masks"] = torch.from_numpy(scene.masks.astype(np.uint8))
+        probability = self.transform.copy_paste if isinstance(self.transform, TrainObjects) else 0.0
         with augmented_by(self.seed, key):
-            pixels, objects = self.transform(image, objects)
+            if not probability:
+                return (*self._drawn(index, self.with_masks), index)
+            draw = partial(self._drawn, with_masks=True)
+            pixels, objects = draw_with_pasted(draw, index, len(self), probability)
+        if not self.with_masks:
+            del objects["masks"]
         return pixels, objects, index
+
+    def _drawn(self, index: int, with_masks: bool) -> tuple[Tensor, Objects]:
+        """Draw a training sample of a scene."""
+        scene = self.scenes.render(index)
+        objects: Objects = {
+            "boxes": torch.from_numpy(scene.boxes),
+            "labels": torch.from_numpy(scene.labels) + 1,
+        }
+        if with_masks:
+            objects["masks"] = torch.from_numpy(scene.masks.astype(np.uint8))
+        return self.transform(Image.fromarray(scene.image), objects)
 
     def collate(self, samples: Sequence[ObjectSample]) -> Batch:
         """Keep images and targets apart, as for images of any size."""

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from mscsa.data.transforms.colours import distort_colours
 from mscsa.data.transforms.frame import Frame
 from mscsa.data.transforms.resizing import resized_size
 from mscsa.recipes.spec import DetectionAugment, DetectionData
@@ -40,15 +41,21 @@ def build_detection_transforms(
 ) -> tuple[TrainObjects, ObjectTransform]:
     """Return the training and the evaluation transform.
 
-    Training flips, crops (Deformable DETR) and resizes so that the shorter side is `data.short_side`, or one
-    drawn from `augment.short_sides`, and the longer one at most `data.long_side`. Evaluation resizes to
-    `data.short_side`; its objects stay as they are: detections are brought back to the image's own size.
+    Training flips, turns, crops (Deformable DETR) and resizes so that the shorter side is `data.short_side`,
+    or one drawn from `augment.short_sides`, and the longer one at most `data.long_side`, both times a factor
+    of `augment.scale`; of what is larger than without it a part of that size is cut out. Evaluation resizes
+    to `data.short_side`; its objects stay as they are: detections are brought back to the image's own size.
     """
     train = TrainObjects(
         short_sides=short_sides(data, augment),
         long_side=data.long_side,
         hflip=augment.hflip,
         crop=None if augment.crop_sides is None else Crop(augment.crop_short_sides, augment.crop_sides),
+        vflip=augment.vflip,
+        quarter_turns=augment.quarter_turns,
+        scale=augment.scale,
+        photometric=augment.photometric,
+        copy_paste=augment.copy_paste,
     )
     return train, EvaluatedObjects(data.short_side, data.long_side)
 
@@ -105,24 +112,61 @@ class TrainObjects:
     """Probability of a mirror image."""
     crop: Crop | None = None
     """In half of the cases."""
+    vflip: float = 0.0
+    """Probability of swapping top and bottom."""
+    quarter_turns: float = 0.0
+    """Probability of a turn by 90, 180 or 270 degrees."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of a random factor on the size."""
+    photometric: bool = False
+    """Whether colours are changed."""
+    copy_paste: float = 0.0
+    """Probability that the data set pastes objects of another sample (`copy_paste.draw_with_pasted`)."""
 
     def __call__(self, image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
         """Make a sample of an image and its objects; those that are not in it are left out."""
         sample = Sample.of(image)
         if _happens(self.hflip):
             sample = sample.mirrored()
+        # What is off draws nothing, so that runs without it see what they always saw.
+        if self.vflip and _happens(self.vflip):
+            sample = sample.flipped()
+        if self.quarter_turns and _happens(self.quarter_turns):
+            for _ in range(_between(1, 3)):
+                sample = sample.turned()
         if self.crop is not None and _happens(0.5):
             sample = self.crop.of(sample)
-        sample = sample.resized(_one_of(self.short_sides), self.long_side)
-        return _to_float(sample.pixels), placed(objects, sample.frame)
+        sample = self._resized(sample)
+        pixels = _to_float(sample.pixels)
+        return distort_colours(pixels) if self.photometric else pixels, placed(objects, sample.frame)
+
+    def _resized(self, sample: Sample) -> Sample:
+        """Draw the shorter side and the factor; of what is larger than without the factor draw a part."""
+        side = _one_of(self.short_sides)
+        if self.scale == (1.0, 1.0):
+            return sample.resized(side, self.long_side)
+        height, width = sample.frame.size
+        most_width, most_height = resized_size((width, height), side, self.long_side)
+        least, most = self.scale
+        sample = sample.resized(side, self.long_side, least + (most - least) * float(torch.rand(1)))
+        height, width = sample.frame.size
+        if height <= most_height and width <= most_width:
+            return sample
+        height, width = min(height, most_height), min(width, most_width)
+        top, left = (
+            _between(0, whole - part) for whole, part in zip(sample.frame.size, (height, width), strict=True)
+        )
+        return sample.cropped(top, left, height, width)
 
     def largest_scale(self, size: tuple[int, int]) -> float:
         """Give the greatest factor by which an image of (H, W) px may be resized."""
         whole = max(min(side / min(size), self.long_side / max(size)) for side in self.short_sides)
+        whole *= self.scale[1]
         if self.crop is None:
             return whole
         before = max(self.crop.short_sides)
-        return max(whole, max(self.short_sides) / min(self.crop.sides[0], before) * before / min(size))
+        cut = max(self.short_sides) / min(self.crop.sides[0], before) * before / min(size)
+        return max(whole, self.scale[1] * cut)
 
 
 @dataclass(frozen=True)
@@ -154,10 +198,18 @@ class Sample:
         """Swap left and right."""
         return Sample(self.pixels.flip(-1), self.frame.mirrored())
 
-    def resized(self, short_side: int, long_side: int = 10**9) -> Sample:
-        """Bring the shorter side to a length, the longer one at most to another."""
+    def flipped(self) -> Sample:
+        """Swap top and bottom."""
+        return Sample(self.pixels.flip(-2), self.frame.flipped())
+
+    def turned(self) -> Sample:
+        """Turn by 90 degrees, counter-clockwise."""
+        return Sample(self.pixels.rot90(1, (-2, -1)), self.frame.turned())
+
+    def resized(self, short_side: int, long_side: int = 10**9, factor: float = 1.0) -> Sample:
+        """Bring the shorter side to a length, the longer one at most to another; both times a factor."""
         height, width = self.frame.size
-        new_width, new_height = resized_size((width, height), short_side, long_side)
+        new_width, new_height = resized_size((width, height), short_side, long_side, factor)
         size = [new_height, new_width]
         return Sample(TF.resize(self.pixels, size), self.frame.resized((new_height, new_width)))
 

@@ -16,7 +16,8 @@ _OUTWARDS = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """The map x -> scale * x + shift from an image's own pixels to those of a sample, for each axis.
+    """The map x -> scale * x + shift from an image's own pixels to those of a sample, for each axis of the
+    sample.
 
     Coordinates are continuous: pixel i covers i to i + 1. Boxes and outlines are mapped exactly, and a mask
     is drawn once, in the sample's own pixels.
@@ -27,11 +28,13 @@ class Frame:
     size: tuple[int, int]
     """(H, W) of the sample in pixels."""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Of x and y; below 0 where the sample is a mirror image."""
+    """Of x and y of the sample; below 0 where the sample runs the other way."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Of x and y in pixels of the sample."""
     is_cut: bool = False
     """Whether parts of the image may lie outside the sample."""
+    is_turned: bool = False
+    """Whether the sample's x is the image's y and the other way round."""
 
     @classmethod
     def whole(cls, size: tuple[int, int]) -> Frame:
@@ -42,6 +45,23 @@ class Frame:
         """Swap left and right."""
         (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift
         return replace(self, scale=(-scale_x, scale_y), shift=(self.size[1] - shift_x, shift_y))
+
+    def flipped(self) -> Frame:
+        """Swap top and bottom."""
+        (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift
+        return replace(self, scale=(scale_x, -scale_y), shift=(shift_x, self.size[0] - shift_y))
+
+    def turned(self) -> Frame:
+        """Turn by 90 degrees, counter-clockwise."""
+        (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift
+        height, width = self.size
+        return replace(
+            self,
+            size=(width, height),
+            scale=(scale_y, -scale_x),
+            shift=(shift_y, width - shift_x),
+            is_turned=not self.is_turned,
+        )
 
     def resized(self, size: tuple[int, int]) -> Frame:
         """Bring the sample to (H, W) px."""
@@ -57,6 +77,8 @@ class Frame:
 
     def boxes(self, boxes: Tensor) -> Tensor:
         """Map boxes (N, 4), x1 y1 x2 y2 in the image's pixels, to the sample's; they may reach beyond it."""
+        if self.is_turned:
+            boxes = boxes[:, [1, 0, 3, 2]]
         corners = boxes.double() * _twice(self.scale) + _twice(self.shift)
         first, second = corners[:, :2], corners[:, 2:]
         ordered = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=1)
@@ -64,8 +86,9 @@ class Frame:
 
     def outline(self, polygon: Sequence[float]) -> list[float]:
         """Map a polygon x1, y1, x2, y2, ... in the image's pixels to the sample's."""
-        points = np.asarray(polygon, np.float64).reshape(-1, 2) * self.scale + self.shift
-        return list(map(float, points.ravel()))
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        placed = (points[:, ::-1] if self.is_turned else points) * self.scale + self.shift
+        return list(map(float, placed.ravel()))
 
     def sampled(self, masks: NDArray[Any]) -> NDArray[np.bool_]:
         """Bring masks (..., H, W) of the image into the sample, (..., h, w).
@@ -74,9 +97,11 @@ class Frame:
         half of them make it one of the object. The point at its centre alone would move masks, since for some
         sizes it lies on the border of two pixels of the image everywhere.
         """
+        if self.is_turned:
+            masks = masks.swapaxes(-1, -2)
         rows, columns = (
             _under(length, own, self.scale[axis], self.shift[axis])
-            for length, own, axis in zip(self.size, self.own_size, (1, 0), strict=True)
+            for length, own, axis in zip(self.size, masks.shape[-2:], (1, 0), strict=True)
         )
         found = np.zeros((*masks.shape[:-2], *self.size), bool)
         # Nearly all of an image is not the object: only where it lies is looked up.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from mscsa.data.contract import IGNORED
+from mscsa.data.transforms.colours import distort_colours
 from mscsa.data.transforms.resizing import resized_size
 from mscsa.errors import UserError
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
@@ -79,11 +80,14 @@ class TrainMaps:
     normalize: v2.Normalize
 
     def __call__(self, image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
-        """Resize, crop, distort, pad and mirror."""
+        """Resize, turn, crop, distort, pad and mirror."""
         data, augment = self.data, self.augment
         size = resized_size(image.size, data.short_side, data.long_side, random.uniform(*augment.scale))
         image = image.resize(size, Image.Resampling.BILINEAR)
         labels = labels.resize(size, Image.Resampling.NEAREST)
+        if augment.rotation:  # what is off draws nothing
+            angle = random.uniform(-augment.rotation, augment.rotation)
+            image, labels = turned(image, labels, angle, self.normalize.mean)
         box = choose_crop(np.asarray(labels), data.image_size, augment.max_class_share)
         image, labels = image.crop(box), labels.crop(box)
         pixels = _to_float(image)
@@ -94,7 +98,25 @@ class TrainMaps:
         classes = TF.pad(_to_classes(labels)[None], list(missing), fill=[IGNORED])[0]
         if random.random() < augment.hflip:
             pixels, classes = pixels.flip(-1), classes.flip(-1)
+        if augment.vflip and random.random() < augment.vflip:
+            pixels, classes = pixels.flip(-2), classes.flip(-2)
         return pixels, classes
+
+
+def turned(
+    image: Image.Image, labels: Image.Image, angle: float, mean: Sequence[float]
+) -> tuple[Image.Image, Image.Image]:
+    """Turn both about their middle, in a frame of the same size.
+
+    Args:
+        image: RGB.
+        labels: Class of each pixel.
+        angle: Counter-clockwise, in degrees.
+        mean: Colour in 0..1 of what comes in from outside, whose labels are ignored.
+    """
+    fill = tuple(round(255 * each) for each in mean)
+    pixels = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill)
+    return pixels, labels.rotate(angle, Image.Resampling.NEAREST, fillcolor=IGNORED)
 
 
 @dataclass(frozen=True)
@@ -128,32 +150,6 @@ class MapVariant:
         pixels = self.normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR)))
         classes = _to_classes(labels.resize(size, Image.Resampling.NEAREST))
         return (pixels.flip(-1), classes.flip(-1)) if self.is_mirrored else (pixels, classes)
-
-
-def distort_colours(pixels: Tensor) -> Tensor:
-    """Change brightness, contrast, saturation and hue, each in half of the cases.
-
-    Contrast comes before or after saturation and hue, at even odds (Liu et al., "SSD", 2016, with the
-    ranges that segmentation settings use: 32/255, 0.5-1.5, 0.5-1.5, 18 degrees).
-
-    Args:
-        pixels: RGB in 0..1, (3, H, W).
-    """
-    contrast_first = random.random() < 0.5
-    if random.random() < 0.5:
-        pixels = (pixels + random.uniform(-32 / 255, 32 / 255)).clamp(0, 1)
-    if contrast_first:
-        pixels = _distort_contrast(pixels)
-    if random.random() < 0.5:
-        pixels = TF.adjust_saturation(pixels, random.uniform(0.5, 1.5))
-    if random.random() < 0.5:
-        pixels = TF.adjust_hue(pixels, random.uniform(-18 / 360, 18 / 360))
-    return pixels if contrast_first else _distort_contrast(pixels)
-
-
-def _distort_contrast(pixels: Tensor) -> Tensor:
-    # Around black, not around the mean as torchvision's adjust_contrast: it scales all values.
-    return (pixels * random.uniform(0.5, 1.5)).clamp(0, 1) if random.random() < 0.5 else pixels
 
 
 def choose_crop(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,41 @@ def test_the_ground_truth_is_what_was_read(root: Path) -> None:
     assert (
         "segmentation" not in build_dataset("val", data(root), PLAIN, {}, 0).ground_truth()["annotations"][0]
     )  # type: ignore[attr-defined]
+
+
+PASTING = DetectionAugment(hflip=0.5, copy_paste=1.0)
+
+
+def test_objects_of_other_images_are_pasted_by_the_key_alone(root: Path) -> None:
+    found, plain = dataset(root, augment=PASTING), dataset(root, augment=replace(PASTING, copy_paste=0.0))
+    pasted = 0
+    for position in range(12):
+        key = SampleKey(3, position, position % 4)
+        image, target, _ = found[key]
+        again, same, _ = found[key]
+        assert torch.equal(image, again) and all(torch.equal(target[each], same[each]) for each in target)
+        own = plain[key][1]
+        assert image.shape == plain[key][0].shape
+        assert target["masks"].shape == (len(target["labels"]), *image.shape[1:])
+        pasted += len(target["labels"]) > len(own["labels"])
+    assert pasted > 3
+
+
+def test_pasting_into_detectors_of_boxes_needs_masks_and_gives_boxes(root: Path) -> None:
+    found = build_dataset("train", data(root), PASTING, {}, 0)
+    assert {frozenset(found[i][1]) for i in range(4)} == {frozenset({"boxes", "labels"})}
+    edit(root, lambda content: content["annotations"][0].pop("segmentation"))
+    with pytest.raises(
+        UserError, match=r"no segmentation, which augment.copy_paste needs: .* leave that out"
+    ):
+        build_dataset("train", data(root), PASTING, {}, 0)
+    assert len(build_dataset("train", data(root), PLAIN, {}, 0)) == 4
+
+
+def test_an_image_that_cannot_be_read_pastes_nothing(root: Path) -> None:
+    found = dataset(root, augment=PASTING)
+    Path(found.describe(1)).write_bytes(b"no image")
+    for position in range(12):
+        assert len(found[SampleKey(0, position, 0)][1]["labels"]) >= 1
+    with pytest.raises(UserError, match="not an image"):
+        found[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,3 +227,73 @@ def test_crops_keep_no_object_without_a_pixel_and_boxes_fit() -> None:
         assert torch.allclose(found["boxes"], boxes_around(found["masks"]), atol=1.0)
         counts.add(len(found["labels"]))
     assert counts == {0, 1}
+
+
+AUGMENTED = {
+    "vflip": DetectionAugment(hflip=0.0, vflip=1.0),
+    "turns": DetectionAugment(hflip=0.5, quarter_turns=0.8),
+    "scale": DetectionAugment(hflip=0.5, scale=(0.4, 2.5)),
+    "all": DetectionAugment(
+        vflip=0.5, quarter_turns=0.5, scale=(0.5, 2.0), crop_sides=(60, 90), crop_short_sides=(100,)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTED)
+def test_a_masks_box_is_the_box(name: str) -> None:
+    """After every transform; masks of tight objects are drawn in the sample, boxes are moved there."""
+    train, _ = build_detection_transforms(
+        DetectionData(kind="scenes", short_side=100, long_side=160), AUGMENTED[name]
+    )
+    torch.manual_seed(0)
+    shapes = set()
+    for _ in range(40):
+        image, objects = sample(100, 160, BOXES)
+        pixels, found = train(image, objects)
+        check(pixels, found, margin=6)
+        assert torch.allclose(boxes_around(found["masks"]), found["boxes"], atol=1.0)
+        assert max(pixels.shape[1:]) <= 160
+        shapes.add(tuple(pixels.shape[1:]))
+    assert len(shapes) > {"vflip": 0, "turns": 1, "scale": 8, "all": 8}[name]
+
+
+def test_scale_jitter_cuts_what_is_larger_at_random_and_leaves_what_is_smaller() -> None:
+    data, augment = DetectionData(kind="scenes", short_side=50, long_side=80), DetectionAugment(hflip=0.0)
+    torch.manual_seed(0)
+    image, objects = sample(100, 160, BOXES)
+    larger = TrainObjects(short_sides=(50,), long_side=80, hflip=0.0, scale=(2.0, 2.0))
+    lefts = set()
+    for _ in range(30):
+        pixels, found = larger(image, objects)
+        assert pixels.shape == (3, 50, 80)
+        lefts |= {
+            box[0] for box, label in zip(found["boxes"].tolist(), found["labels"], strict=True) if label == 2
+        }
+    assert len(lefts) > 8
+    smaller = build_detection_transforms(data, replace(augment, scale=(0.5, 0.5)))[0]
+    pixels, found = smaller(image, objects)
+    assert pixels.shape == (3, 25, 40) and torch.allclose(found["boxes"], objects["boxes"] / 4)
+    assert larger.largest_scale((100, 160)) == 1.0 and smaller.largest_scale((100, 160)) == 0.25
+
+
+def test_colours_change_and_nothing_else() -> None:
+    data = DetectionData(kind="scenes", short_side=100, long_side=160)
+    image, objects = sample(100, 160, BOXES)
+    plain, found = build_detection_transforms(data, DetectionAugment(hflip=0.0))[0](image, objects)
+    bright = build_detection_transforms(data, DetectionAugment(hflip=0.0, photometric=True))[0]
+    random.seed(1)
+    changed = [bright(image, objects) for _ in range(8)]
+    assert sum(not torch.equal(each, plain) for each, _ in changed) > 4
+    assert all(torch.equal(each["boxes"], found["boxes"]) for _, each in changed)
+
+
+def test_what_is_off_draws_nothing() -> None:
+    """Runs without it see what they saw before it was there: one number for the flip, one for the side."""
+    data = DetectionData(kind="scenes", short_side=100, long_side=160)
+    torch.manual_seed(0)
+    build_detection_transforms(data, DetectionAugment())[0](*sample(100, 160, BOXES))
+    then = torch.rand(1)
+    torch.manual_seed(0)
+    torch.rand(1)
+    torch.randint(1, ())
+    assert torch.equal(torch.rand(1), then)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mscsa.data.transforms.detection import boxes_around
 from mscsa.data.transforms.frame import Frame
 
 
@@ -80,3 +81,28 @@ def test_a_small_object_in_a_large_image_is_found_as_by_looking_everywhere(
         assert np.array_equal(found[1], looked_up(frame, mask[::-1]))
         assert np.array_equal(frame.sampled(mask), found[0])
     assert frames[0].sampled(mask).any() == (place is not None)
+
+
+def test_turns_and_flips_are_those_of_the_pixels() -> None:
+    """A frame says of boxes, outlines and masks what torch does to pixels."""
+    mask = np.random.default_rng(0).random((2, 12, 10)) < 0.5
+    box = torch.tensor([[2.0, 3.0, 7.0, 11.0]])
+    whole = torch.zeros(1, 12, 10, dtype=torch.uint8)
+    whole[:, 3:11, 2:7] = 1
+    for turns, is_flipped, is_mirrored in product(range(4), (False, True), (False, True)):
+        frame, pixels, drawn = Frame.whole((12, 10)), torch.from_numpy(mask), whole
+        for _ in range(turns):
+            frame, pixels, drawn = frame.turned(), pixels.rot90(1, (-2, -1)), drawn.rot90(1, (-2, -1))
+        if is_flipped:
+            frame, pixels, drawn = frame.flipped(), pixels.flip(-2), drawn.flip(-2)
+        if is_mirrored:
+            frame, pixels, drawn = frame.mirrored(), pixels.flip(-1), drawn.flip(-1)
+        assert frame.size == tuple(pixels.shape[-2:])
+        assert np.array_equal(frame.sampled(mask), pixels.numpy())
+        assert torch.equal(frame.boxes(box), boxes_around(drawn))
+        points = np.array(frame.outline([2, 3, 7, 3, 7, 11, 2, 11])).reshape(-1, 2)
+        x1, y1, x2, y2 = boxes_around(drawn)[0].tolist()
+        assert {tuple(point) for point in points.tolist()} == {(x1, y1), (x2, y1), (x2, y2), (x1, y2)}
+        # And again after what stretches and cuts.
+        cut = frame.resized((24, 36)).cropped(3, 5, 17, 19)
+        assert np.array_equal(cut.sampled(mask), frame.resized((24, 36)).sampled(mask)[:, 3:20, 5:24])

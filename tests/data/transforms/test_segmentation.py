@@ -12,7 +12,7 @@ from PIL import Image
 
 from mscsa.data.contract import IGNORED
 from mscsa.data.seeding import seeded
-from mscsa.data.transforms.segmentation import build_segmentation_transforms, distort_colours
+from mscsa.data.transforms.segmentation import build_segmentation_transforms, turned
 from mscsa.errors import UserError
 from mscsa.recipes.spec import SegmentationData
 from tests.data.label_maps.label_map_folder import CFG, PLAIN, assert_aligned, image_of, labels_of
@@ -97,14 +97,6 @@ def test_photometric_distortion_changes_colours_alone() -> None:
     assert all(b[0].min() >= 0 and b[0].max() <= 1 for _, b in pairs)
 
 
-def test_each_colour_change_comes_in_half_of_the_cases() -> None:
-    """All four stay out in a sixteenth; then the image is as it was."""
-    random.seed(0)
-    pixels = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
-    same = sum(torch.equal(distort_colours(pixels), pixels) for _ in range(800))
-    assert 800 / 16 * 0.6 < same < 800 / 16 * 1.5
-
-
 def test_evaluation_stretches_to_multiples() -> None:
     """As the public settings of ADE20K do; the labels stay."""
     data = replace(DATA, short_side=40, long_side=80, size_multiple=32)
@@ -114,3 +106,48 @@ def test_evaluation_stretches_to_multiples() -> None:
     assert pixels.shape == (3, 64, 64) and labels.shape == LABELS.shape
     with pytest.raises(UserError, match="data.size_multiple 0 is not possible; give 1 or more"):
         build_segmentation_transforms(replace(DATA, size_multiple=0), PLAIN, CFG)
+
+
+def test_top_and_bottom_are_swapped_together() -> None:
+    train = build_segmentation_transforms(DATA, replace(PLAIN, vflip=1.0), CFG)[0]
+    plain = build_segmentation_transforms(DATA, PLAIN, CFG)[0]
+    random.seed(0)
+    pixels, labels = train(image_of(LABELS), Image.fromarray(LABELS))
+    random.seed(0)
+    expected = plain(image_of(LABELS), Image.fromarray(LABELS))
+    assert torch.equal(pixels, expected[0].flip(-2)) and torch.equal(labels, expected[1].flip(-2))
+
+
+def test_turning_keeps_labels_on_their_pixels() -> None:
+    """A quarter turn is exact; at any angle the image shows what its labels say, but at edges."""
+    labels = np.zeros((60, 60), np.uint8)
+    labels[10:30, 20:50], labels[35:50, 5:25] = 1, 2
+    image = Image.fromarray(np.repeat(labels[..., None] * 100, 3, axis=2))
+    pixels, classes = turned(image, Image.fromarray(labels), 90.0, (0.5, 0.5, 0.5))
+    assert np.array_equal(np.asarray(classes), np.rot90(labels))
+    assert np.array_equal(np.asarray(pixels)[..., 0], np.rot90(labels) * 100)
+    for angle in (7.0, -33.0, 140.0):
+        pixels, classes = turned(image, Image.fromarray(labels), angle, (0.5, 0.5, 0.5))
+        known, values = np.asarray(classes), np.asarray(pixels)[..., 0].astype(int)
+        assert (known == IGNORED).mean() > 0.02 and known.shape == labels.shape
+        inside = known != IGNORED
+        is_near = np.abs(values - known * 100) <= 50
+        assert is_near[inside].mean() > 0.97
+        # Of both edges of an object as much is lost: nothing is moved.
+        assert abs((values - known.astype(int) * 100)[inside].mean()) < 1.5
+        assert np.abs(values[~inside] - 128).mean() < 10
+
+
+def test_angles_are_drawn_from_both_sides_and_only_where_asked() -> None:
+    train = build_segmentation_transforms(DATA, replace(PLAIN, rotation=20.0), CFG)[0]
+    plain = build_segmentation_transforms(DATA, PLAIN, CFG)[0]
+    random.seed(0)
+    found = [train(image_of(LABELS), Image.fromarray(LABELS))[1] for _ in range(6)]
+    assert len({tuple(each.flatten().tolist()) for each in found}) == 6
+    random.seed(0)
+    first, then = plain(image_of(LABELS), Image.fromarray(LABELS)), random.random()
+    random.seed(0)
+    build_segmentation_transforms(DATA, replace(PLAIN, vflip=0.0), CFG)[0](
+        image_of(LABELS), Image.fromarray(LABELS)
+    )
+    assert random.random() == then and first[1].shape == found[0].shape
