@@ -7,18 +7,18 @@ from pathlib import Path
 
 from mscsa.assembly import read_info
 from mscsa.errors import UserError
-from mscsa.evaluation import Prediction, classify, detect, segment
-from mscsa.pictures.detections import WrittenDetections, write_detections
+from mscsa.evaluation import classify, detect, segment
+from mscsa.pictures.detections import write_detections
 from mscsa.pictures.output import OutputFolder
-from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
+from mscsa.pictures.segmentations import write_segmentations
 from mscsa.report import Table
+from mscsa_cli.artifacts import Found, draw_images
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
-
-Found = Sequence[Prediction] | Sequence[WrittenSegmentation] | Sequence[WrittenDetections]
+from mscsa_runtime import Artifact
 
 
 def predict_images(
-    checkpoint: str,
+    checkpoint: str | Artifact,
     images: Sequence[str],
     out: str | None,
     *,
@@ -31,6 +31,7 @@ def predict_images(
     """Predict images as the checkpoint's task is, and lay out what was found.
 
     Args:
+        checkpoint: A file; or what is open already, an exported segmenter or detector.
         out: Folder for the pictures; all tasks but classification need it.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
@@ -38,6 +39,8 @@ def predict_images(
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
+    if isinstance(checkpoint, Artifact):
+        return draw_images(checkpoint, images, out, threshold=threshold, others=others)
     task = read_info(checkpoint).model.task
     if task == "classification":
         classified = list(

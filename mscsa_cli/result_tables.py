@@ -8,6 +8,7 @@ from mscsa.data import Problem
 from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores, Prediction
 from mscsa.evaluation.miou import SegmentationScores
 from mscsa.evaluation.scores import format_score
+from mscsa.export import Exported
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
@@ -48,6 +49,32 @@ def class_table(result: Evaluation) -> list[Table]:
             notes=(note,),
         )
     ]
+
+
+def exported_table(exported: Exported) -> Table:
+    """Lay out what was exported, and how it compares with the model."""
+    metadata = exported.metadata
+    rows = [
+        ("files", ", ".join(str(exported.path.with_name(name)) for name in metadata.parts)),
+        ("images", f"any batch, {metadata.sizes}"),
+        ("largest difference, random inputs", f"{exported.difference:.2g} of the largest value"),
+    ]
+    if exported.difference_on_images is not None:
+        rows.append(
+            ("largest difference, images", f"{exported.difference_on_images:.2g} of the largest value")
+        )
+    if exported.scores is not None:
+        model, artifact = (each.scores for each in exported.scores)
+        for name, (label, unit) in model.LABELS.items():
+            figures = (format_score(getattr(each, name), unit) for each in (model, artifact))
+            rows.append((f"{label} ({unit}), model and artifact", ", ".join(figures)))
+    opset = f", opset {metadata.opset}" if metadata.opset else ""
+    return Table(
+        title=f"Exported: {metadata.task}, {metadata.precision}{opset}",
+        columns=("what", ""),
+        rows=rows,
+        num_text_columns=2,
+    )
 
 
 def detections_table(detected: Sequence[WrittenDetections]) -> Table:

@@ -1,0 +1,52 @@
+"""Scores of exported models, by the same code as of the models themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mscsa.assembly.weights_file import WeightsInfo
+from mscsa.evaluation.evaluate import Evaluation, evaluate_model
+from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.export.artifact_model import ArtifactModel
+from mscsa_runtime.artifact import Artifact
+from mscsa_runtime.errors import ArtifactError
+
+
+def info_of(artifact: Artifact) -> WeightsInfo:
+    """Give what the checkpoint said of itself.
+
+    Raises:
+        ArtifactError: If the model was not exported from a file that training wrote.
+    """
+    weights = artifact.metadata.provenance.get("weights")
+    if weights is None or artifact.metadata.task == "pyramid":
+        raise ArtifactError(f"{artifact.path} has no score: give a trained model's, with its head")
+    return WeightsInfo.from_metadata(weights, artifact.path)
+
+
+def evaluate_artifact(
+    artifact: Artifact,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    inference: SegmentationInference | None = None,
+    results: str | Path | None = None,
+) -> Evaluation:
+    """Measure an exported model on the validation set, or another, as `mscsa.evaluation.evaluate` does.
+
+    Raises:
+        UserError: If a field, an option or the data is not usable.
+        ArtifactError: If the artifact has no task, or the images a size that it does not take.
+    """
+    return evaluate_model(
+        ArtifactModel(artifact),
+        info_of(artifact),
+        overrides,
+        device=torch.device("cpu"),
+        precision="32-true",
+        inference=inference,
+        results=results,
+    )
