@@ -26,9 +26,8 @@ from mscsa.export.calibration import read_images
 from mscsa.export.differences import TOLERANCE, check_sizes, difference_on
 from mscsa.export.formats import Format, find_format
 from mscsa.export.graphs import Graphs, Size, build_graphs, build_pyramid_graphs
-from mscsa.export.images import first_images
 from mscsa.export.programs import trace
-from mscsa.export.scoring import evaluate_artifact
+from mscsa.export.scoring import evaluate_artifact, first_images
 from mscsa.folding import fold_norms
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa_runtime.artifact import FIRST, Artifact

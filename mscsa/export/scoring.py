@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mscsa.assembly.weights_file import WeightsInfo
-from mscsa.evaluation.evaluate import Evaluation, evaluate_model
+from mscsa.evaluation.evaluate import Evaluation, build_validation, evaluate_model
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.export.artifact_model import ArtifactModel
 from mscsa_runtime.artifact import Artifact
@@ -50,3 +52,16 @@ def evaluate_artifact(
         inference=inference,
         results=results,
     )
+
+
+def first_images(artifact: Artifact, overrides: Mapping[str, Any], count: int) -> list[Tensor]:
+    """Read the first images that an exported model is scored on, (3, h, w) each.
+
+    Args:
+        artifact: Knows what it was trained on.
+        overrides: Fields of the data that differ from that.
+        count: How many at most.
+    """
+    info = info_of(artifact)
+    dataset = build_validation(info, replace(info.data, **overrides))
+    return [dataset[i][0] for i in range(min(count, len(dataset)))]
