@@ -46,13 +46,10 @@ def check_sizes(
 
 def difference_on(artifact: Artifact, graph: Graph, batches: Iterable[Mapping[str, NDArray[Any]]]) -> float:
     """Give the largest difference of the first file from its graph on given inputs."""
-    return max(
-        (
-            _compared(artifact, graph, [torch.from_numpy(each) for each in inputs.values()])
-            for inputs in batches
-        ),
-        default=0.0,
-    )
+    found = [
+        _compared(artifact, graph, [torch.from_numpy(each) for each in inputs.values()]) for inputs in batches
+    ]
+    return float(np.max(found, initial=0.0))  # which keeps what is no number
 
 
 def _difference(artifact: Artifact, graph: Graph, batch: int, size: Size) -> float:
@@ -71,7 +68,7 @@ def _compared(artifact: Artifact, graph: Graph, inputs: Sequence[Tensor]) -> flo
     with torch.no_grad():
         wanted = graph.module(*inputs)
     tensors = [wanted] if isinstance(wanted, Tensor) else list(wanted)
-    return max(_largest(one, other.numpy()) for one, other in zip(found, tensors, strict=True))
+    return float(np.max([_largest(one, other.numpy()) for one, other in zip(found, tensors, strict=True)]))
 
 
 def _largest(found: NDArray[Any], wanted: NDArray[Any]) -> float:

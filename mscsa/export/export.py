@@ -235,7 +235,7 @@ def _write(
 
 def _probes(size: Size, step: int) -> list[Size]:
     """Choose sizes that differ in how they divide, and in which side is longer; all are allowed ones."""
-    return [size, (3 * step, 2 * step), (2 * step, 5 * step)]
+    return [size, (3 * step, 2 * step), (2 * step, 5 * step), (size[0] + step, size[1] + 3 * step)]
 
 
 def _write_files(

@@ -76,7 +76,7 @@ def test_what_cannot_be_is_refused_before_anything_is_exported(
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_head_in_every_format(name: str, format: str, tmp_path: Path) -> None:
-    """`export_checkpoint` itself compares: batches 1 and 3, three sizes where sizes are dynamic."""
+    """`export_checkpoint` itself compares: batches 1 and 3, four sizes where sizes are dynamic."""
     size = (64, 64) if name == "classifier" else (64, 96)
     result = export_checkpoint(save(name, tmp_path), tmp_path / "out", format=format, size=size)
     assert result.difference < 1e-3
