@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +45,7 @@ def classify_images(
 
     found = list(classify(artifact, images, top_k=top_k, batch_size=batch_size))
     if json:
-        Path(json).write_text(json_module.dumps([asdict(each) for each in found], indent=2) + "\n")
+        _write(Path(json), json_module.dumps([asdict(each) for each in found], indent=2) + "\n")
     rows = [
         (each.path if rank == 0 else "", name, f"{100 * chance:.1f}")
         for each in found
@@ -57,6 +58,17 @@ def classify_images(
     for error in errors:
         fail(error)
     return 2 if errors else 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; `mscsa.files` would import torch."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}; give another file") from error
 
 
 def draw_images(
