@@ -32,6 +32,8 @@ def test_classes_are_printed_and_written(
     assert yaml.safe_load(result.read_text())[0]["classes"][0][0] == "green"
     code, _, err = run(capsys, "predict", str(tmp_path / "none.png"), *files[1:])
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    code, _, err = run(capsys, "predict", *files, "--json", str(tmp_path / "a.png" / "found.json"))
+    assert code == 2 and "cannot write" in err and err.count("\n") == 1
     code, _, err = run(capsys, "predict", *files, "--device", "gpu")
     assert code == 2 and "runs on the CPU here" in err
 
