@@ -17,6 +17,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from mscsa_cli.data import check_data
+from mscsa_cli.export import export
 from mscsa_cli.models import bench, info, list_models, macs, saliency
 from mscsa_cli.outputs import check_outputs
 from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments, nearest
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train": train,
     "eval": evaluate,
     "predict": predict,
+    "export": export,
     "saliency": saliency,
     "check-data": check_data,
 }

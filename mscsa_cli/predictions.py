@@ -10,22 +10,22 @@ from typing import Any
 from mscsa.assembly import read_info
 from mscsa.data.inputs import image_files
 from mscsa.errors import UserError
-from mscsa.evaluation import Evaluation, Prediction, classify, detect, segment
+from mscsa.evaluation import Evaluation, classify, detect, segment
 from mscsa.evaluation.scores import score_values
-from mscsa.pictures.detections import WrittenDetections, write_detections
+from mscsa.pictures.detections import write_detections
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.score_detail import draw_detail
-from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
+from mscsa.pictures.segmentations import write_segmentations
 from mscsa.report import Table, write_json
+from mscsa_cli.artifacts import Found, draw_images
 from mscsa_cli.evaluation_options import prediction_options
 from mscsa_cli.parsing import Asking
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
-
-Found = Sequence[Prediction] | Sequence[WrittenSegmentation] | Sequence[WrittenDetections]
+from mscsa_runtime import Artifact
 
 
 def predict_images(
-    checkpoint: str,
+    checkpoint: str | Artifact,
     images: Sequence[str],
     out: str | None,
     *,
@@ -39,6 +39,7 @@ def predict_images(
     """Predict images as the checkpoint's task is, and lay out what was found.
 
     Args:
+        checkpoint: A file; or what is open already, an exported segmenter or detector.
         out: Folder for the pictures; all tasks but classification need it.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
@@ -47,10 +48,17 @@ def predict_images(
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
+    images = image_files(images)
+    if isinstance(checkpoint, Artifact):
+        if asking != Asking():
+            raise UserError(
+                f"{checkpoint.path} is asked once about an image: leave --window, --crop, --stride, "
+                "--scales, --flip and --tile out, or give the checkpoint"
+            )
+        return draw_images(checkpoint, images, out, threshold=threshold, others=others)
     info = read_info(checkpoint)
     task = info.model.task
     options = prediction_options(info, asking)
-    images = image_files(images)
     if task == "classification":
         classified = list(
             classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)

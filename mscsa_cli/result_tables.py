@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mscsa.data import Problem
 from mscsa.evaluation import Evaluation, Prediction
 from mscsa.evaluation.scores import format_score
+from mscsa.export import Exported
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
@@ -22,6 +23,32 @@ def scores_table(checkpoint: str, result: Evaluation) -> Table:
         title="Validation",
         columns=("checkpoint", *(f"{label} ({unit})" for label, unit in labels.values()), "images"),
         rows=[(checkpoint, *figures, str(scores.num_samples))],
+    )
+
+
+def exported_table(exported: Exported) -> Table:
+    """Lay out what was exported, and how it compares with the model."""
+    metadata = exported.metadata
+    rows = [
+        ("files", ", ".join(str(exported.path.with_name(name)) for name in metadata.parts)),
+        ("images", f"any batch, {metadata.sizes}"),
+        ("largest difference, random inputs", f"{exported.difference:.2g} of the largest value"),
+    ]
+    if exported.difference_on_images is not None:
+        rows.append(
+            ("largest difference, images", f"{exported.difference_on_images:.2g} of the largest value")
+        )
+    if exported.scores is not None:
+        model, artifact = (each.scores for each in exported.scores)
+        for name, (label, unit) in model.LABELS.items():
+            figures = (format_score(getattr(each, name), unit) for each in (model, artifact))
+            rows.append((f"{label} ({unit}), model and artifact", ", ".join(figures)))
+    opset = f", opset {metadata.opset}" if metadata.opset else ""
+    return Table(
+        title=f"Exported: {metadata.task}, {metadata.precision}{opset}",
+        columns=("what", ""),
+        rows=rows,
+        num_text_columns=2,
     )
 
 

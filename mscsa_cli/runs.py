@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mscsa_cli.artifacts import classify_images, open_artifact
 from mscsa_cli.parsing import Asking, Device, fail
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def evaluate(
         mscsa eval runs/first
 
     Args:
-        checkpoint: Folder of a run, which stands for its best.safetensors; or a file of weights in one.
+        checkpoint: Folder of a run, which stands for its best.safetensors; a file of weights in one; or what
+            `mscsa export` wrote.
         root: Folder of another data set of the same layout; the one it was trained on if not given.
         size: Side of the square input of a classifier, shorter side for other tasks, in pixels; as in
             training if not given.
@@ -151,16 +153,22 @@ def evaluate(
     """
     from mscsa.assembly import read_info
     from mscsa.evaluation import evaluate as measure
+    from mscsa.export import evaluate_artifact
+    from mscsa.export.scoring import info_of
     from mscsa.report import show
     from mscsa_cli.detail_tables import detail_tables
     from mscsa_cli.evaluation_options import evaluation_options
     from mscsa_cli.predictions import write_evaluation
     from mscsa_cli.result_tables import scores_table
 
-    info = read_info(checkpoint)
+    artifact = open_artifact(checkpoint, device)
+    info = read_info(checkpoint) if artifact is None else info_of(artifact)
     options = evaluation_options(info, asking, results=results)
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
-    result = measure(checkpoint, overrides, accelerator=device, **options)
+    if artifact is None:
+        result = measure(checkpoint, overrides, accelerator=device, **options)
+    else:
+        result = evaluate_artifact(artifact, overrides, **options)
     write_evaluation(result, checkpoint, json=json, out=out, others=[results] if results else [])
     show(scores_table(checkpoint, result), *detail_tables(result))
 
@@ -184,7 +192,8 @@ def predict(
 
     Args:
         images: Image files, folders of images, or patterns such as 'shots/**/*.png'.
-        checkpoint: Folder of a run, which stands for its best.safetensors; or a file of weights in one.
+        checkpoint: Folder of a run, which stands for its best.safetensors; a file of weights in one; or what
+            `mscsa export` wrote.
         out: Folder for the pictures, needed by all but classifiers: of a segmenter the label map (NAME.png)
             and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png).
         top_k: Classifier: number of classes to name per image.
@@ -194,12 +203,16 @@ def predict(
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
+    artifact = open_artifact(checkpoint, device)
+    if artifact is not None and artifact.metadata.task == "classification":
+        return classify_images(artifact, images, top_k=top_k, batch_size=batch_size, json=json)
+
     from mscsa.report import write_json
     from mscsa_cli.predictions import predict_images
     from mscsa_cli.result_tables import show_with_errors
 
     found, table = predict_images(
-        checkpoint,
+        checkpoint if artifact is None else artifact,
         images,
         out,
         top_k=top_k,

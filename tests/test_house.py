@@ -16,7 +16,11 @@ DRAWERS = {"utils", "util", "helpers", "common", "misc", "tools", "base2"}
 
 
 def modules() -> list[Path]:
-    return [path for folder in ("mscsa", "mscsa_cli") for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [
+        path
+        for folder in ("mscsa", "mscsa_cli", "mscsa_runtime")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
 
 
 def name_of(path: Path) -> str:
@@ -85,7 +89,8 @@ def test_a_test_file_of_its_name(path):
     if path.name in ("__init__.py", "__main__.py"):
         return
     folder = path.relative_to(ROOT).parent
-    mirrored = Path("cli") if folder == Path("mscsa_cli") else folder.relative_to("mscsa")
+    beside = {Path("mscsa_cli"): Path("cli"), Path("mscsa_runtime"): Path("runtime")}
+    mirrored = beside.get(folder) or folder.relative_to("mscsa")
     test = ROOT / "tests" / mirrored / f"test_{path.name}"
     assert test.is_file(), f"{test.relative_to(ROOT)} is missing"
     tree = ast.parse(test.read_text(encoding="utf-8"))

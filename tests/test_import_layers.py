@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.names": set(),
     "mscsa.modes": set(),
     "mscsa.macs": set(),
+    "mscsa_runtime": set(),
     "mscsa.files": parts("errors"),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
@@ -44,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.assembly": parts(
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
-    "mscsa.data": parts("errors recipes"),
+    "mscsa.data": {"mscsa_runtime"} | parts("errors recipes"),
     "mscsa.evaluation": parts("assembly data detection errors files folding modes recipes"),
     "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
     "mscsa.training": parts(
@@ -62,16 +63,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
         "recipes.options report speed"
     ),
-    "mscsa_cli": {"mscsa"}
+    "mscsa.export": {"mscsa_runtime"}
+    | parts("assembly data dense detection errors evaluation folding segmentation"),
+    "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
-        "assembly backbones compare cost data errors evaluation models names neck_table pictures recipes "
-        "recipes.options report speed training"
+        "assembly backbones compare cost data errors evaluation export models names neck_table pictures "
+        "recipes recipes.options report speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""
 
 OTHERS: dict[str, set[str]] = {
     "mscsa.attention": {"torch"},
+    "mscsa_runtime": {"numpy", "PIL", "onnxruntime", "openvino", "torch", "torchvision"},
     "mscsa.macs": {"torch"},
     "mscsa.modes": {"torch"},
     "mscsa.files": set(),
@@ -90,11 +94,17 @@ OTHERS: dict[str, set[str]] = {
 }
 """Part -> the packages it may import beside the standard library; other parts are not limited."""
 
+OURS = ("mscsa", "mscsa_cli", "mscsa_runtime")
+
 ONLY_TRAINING = {"lightning", "pytorch_lightning"}
 
 
 def source_files() -> list[Path]:
-    return [path for folder in ("mscsa", "mscsa_cli") for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [
+        path
+        for folder in ("mscsa", "mscsa_cli", "mscsa_runtime")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
 
 
 def part_of(module: str) -> str:
@@ -130,7 +140,7 @@ def violations(path: Path) -> list[str]:
     found = []
     for name in sorted(imported_modules(path)):
         top = name.split(".")[0]
-        if top in ("mscsa", "mscsa_cli"):
+        if top in OURS:
             is_allowed = part_of(name) in {own, *MAY_IMPORT[own]}
         elif top in ONLY_TRAINING:
             is_allowed = own == "mscsa.training"
@@ -145,7 +155,7 @@ def others_imported(part: str) -> set[str]:
     """What a part's files import from outside it: other parts, and packages beside the standard library."""
     files = [path for path in source_files() if part_of(module_name(path)) == part]
     names = {name for path in files for name in imported_modules(path)}
-    ours = {name for name in names if name.split(".")[0] in ("mscsa", "mscsa_cli")}
+    ours = {name for name in names if name.split(".")[0] in OURS}
     packages = {name.split(".")[0] for name in names - ours}
     return {part_of(name) for name in ours} - {part} | packages - sys.stdlib_module_names
 
@@ -161,7 +171,10 @@ def drawn_order() -> list[set[str]]:
     chain = re.search(r"`(mscsa_cli → [^`]*)`", text)
     assert chain
     steps = [re.findall(r"\w+", step.replace(".py", "")) for step in chain[1].split("→")]
-    return [{name if name == "mscsa_cli" else f"mscsa.{name}" for name in step} for step in steps]
+    return [
+        {name if name in ("mscsa_cli", "mscsa_runtime") else f"mscsa.{name}" for name in step}
+        for step in steps
+    ]
 
 
 def test_the_drawn_order_is_that_of_the_table():
@@ -214,6 +227,11 @@ def test_importing_the_package_is_light():
     }
     assert not loaded & heavy
     assert {"torch", "timm"} <= loaded
+
+
+def test_exported_models_are_run_without_torch():
+    loaded = modules_after("import mscsa_runtime, mscsa_runtime.backends")
+    assert "numpy" in loaded and not loaded & {"torch", "torchvision", "timm", "mscsa"}
 
 
 def test_the_command_line_starts_without_torch():

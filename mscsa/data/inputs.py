@@ -6,9 +6,9 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
-from mscsa.data.images import EXTENSIONS
 from mscsa.data.walking import files_within
 from mscsa.errors import UserError
+from mscsa_runtime.images import EXTENSIONS
 
 
 def image_files(given: Iterable[str]) -> list[str]:

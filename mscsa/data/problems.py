@@ -35,15 +35,6 @@ class Problem:
     """How many it stands for: of many alike, the first are named and the others counted."""
 
 
-class Unusable(Exception):
-    """Something read from a file that cannot be used: what is wrong with it, and what to do."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
-
-
 class Findings:
     """Problems, of which each kind is named a number of times and then counted: thousands hide no others.
 

@@ -164,6 +164,15 @@ class DeformableDETR(nn.Module):
             raise UserError("images without targets: training needs one for each image")
         return self._losses(logits, boxes, inner, targets, sizes)
 
+    def layers(self, images: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Give each decoder layer's logits (B, Q, K) and boxes (B, Q, 4), as shares of the image.
+
+        Args:
+            images: Normalised and padded, (B, 3, H, W).
+            mask: 1 where there is image, 0 where there is padding, (B, H, W).
+        """
+        return self._predict(self.transformer.model(images, pixel_mask=mask))
+
     def _predict(self, inner: Any) -> tuple[list[Tensor], list[Tensor]]:
         """Give each layer's logits (B, Q, K) and boxes (B, Q, 4), centre and size as shares of the image."""
         logits, boxes = [], []

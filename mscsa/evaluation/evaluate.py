@@ -7,8 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from mscsa.assembly.build import check_input_size
-from mscsa.assembly.weights_file import load_trained
+from mscsa.assembly.weights_file import WeightsInfo, load_trained
+from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
 from mscsa.errors import unknown_name
@@ -53,22 +57,51 @@ def evaluate(
     """
     device = choose_device(accelerator)
     model, info = load_trained(checkpoint)
-    data = _override(info.data, overrides or {})
-    task = info.model.task
-    check_input_size(model, info.model, data.input_size)
-    with_masks = task == "instance_segmentation"
-    dataset = build_dataset(
-        "val", data, PARTS[task][1](), info.input, 0, info.class_names, with_masks=with_masks
-    )
-    rank, world_size = process_rank()
-    loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
+    check_input_size(model, info.model, _override(info.data, overrides or {}).input_size)
     # As in training, so that the result is the one that the run reported.
     precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
     if not precision.endswith("-mixed"):  # a folded weight is rounded otherwise to half the digits
         model = fold_norms(model)
+    return evaluate_model(
+        model.to(device),
+        info,
+        overrides,
+        device=device,
+        precision=precision,
+        inference=inference,
+        results=results,
+    )
+
+
+def evaluate_model(
+    model: nn.Module,
+    info: WeightsInfo,
+    overrides: Mapping[str, Any] | None,
+    *,
+    device: torch.device,
+    precision: str,
+    inference: SegmentationInference | None = None,
+    results: str | Path | None = None,
+) -> Evaluation:
+    """Measure a model in eval mode, whatever does its work, as `evaluate` does.
+
+    Args:
+        model: Under the contract of its task.
+        info: What it was trained on and how images are prepared.
+        overrides: As of `evaluate`, like the last two.
+        device: Where it is.
+        precision: Lightning's name of the arithmetic.
+    Raises:
+        UserError: If a field, an option or the data is not usable.
+    """
+    task = info.model.task
+    data = _override(info.data, overrides or {})
+    dataset = build_validation(info, data)
+    rank, world_size = process_rank()
+    loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     scores = measure(
         task,
-        model.to(device),
+        model,
         loader,
         device=device,
         precision=precision,
@@ -78,6 +111,22 @@ def evaluate(
     )
     assert scores is not None, "nothing was there to stop it"
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
+
+
+def build_validation(info: WeightsInfo, data: DataSpec) -> TaskDataset:
+    """Build the validation set of a trained model.
+
+    Args:
+        info: Of the model: its classes and how it takes images.
+        data: Where the images are.
+    Raises:
+        UserError: If the data is not usable.
+    """
+    task = info.model.task
+    with_masks = task == "instance_segmentation"
+    return build_dataset(
+        "val", data, PARTS[task][1](), info.input, 0, info.class_names, with_masks=with_masks
+    )
 
 
 def _override(data: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:

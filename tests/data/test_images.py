@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mscsa.data.images import BadImage, image_size, load_image
+from mscsa.data.images import load_image
 from mscsa.errors import UserError
+from mscsa_runtime.images import BadImage, image_size
 
 RNG = np.random.default_rng(0)
 NOISE = Image.fromarray(RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8))

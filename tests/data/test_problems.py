@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mscsa.data.problems import SHOWN, Findings, Problem, Unusable, shared_files, short, some_of
+from mscsa.data.problems import SHOWN, Findings, Problem, shared_files, short, some_of
+from mscsa_runtime.errors import Unusable
 
 
 def test_many_alike_are_counted_and_hide_no_others() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mscsa.data.class_folders.layouts import ClassSplit, class_difference, find_classes, left_out
 from mscsa.data.contract import SPLITS
-from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Problem, shared_files
 from mscsa.errors import UserError
+from mscsa_runtime.images import BadImage, decode_image
 
 
 def check_image_folder(root: str | Path) -> list[Problem]:

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 from mscsa.data.batches import LabelledSample, collate_labels
 from mscsa.data.class_folders.layouts import class_difference, find_classes, left_out, quoted
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
-from mscsa.data.images import EXTENSIONS, load_image
+from mscsa.data.images import load_image
 from mscsa.data.sampler import SampleKey
 from mscsa.errors import UserError
+from mscsa_runtime.images import EXTENSIONS
 
 logger = logging.getLogger(__name__)
 

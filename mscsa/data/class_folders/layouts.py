@@ -14,10 +14,10 @@ from pathlib import Path
 
 from mscsa.data.contract import Split
 from mscsa.data.foreign import refuse_foreign
-from mscsa.data.images import EXTENSIONS
 from mscsa.data.problems import some_of
 from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
+from mscsa_runtime.images import EXTENSIONS
 
 logger = logging.getLogger(__name__)
 

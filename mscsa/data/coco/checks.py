@@ -11,8 +11,8 @@ from mscsa.data.coco.annotation_checks import ListedImage
 from mscsa.data.coco.file_checks import FileReport, check_objects
 from mscsa.data.coco.layouts import find_objects, image_path
 from mscsa.data.contract import SPLITS, Split
-from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Findings, Problem, shared_files, some_of
+from mscsa_runtime.images import BadImage, decode_image
 
 _SHOWN_GAPS = 12
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mscsa.data.problems import Unusable
 from mscsa.data.transforms.frame import Frame
 from mscsa.errors import UserError
+from mscsa_runtime.errors import Unusable
 
 MIN_POLYGON = 6
 """Least coordinates of a polygon: three points."""

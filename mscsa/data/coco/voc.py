@@ -18,9 +18,10 @@ from mscsa.data.coco.conversion import Conversion
 from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
 from mscsa.data.coco.values import flag, number
 from mscsa.data.contract import SPLITS, Split
-from mscsa.data.images import EXTENSIONS, BadImage, image_size
-from mscsa.data.problems import Unusable, short
+from mscsa.data.problems import short
 from mscsa.errors import UserError
+from mscsa_runtime.errors import Unusable
+from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _Pair = tuple[Path, Path]  # image and XML

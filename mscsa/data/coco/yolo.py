@@ -20,9 +20,9 @@ from mscsa.data.coco.masks import MIN_POLYGON
 from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
 from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
-from mscsa.data.images import EXTENSIONS, BadImage, image_size
 from mscsa.data.problems import short
 from mscsa.errors import UserError
+from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES_FILES = ("classes.txt", "labels/classes.txt")

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscsa.data.contract import IGNORED, SPLITS, Split
-from mscsa.data.images import BadImage, decode_image
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.layouts import LabelLayout, label_pairs, segmentation_classes
 from mscsa.data.problems import Problem, shared_files
+from mscsa_runtime.images import BadImage, decode_image
 
 
 def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:

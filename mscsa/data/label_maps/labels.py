@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mscsa.data.contract import IGNORED
-from mscsa.data.images import BadImage, read_file
 from mscsa.data.label_maps.layouts import LABEL_FORMATS, LabelLayout
-from mscsa.data.problems import Unusable
+from mscsa_runtime.errors import Unusable
+from mscsa_runtime.images import BadImage, read_file
 
 
 class BadLabels(Unusable):

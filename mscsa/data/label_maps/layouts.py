@@ -8,8 +8,8 @@ from typing import Literal
 
 from mscsa.data.contract import IGNORED, Split
 from mscsa.data.foreign import refuse_foreign
-from mscsa.data.images import EXTENSIONS, FORMATS
 from mscsa.errors import UserError
+from mscsa_runtime.images import EXTENSIONS, FORMATS
 
 LabelLayout = Literal["masks", "ade20k"]
 

@@ -1,0 +1,69 @@
+"""The formats that models are exported to: a row each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from mscsa.errors import UserError, unknown_name
+from mscsa.export.graphs import Graph
+
+Write = Callable[[ExportedProgram, Graph, Path, str], None]
+"""Writes a traced graph, with its metadata as JSON, to a file."""
+
+Quantize = Callable[[Path, list[NDArray[np.float32]], str], None]
+"""Turns a written file into one of 8-bit integers, by images (1, 3, H, W); with new metadata."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: the module that writes it has `write`, and `quantize` where it can."""
+
+    module: str
+    ending: str
+    """Of its files, as `mscsa_runtime.backends.OPENERS` knows it."""
+    package: str
+    """What writes it."""
+    has_int8: bool = False
+    opset: int | None = None
+    """ONNX's set of operations."""
+
+    def load(self, function: str) -> Callable[..., None]:
+        """Import one of its functions.
+
+        Raises:
+            UserError: If a package that it stands on is not installed.
+        """
+        try:
+            importlib.import_module(self.package)
+            return getattr(importlib.import_module(self.module), function)
+        except ImportError as error:
+            raise UserError(
+                f"this format needs a package that is not installed ({error}); run: pip install mscsa[export]"
+            ) from error
+
+
+OPSET = 20
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format("mscsa.export.onnx_file", ".onnx", "onnxscript", has_int8=True, opset=OPSET),
+    "openvino": Format("mscsa.export.openvino_file", ".xml", "openvino", has_int8=True),
+    "torch_export": Format("mscsa.export.torch_file", ".pt2", "torch"),
+}
+
+
+def find_format(name: str) -> Format:
+    """Look a format up.
+
+    Raises:
+        UserError: If there is none of this name; names the nearest.
+    """
+    if name not in FORMATS:
+        raise unknown_name("no format is called", name, FORMATS)
+    return FORMATS[name]

@@ -1,0 +1,64 @@
+"""A graph as a program of `torch.export`: what all formats are made from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from mscsa.errors import UserError
+from mscsa.export.graphs import Graph, Size
+
+_MOST_STEPS = 256
+_MOST_IMAGES = 4096
+_MOST_ROIS = 1 << 20
+
+
+def trace(graph: Graph, size: Size, *, step: int | None) -> ExportedProgram:
+    """Trace a graph with any batch.
+
+    Args:
+        graph: Of a model in eval mode.
+        size: (H, W) in pixels of the example; the only one if `step` is None.
+        step: Both sides may be any multiple of it.
+    Raises:
+        UserError: If torch cannot trace it so.
+    """
+    lengths: dict[str, Any] = {
+        "batch": Dim("batch", min=1, max=_MOST_IMAGES),
+        "rois": Dim("rois", min=1, max=_MOST_ROIS),
+    }
+    if step is not None:
+        lengths["height"] = step * Dim("rows", min=2, max=_MOST_STEPS)
+        lengths["width"] = step * Dim("columns", min=2, max=_MOST_STEPS)
+    inputs = graph.example(2, size)
+    shapes = tuple(_shape_of(axes, lengths) for axes in graph.axes.values())
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(_Positional(graph.module), inputs, dynamic_shapes={"inputs": shapes})
+    except Exception as error:  # torch's tracers raise nearly anything
+        what = "any size" if step is not None else "any batch"
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"torch.export does not take the part {graph.name!r} of this model with {what} ({reason}): use "
+            "another backbone or head, or the checkpoint itself"
+        ) from error
+
+
+class _Positional(torch.nn.Module):
+    """A module whose inputs are one list, whatever it calls them."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.module(*inputs)
+
+
+def _shape_of(axes: Mapping[int, str], lengths: Mapping[str, Any]) -> dict[int, Any]:
+    return {place: lengths[name] for place, name in axes.items() if name in lengths}

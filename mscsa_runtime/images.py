@@ -1,0 +1,255 @@
+"""Reading one image file: any common format and mode becomes 8-bit RGB, anything bad one clear line."""
+
+from __future__ import annotations
+
+import errno
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mscsa_runtime.errors import Unusable
+
+T = TypeVar("T")
+
+# Formats are named, because Pillow would otherwise try all it knows, some of which run other
+# programs (EPS runs Ghostscript).
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm"),
+}
+"""Pillow's name of each accepted format, and its file extensions."""
+
+EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
+"""Lower-case extensions of the files that an image folder reads."""
+
+MAX_PIXELS = 89_478_485
+"""Largest image that is decoded by default: 256 MiB as RGB, Pillow's own first limit."""
+
+_MAX_ASPECT = 200
+# Beyond it, resizing the short side to the input size would need gigabytes for the long one.
+
+_ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
+_DEPTHS = (8, 10, 12, 14, 16)
+_TOO_MUCH_TEXT = ("MAX_TEXT_CHUNK", "text chunks")  # of Pillow's messages
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings the stored image upright."""
+
+_SAME_SIDES = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM)
+_PNG_EXIF = (b"eXIf", b"exif", b"rientation")  # the block, a text that holds one, XMP
+
+
+class BadImage(Unusable):
+    """A file that gives no image."""
+
+
+def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read an image file as 8-bit RGB, upright.
+
+    EXIF orientation is applied; transparent images (RGBA, grey + alpha, palette with a transparent
+    colour) are laid over white, but for TIFF, whose fourth band is seldom opacity, whatever it is marked as;
+    CMYK and the like are converted; grey of up to 16 bits is scaled to 8 by the depth that its largest value
+    needs (8, 10, 12, 14 or 16 bits), since cameras fill 16 bits seldom; of an animation the first frame is
+    taken.
+
+    Raises:
+        BadImage: If the file cannot be read, is no image of a supported format, is damaged, or is
+            larger than `max_pixels` by its header, which is checked before anything is decoded.
+    """
+
+    def read(image: Image.Image) -> Image.Image:
+        if image.format == "TIFF":
+            _take_bands_as_they_are(image)
+        image.load()
+        return _to_rgb(_upright(image), image.format)
+
+    return read_file(path, read, max_pixels=max_pixels)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Give (W, H) of an image as `decode_image` turns it, in pixels, by its header alone where that says it.
+
+    Raises:
+        BadImage: In the cases that `decode_image` names, but for damaged pixels.
+    """
+
+    def read(image: Image.Image) -> tuple[int, int]:
+        if image.format == "TIFF":  # which Pillow turns itself
+            return image.size
+        # Pillow decodes a PNG to look for a block behind its pixels, which few have.
+        if image.format == "PNG" and not _may_have_exif(Path(path).read_bytes()):
+            return image.size
+        turn = _turn(image)
+        return image.size if turn is None or turn in _SAME_SIDES else image.size[::-1]
+
+    return read_file(path, read)
+
+
+def read_file(
+    path: str | Path,
+    read: Callable[[Image.Image], T],
+    *,
+    formats: tuple[str, ...] = tuple(FORMATS),
+    max_pixels: int = MAX_PIXELS,
+) -> T:
+    """Open an image file and read something from it.
+
+    Args:
+        path: The file.
+        read: Given Pillow's image, not loaded yet.
+        formats: Pillow's names of the formats that are allowed.
+        max_pixels: Most pixels by the file's header, which is checked before `read`.
+    Raises:
+        BadImage: If the file cannot be read, is of another format, damaged, or too large.
+    """
+
+    def read_from(source: str | Path | IO[bytes]) -> T:
+        with Image.open(source, formats=formats) as image:
+            _check_size(image.size, max_pixels)
+            return read(image)
+
+    with warnings.catch_warnings():
+        # Pillow warns, without the file's name, of broken EXIF blocks and of large images; the
+        # former do not matter, the latter are refused below.
+        warnings.simplefilter("ignore")
+        try:
+            return _whatever_its_text(path, read_from)
+        except Unusable:
+            raise
+        except Image.DecompressionBombError as error:
+            raise BadImage(
+                f"more than the allowed {max_pixels} pixels by its header", "remove or shrink it"
+            ) from error
+        except UnidentifiedImageError as error:
+            raise _not_an_image(path, formats) from error
+        except OSError as error:
+            # An OSError with a number is the system's (missing, no permission, a folder); without
+            # one it is Pillow's word for damaged data.
+            if error.errno == errno.EISDIR:
+                raise BadImage("is a directory", f"give the images in it, such as {path}/*.jpg") from error
+            if error.errno is not None:
+                reason = (error.strerror or "cannot be read").lower()
+                raise BadImage(reason, "check the path and its permissions") from error
+            raise _damaged(error) from error
+        except Exception as error:
+            # On damaged bytes the decoders raise nearly anything: SyntaxError, struct.error, ...
+            raise _damaged(error) from error
+
+
+def _whatever_its_text(path: str | Path, read: Callable[[str | Path | IO[bytes]], T]) -> T:
+    """Read a file, and a PNG whose texts Pillow refuses without them."""
+    try:
+        return read(path)
+    except ValueError as error:
+        if not any(word in str(error) for word in _TOO_MUCH_TEXT):
+            raise
+        return read(io.BytesIO(_without_text(Path(path).read_bytes())))
+
+
+def _without_text(data: bytes) -> bytes:
+    """Leave out the texts and the colour profile of a PNG, which Pillow refuses where they are long."""
+    kept, place = [data[:8]], 8
+    while place + 8 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _take_bands_as_they_are(image: Any) -> None:
+    """Keep Pillow from dividing the colours of a TIFF by a band that is marked as opacity."""
+    image.tile = [
+        tile._replace(args=(str(tile.args[0]).replace("RGBa", "RGBA"), *tile.args[1:]))
+        if isinstance(tile.args, tuple) and tile.args
+        else tile
+        for tile in image.tile
+    ]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says, whatever other tags there are."""
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _may_have_exif(data: bytes) -> bool:
+    return any(word in data for word in _PNG_EXIF)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Say how an image is to be turned; None if it stands upright."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # a damaged block: the decoder's errors are of any kind
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImage(
+            f"{width}x{height} is more than the allowed {max_pixels} pixels", "remove or shrink it"
+        )
+    if max(size) > _MAX_ASPECT * min(size):
+        raise BadImage(
+            f"{width}x{height} is longer than {_MAX_ASPECT} times its short side",
+            "remove or crop it",
+        )
+
+
+def _not_an_image(path: str | Path, formats: Sequence[str]) -> BadImage:
+    if Path(path).stat().st_size == 0:
+        return BadImage("empty file", "remove or replace it")
+    names = ", ".join("WebP" if name == "WEBP" else name for name in formats)
+    return BadImage(
+        f"not an image of a supported format ({names}), or its header is damaged",
+        "remove or replace it",
+    )
+
+
+def _damaged(error: Exception) -> BadImage:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return BadImage(f"damaged or truncated image ({reason})", "remove or replace it")
+
+
+def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bit(image, file_format)
+    if file_format == "TIFF" and image.mode in _ALPHA_MODES:
+        return Image.merge("RGB", image.convert("RGBA").split()[:3])
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image, file_format: str | None) -> Image.Image:
+    """Scale grey of up to 16 bits to 8; Pillow's own conversion would clip at 255."""
+    # Pillow holds 16-bit PPM in 32-bit mode I; a TIFF of that mode has really 32 bits.
+    if image.mode == "F" or (image.mode == "I" and file_format == "TIFF"):
+        raise BadImage("grey values of 32 bits have no fixed range", "convert it to 8 or 16 bits")
+    values = np.asarray(image)
+    bits = next(each for each in _DEPTHS if values.max(initial=0) < 2**each)
+    return Image.fromarray(np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8))

@@ -1,0 +1,18 @@
+"""Exported models are scored on a data set."""
+
+from __future__ import annotations
+
+import pytest
+
+from mscsa.export import Exported, evaluate_artifact
+from mscsa.export.scoring import first_images, info_of
+from mscsa_runtime import Artifact, ArtifactError
+
+
+def test_fewer_images_and_another_size(exported: Exported) -> None:
+    artifact = Artifact(exported.path)
+    result = evaluate_artifact(artifact, {"num_val": 4, "image_size": 96})
+    assert result.scores.num_samples == 4 and info_of(artifact).model.task == "classification"
+    assert [tuple(each.shape) for each in first_images(artifact, {}, 2)] == [(3, 64, 64)] * 2
+    with pytest.raises(ArtifactError, match="64x64|sides of 64 px and more"):
+        evaluate_artifact(artifact, {"image_size": 50})
