@@ -8,7 +8,7 @@ from typing import Any
 from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.errors import UserError
 from mscsa.evaluation.segmentation_inference import SegmentationInference
-from mscsa.recipes.spec import DetectionData, SegmentationData
+from mscsa.recipes.spec import ClassificationData, DetectionData, SegmentationData
 
 
 def evaluation_options(
@@ -20,6 +20,7 @@ def evaluation_options(
     scales: Sequence[float],
     flip: bool,
     results: str | None,
+    confusion: str | None,
 ) -> dict[str, Any]:
     """Turn the options of `mscsa eval` for single tasks into those of `evaluate`.
 
@@ -28,6 +29,10 @@ def evaluation_options(
     """
     if results is not None and not isinstance(info.data, DetectionData):
         raise UserError(f"the model is for {info.model.task}: leave --results out, which is for detection")
+    if confusion is not None and not isinstance(info.data, ClassificationData):
+        raise UserError(
+            f"the model is for {info.model.task}: leave --confusion out, which is for classifiers"
+        )
     if not isinstance(info.data, SegmentationData):
         if window != "whole" or crop or stride or flip or tuple(scales) != (1.0,):
             raise UserError(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from mscsa.data import Problem
 from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores, Prediction
 from mscsa.evaluation.miou import SegmentationScores
 from mscsa.evaluation.scores import format_score
+from mscsa.evaluation.top1 import Accuracy
+from mscsa.pictures.confusion import draw_confusion
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
@@ -27,8 +31,10 @@ def scores_table(checkpoint: str, result: Evaluation) -> Table:
 
 
 def class_table(result: Evaluation) -> list[Table]:
-    """Lay out scores by class, where the task has them."""
+    """Lay out scores by class."""
     scores = result.scores
+    if isinstance(scores, Accuracy):
+        return [_accuracy_table(scores, result.class_names)]
     if isinstance(scores, SegmentationScores):
         columns = {"IoU (%)": scores.class_iou, "accuracy (%)": scores.class_accuracy}
         note = "A dash: the class is neither in the images nor predicted, and not in the mean."
@@ -48,6 +54,38 @@ def class_table(result: Evaluation) -> list[Table]:
             notes=(note,),
         )
     ]
+
+
+def counts_by_class(result: Evaluation) -> dict[str, Any]:
+    """Give what `score_values` leaves out of a classifier: images by label and predicted class, by name."""
+    scores = result.scores
+    if not isinstance(scores, Accuracy) or scores.confusion is None:
+        return {}
+    return {
+        "class_names": list(result.class_names),
+        "class_accuracy": [each.recall for each in scores.by_class()],
+        "confusion": scores.confusion[:, :-1].tolist(),
+    }
+
+
+def draw_confusion_of(result: Evaluation, path: str) -> None:
+    """Draw a classifier's confusion matrix."""
+    assert isinstance(result.scores, Accuracy) and result.scores.confusion is not None
+    draw_confusion(result.scores.confusion, result.class_names, Path(path))
+
+
+def _accuracy_table(scores: Accuracy, names: Sequence[str]) -> Table:
+    rows = []
+    for name, each in zip(names, scores.by_class(), strict=True):
+        figures = [format_score(value, "%") for value in (each.recall, each.precision)]
+        other = "-" if each.taken_for is None else f"{each.taken_for[1]} x {names[each.taken_for[0]]}"
+        rows.append((name, str(each.num_samples), *figures, other))
+    return Table(
+        title="By class",
+        columns=("class", "images", "called right (%)", "right where called (%)", "mostly taken for"),
+        rows=rows,
+        notes=("A dash: there is no such image.",),
+    )
 
 
 def detections_table(detected: Sequence[WrittenDetections]) -> Table:

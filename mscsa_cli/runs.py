@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mscsa_cli.parsing import Device, fail
 
 if TYPE_CHECKING:
-    from mscsa.recipes.spec import Recipe
+    from mscsa.recipes.spec import Recipe, Task
     from mscsa.training import RunResult
 
 
@@ -62,7 +62,7 @@ def compare(
     show(*comparison_tables(result))
 
 
-def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False) -> int:
+def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False, extend: bool = False) -> int:
     """Train, evaluate and save one model as a recipe says.
 
     Example:
@@ -73,8 +73,9 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False)
         out: Folder of the run; runs/RECIPE if not given, or runs/RECIPE-2 and so on where that is taken.
         resume: Go on with the run in that folder, with the settings it was started with; runs/RECIPE, or
             --out, if no folder is named.
+        extend: With --resume and a greater --run.epochs or --run.steps: make a run longer whose learning rate
+            falls over its whole length; from there on it is that of a run of the new length.
     """
-    from mscsa.evaluation.scores import main_label
     from mscsa.training import Interrupted, NonFiniteError, ProcessLost
     from mscsa.training import train as run_training
     from mscsa.training.processes import OneProcessError, await_end, local_rank, rank
@@ -85,7 +86,7 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False)
     if is_first and out is None and not resume:
         folder = next_free(folder)
     try:
-        result = run_training(recipe, folder, resume=bool(resume))
+        result = run_training(recipe, folder, resume=bool(resume), extend=extend)
     except Interrupted as error:
         if is_first:
             print(f"{error}; go on with: mscsa train --resume {folder}", file=sys.stderr)
@@ -100,20 +101,21 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False)
             return 2  # the first process of this machine finds the same, and says it
         raise
     if is_first:
-        _show_end(folder, result, main_label(recipe.model.task))
+        _show_end(folder, result, recipe.model.task)
     return 0
 
 
-def _show_end(folder: Path, result: RunResult, label: str) -> None:
+def _show_end(folder: Path, result: RunResult, task: Task) -> None:
     """Draw the curves, and say what the run came to."""
+    from mscsa.evaluation.scores import main_label
     from mscsa.pictures.curves import draw_curves
     from mscsa.training.metrics_log import read_metrics
     from mscsa.training.run_folder import CURVES, METRICS
     from mscsa.training.summary import closing_lines
 
     rows = read_metrics(folder / METRICS)
-    draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=label)
-    for line in closing_lines(folder, result, label):
+    draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=main_label(task))
+    for line in closing_lines(folder, result, task):
         print(line)
 
 
@@ -130,6 +132,7 @@ def evaluate(
     scales: list[float] = [1.0],  # noqa: B006 (never changed; it is what --help shows)
     flip: bool = False,
     results: str | None = None,
+    confusion: str | None = None,
     device: Device = "auto",
     json: str | None = None,
 ) -> None:
@@ -151,6 +154,7 @@ def evaluate(
         scales: Segmentation: average over these scales of the image.
         flip: Segmentation: average over the image and its mirror image.
         results: Detection: write all that is found to this file, in COCO's format of results.
+        confusion: Classification: draw what each class is taken for to this PNG; --json has the counts.
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
@@ -159,16 +163,22 @@ def evaluate(
     from mscsa.evaluation.scores import score_values
     from mscsa.report import show, write_json
     from mscsa_cli.evaluation_options import evaluation_options
-    from mscsa_cli.result_tables import class_table, scores_table
+    from mscsa_cli.result_tables import class_table, counts_by_class, draw_confusion_of, scores_table
 
     info = read_info(checkpoint)
     options = evaluation_options(
-        info, window=window, crop=crop, stride=stride, scales=scales, flip=flip, results=results
+        info,
+        **{"window": window, "crop": crop, "stride": stride, "scales": scales, "flip": flip},
+        results=results,
+        confusion=confusion,
     )
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     result = measure(checkpoint, overrides, accelerator=device, **options)
     if json:
-        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores)})
+        content = {"checkpoint": checkpoint, **score_values(result.scores), **counts_by_class(result)}
+        write_json(json, content)
+    if confusion:
+        draw_confusion_of(result, confusion)
     show(scores_table(checkpoint, result), *class_table(result))
 
 

@@ -11,8 +11,8 @@ from mscsa.assembly.build import check_input_size
 from mscsa.assembly.weights_file import load_trained
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
-from mscsa.errors import unknown_name
-from mscsa.evaluation.running import choose_device, process_rank
+from mscsa.errors import UserError, unknown_name
+from mscsa.evaluation.running import choose_device, matmul_precision, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.folding import fold_norms
@@ -54,6 +54,11 @@ def evaluate(
     device = choose_device(accelerator)
     model, info = load_trained(checkpoint)
     data = _override(info.data, overrides or {})
+    if data.root is None and not data.is_rendered:
+        raise UserError(
+            f"{checkpoint} does not say where its data is, and there is no run's config.yaml beside it: give "
+            "--root PATH, the folder of the data set"
+        )
     task = info.model.task
     check_input_size(model, info.model, data.input_size)
     with_masks = task == "instance_segmentation"
@@ -63,18 +68,21 @@ def evaluate(
     rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     # As in training, so that the result is the one that the run reported.
-    precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
+    run = info.provenance.get("recipe", {}).get("run", {})
+    precision = run.get("precision", "32-true")
     if not precision.endswith("-mixed"):  # a folded weight is rounded otherwise to half the digits
         model = fold_norms(model)
-    scores = measure(
-        task,
-        model.to(device),
-        loader,
-        device=device,
-        precision=precision,
-        inference=inference,
-        results=results,
-    )
+    with matmul_precision(run.get("matmul_precision")):
+        scores = measure(
+            task,
+            model.to(device),
+            loader,
+            device=device,
+            precision=precision,
+            inference=inference,
+            results=results,
+            with_confusion=True,
+        )
     assert scores is not None, "nothing was there to stop it"
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
 

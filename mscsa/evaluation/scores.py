@@ -58,6 +58,11 @@ def score_names(kind: type[Scores]) -> tuple[str, ...]:
     return tuple(kind.LABELS)
 
 
+def less_is_better(name: str) -> bool:
+    """Say whether the better of two models has less of a score; of a loss alone."""
+    return name == "loss"
+
+
 def main_label(task: Task) -> str:
     """Say what the main score of a task is called; its unit is %."""
     kind = SCORES[task]
@@ -66,14 +71,19 @@ def main_label(task: Task) -> str:
 
 def score_values(scores: Scores) -> dict[str, Any]:
     """Give the means as plain values, by name: what result files hold; counts by image are apart."""
-    return {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != "images"}
+    return {each.name: getattr(scores, each.name) for each in fields(scores) if each.name not in _APART}
+
+
+_APART = ("images", "confusion")
+"""Fields of scores that are too large for what holds the others."""
 
 
 def describe_scores(scores: Scores) -> str:
-    """Put all scalar scores in one line."""
+    """Put all scalar scores that have a value in one line."""
     shown = [
         f"{label} {format_score(getattr(scores, name), unit)} {unit}"
         for name, (label, unit) in scores.LABELS.items()
+        if getattr(scores, name) is not None
     ]
     return f"{', '.join(shown)} on {scores.num_samples} images"
 
@@ -96,6 +106,7 @@ def measure(
     inference: SegmentationInference | None = None,
     results: str | Path | None = None,
     with_images: bool = False,
+    with_confusion: bool = False,
 ) -> Scores | None:
     """Run a model over a loader in eval mode and judge it as its task asks.
 
@@ -108,6 +119,7 @@ def measure(
         inference: How a segmenter is asked about an image.
         results: Where to write what a detector finds.
         with_images: Keep what is counted of each image (`Scores.images`); all processes must say the same.
+        with_confusion: Count a classifier's images by label and predicted class; likewise.
     Raises:
         UserError: If `inference` or `results` is given to another task, or the latter cannot be written.
         ValueError: If no process has a sample.
@@ -130,4 +142,4 @@ def measure(
         return measure_detection(
             model, loader, dataset=dataset, with_masks=with_masks, results=results, **common
         )
-    return measure_accuracy(model, loader, **common)
+    return measure_accuracy(model, loader, with_confusion=with_confusion, **common)

@@ -49,7 +49,7 @@ class ClassificationObjective:
         if self.mixup is not None:
             images, targets = self.mixup(images, targets)
         logits = forward(images)
-        return Outcome(self.criterion(logits, targets), images, logits)
+        return Outcome(self.criterion(at_least_float32(logits), targets), images, logits)
 
 
 class SegmentationObjective:
@@ -59,9 +59,14 @@ class SegmentationObjective:
         """Segment images (B, 3, H, W) with labels (B, H, W)."""
         logits = forward(images)
         # A sum over a count of at least 1: a batch of ignored pixels alone has loss 0, not NaN.
-        total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+        total = F.cross_entropy(at_least_float32(logits), targets, ignore_index=IGNORED, reduction="sum")
         counted = (targets != IGNORED).sum().clamp(min=1)
         return Outcome(total / counted, images, logits)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Take logits out of half precision: a loss of them would have three digits under autocast on the CPU."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class DetectionObjective:

@@ -17,7 +17,8 @@ DATA: dict[str, DataSpec] = {
     "detection": DetectionData(kind="coco"),
 }
 DEFAULTS: dict[str, Any] = {
-    **{"window": "whole", "crop": None, "stride": None, "scales": (1.0,), "flip": False, "results": None}
+    **{"window": "whole", "crop": None, "stride": None, "scales": (1.0,), "flip": False, "results": None},
+    "confusion": None,
 }
 
 
@@ -41,6 +42,7 @@ def test_the_sliding_window_is_the_training_crop_unless_told() -> None:
 
 def test_results_go_to_detection() -> None:
     assert options("detection", results="found.json") == {"results": "found.json"}
+    assert options("classification", confusion="a.png") == {}  # drawn of what is measured anyway
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,8 @@ def test_results_go_to_detection() -> None:
         ("segmentation", {"results": "a.json"}, "for segmentation: leave --results out"),
         ("detection", {"flip": True}, "for detection: leave --window, --crop, --stride, --scales and --flip"),
         ("classification", {"scales": (1.0, 0.5)}, "which are for segmentation"),
+        ("segmentation", {"confusion": "a.png"}, "for segmentation: leave --confusion out"),
+        ("detection", {"confusion": "a.png"}, "for detection: leave --confusion out"),
         ("segmentation", {"stride": 4}, "--crop and --stride are of the sliding window"),
     ],
 )

@@ -30,6 +30,7 @@ def files(tmp_path: Path) -> Path:
         ({"checkpoint": "best.safetensors", "results": "best.safetensors"}, "--results .* is an input"),
         ({"json": "new.json", "results": "new.json"}, "--results .*new.json is what --json writes"),
         ({"json": "sub/../new.json", "results": "new.json"}, "is what --json writes"),
+        ({"confusion": "old.json"}, "old.json is there already and no .png file"),
         ({"json": "a.jpg"}, "a.jpg is there already and no .json file: give another file, or remove it"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mscsa.data import Problem
@@ -16,6 +17,7 @@ from mscsa.pictures.segmentations import WrittenSegmentation
 from mscsa.report import Table
 from mscsa_cli.result_tables import (
     class_table,
+    counts_by_class,
     detections_table,
     predictions_table,
     problems_table,
@@ -27,12 +29,23 @@ from mscsa_cli.result_tables import (
 
 
 def test_scores_have_their_units_and_the_number_of_images() -> None:
-    evaluation: Any = SimpleNamespace(scores=Accuracy(top1=50.0, top5=90.0, loss=1.25, num_samples=8))
+    confusion = np.array([[3, 1, 0], [2, 1, 1]])
+    scores = Accuracy(top1=50.0, top5=90.0, loss=1.25, num_samples=8, confusion=confusion)
+    evaluation: Any = SimpleNamespace(scores=scores, class_names=("cat", "dog"))
     table = scores_table("best.safetensors", evaluation)
     (row,) = table.rows
     assert row[0] == "best.safetensors" and row[-1] == "8"
     assert dict(zip(table.columns, row, strict=True))["top-1 (%)"] == "50.00"
-    assert class_table(evaluation) == []
+    (by_class,) = class_table(evaluation)
+    assert by_class.rows == [
+        ("cat", "4", "75.00", "60.00", "1 x dog"),
+        ("dog", "4", "25.00", "50.00", "2 x cat"),
+    ]
+    assert counts_by_class(evaluation) == {
+        "class_names": ["cat", "dog"],
+        "class_accuracy": [75.0, 25.0],
+        "confusion": [[3, 1], [2, 1]],
+    }
 
 
 def test_classes_that_are_not_there_are_a_dash() -> None:
