@@ -159,6 +159,25 @@ def test_what_was_evaluated_is_kept_by_a_checkpoint(tmp_path: Path) -> None:
     assert 1000.0 <= after.seconds < 1100.0
 
 
+def test_all_processes_evaluate_the_statistics_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has batch statistics of its own since its last step."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(callbacks.dist, "broadcast", lambda value, source: sent.append((id(value), source)))
+    module, seen = training_module(), []
+    module.model = nn.BatchNorm1d(2)
+
+    def measured(*arguments: Any, **options: Any) -> Accuracy:
+        seen.append(len(sent))
+        return Accuracy(top1=1.0, top5=2.0, loss=3.0, num_samples=4)
+
+    monkeypatch.setattr(callbacks, "measure", measured)
+    trainer = fake_trainer(global_step=5, is_global_zero=False, world_size=2)
+    evaluation(tmp_path).on_train_epoch_end(trainer, module)
+    assert sent == [(id(value), 0) for value in module.model.buffers()] and seen == [3]
+
+
 def test_only_the_first_process_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Accuracy(top1=1.0, top5=2.0, loss=3.0, num_samples=4)
     monkeypatch.setattr(callbacks, "measure", lambda *arguments, **options: scores)

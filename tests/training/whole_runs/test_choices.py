@@ -69,14 +69,15 @@ def test_an_extended_run_follows_the_longer_schedule(
     train(longer, whole)
     assert rows(folder, "lr")[15:] == rows(whole, "lr")[15:]
     assert rows(folder, "lr")[:15] != rows(whole, "lr")[:15]
-    (said,) = (each.getMessage() for each in caplog.records if "extended" in each.getMessage())
+    (said,) = (text for text in caplog.messages if text.startswith("extended"))
     lr = dict(rows(folder, "lr"))
     assert f"from step 16 on the learning rate is that of a run of 30 steps: first {lr[16]:.2e}, not" in said
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     assert settings["run"]["epochs"] == 6  # what `mscsa train --resume RUN` goes by
     caplog.clear()
     again = train(longer, folder, resume=True, extend=True)  # a job that is queued again
-    assert replace(again, seconds=result.seconds) == result and "extended" not in caplog.text
+    assert replace(again, seconds=result.seconds) == result
+    assert not any(text.startswith("extended") for text in caplog.messages)
 
 
 def test_an_extended_run_is_exact_after_a_kill(tmp_path: Path) -> None:
@@ -175,7 +176,12 @@ def test_a_score_that_has_no_value_is_said(
 
 
 @pytest.mark.parametrize(
-    "choice", [{"deterministic": True, "matmul_precision": "medium"}, {"compile": True}], ids=str
+    "choice",
+    [
+        {"deterministic": True, "matmul_precision": "medium"},
+        pytest.param({"compile": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_way_to_calculate_is_exact_after_a_kill(tmp_path: Path, choice: dict[str, Any]) -> None:
     folder, whole = tmp_path / "run", tmp_path / "whole"
@@ -186,6 +192,7 @@ def test_a_way_to_calculate_is_exact_after_a_kill(tmp_path: Path, choice: dict[s
     assert_same_run(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_compiled_run_is_the_same_but_for_rounding(tmp_path: Path) -> None:
     """Keys of the weights are the same, evaluation runs without, and the losses are near."""
     results: list[RunResult] = []
