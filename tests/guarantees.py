@@ -4,6 +4,8 @@
 `python -m tests.mutations` breaks the code in each of the ways that stand here and looks whether the tests see it.
 """
 
+# ruff: noqa: E501 (texts of a table)
+
 from __future__ import annotations
 
 from dataclasses import dataclass
