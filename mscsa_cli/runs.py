@@ -175,8 +175,7 @@ def evaluate(
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     result = measure(checkpoint, overrides, accelerator=device, **options)
     if json:
-        content = {"checkpoint": checkpoint, **score_values(result.scores), **counts_by_class(result)}
-        write_json(json, content)
+        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores), **counts_by_class(result)})
     if confusion:
         draw_confusion_of(result, confusion)
     show(scores_table(checkpoint, result), *class_table(result))

@@ -76,10 +76,8 @@ def main(numbers: Sequence[int]) -> int:
                 killed = is_killed(copy, mutation)
                 survived += not killed
                 word = "killed" if killed else "SURVIVED"
-                print(
-                    f"{number:>3} {word:<9}{time.monotonic() - began:4.0f} s  {mutation.path}: {mutation.new!r}",
-                    flush=True,
-                )
+                seconds = time.monotonic() - began
+                print(f"{number:>3} {word:<9}{seconds:4.0f} s  {mutation.path}: {mutation.new!r}", flush=True)
     return 1 if survived else 0
 
 

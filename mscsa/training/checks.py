@@ -57,8 +57,8 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
     _check_batch(recipe)
 
 
-def check_classes(recipe: Recipe, names: Sequence[str]) -> None:
-    """Refuse a classifier that has nothing to tell apart.
+def check_classes(recipe: Recipe, names: Sequence[str]) -> int:
+    """Count the classes; refuse a classifier that has nothing to tell apart.
 
     Raises:
         UserError: If there is one class alone.
@@ -69,6 +69,7 @@ def check_classes(recipe: Recipe, names: Sequence[str]) -> None:
             f"{where} has one class alone, {', '.join(names)}, and a classifier of it is always right: give "
             "a folder for each of two or more classes"
         )
+    return len(names)
 
 
 def _check_optimizer(optim: OptimSpec) -> None:

@@ -199,9 +199,7 @@ def _build_session(
     if isinstance(recipe.data, DetectionData):
         mask_encoder()  # without its package, only the first evaluation would fail
     seed_generators(derive_seed("model", recipe.run.seed))
-    class_names = class_names_of(recipe.data)
-    check_classes(recipe, class_names)
-    num_classes = len(class_names)
+    num_classes = check_classes(recipe, class_names_of(recipe.data))
     model = _build_model(recipe, num_classes, is_resumed=saved is not None)
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     sets = build_datasets(

@@ -1,4 +1,4 @@
-"""What torchrun starts in each process: `python -m torch.distributed.run ... -m tests.training.two_nodes FOLDER`."""
+"""What torchrun starts in each process: a run into the folder that is named."""
 
 import sys
 from pathlib import Path
