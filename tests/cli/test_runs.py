@@ -28,7 +28,8 @@ def test_train_eval_predict(
     code, out, _ = run(capsys, "eval", "runs/scenes/resnet10t", "--device", "cpu")
     assert code == 0 and "top-1" in out
 
-    code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
+    files = ("--json", "eval.json", "--confusion", "c.png")
+    code, out, _ = run(capsys, "eval", weights, *files, "--device", "cpu")
     assert code == 0 and weights in out
     top1 = yaml.safe_load(Path("eval.json").read_text())["top1"]
     trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["scores"]["top1"]
