@@ -8,6 +8,7 @@ from mscsa.evaluation import DetectionScores, Evaluation, InstanceScores
 from mscsa.evaluation.detection_detail import DetectionDetail, Operation
 from mscsa.evaluation.miou import SegmentationScores
 from mscsa.evaluation.scores import format_score
+from mscsa.evaluation.top1 import Accuracy
 from mscsa.report import Table
 
 _CONFUSIONS = 12
@@ -17,6 +18,8 @@ _CONFUSIONS = 12
 def detail_tables(result: Evaluation) -> list[Table]:
     """Lay out scores by class and what they are made of, where the task has them."""
     scores, names = result.scores, result.class_names
+    if isinstance(scores, Accuracy):
+        return [] if scores.confusion is None else [_accuracy_table(scores, names)]
     if isinstance(scores, SegmentationScores):
         tables = [_segmentation_classes(scores, names)]
         if scores.detail is not None:
@@ -36,6 +39,20 @@ def detail_tables(result: Evaluation) -> list[Table]:
         *_operations(scores.detail, names),
         *_confusions(confusion, [*names, "missed"], [*names, "invented"], "objects"),
     ]
+
+
+def _accuracy_table(scores: Accuracy, names: Sequence[str]) -> Table:
+    rows = []
+    for name, each in zip(names, scores.by_class(), strict=True):
+        figures = [format_score(value, "%") for value in (each.recall, each.precision)]
+        other = "-" if each.taken_for is None else f"{each.taken_for[1]} x {names[each.taken_for[0]]}"
+        rows.append((name, str(each.num_samples), *figures, other))
+    return Table(
+        title="By class",
+        columns=("class", "images", "called right (%)", "right where called (%)", "mostly taken for"),
+        rows=rows,
+        notes=("A dash: there is no such image.",),
+    )
 
 
 def _segmentation_classes(scores: SegmentationScores, names: Sequence[str]) -> Table:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_FILES = ("json", "results")
+_FILES = {"json": ".json", "results": ".json"}
+"""Options that name a file to write, and how its name ends."""
 _INPUTS = ("images", "checkpoint")
 
 
@@ -19,20 +20,20 @@ def check_outputs(arguments: Mapping[str, Any]) -> None:
         arguments: Of a command of `COMMANDS`, by name.
     Raises:
         ValueError: If one of them is a file that the command reads, or another that it writes, or there is a
-            file that is none of JSON, by its name.
+            file of another kind, by its name.
     """
     inputs = [path for name in _INPUTS for given in _listed(arguments.get(name)) for path in _named(given)]
     taken = [(path, "an input of this command") for path in inputs]
-    for name in _FILES:
+    for name, ending in _FILES.items():
         path = arguments.get(name)
         if path is None:
             continue
         for other, what in taken:
             if _is_same(path, other):
                 raise ValueError(f"--{name} {path} is {what}, which is not overwritten: give another file")
-        if os.path.exists(path) and Path(path).suffix.lower() != ".json":
+        if os.path.exists(path) and Path(path).suffix.lower() != ending:
             raise ValueError(
-                f"--{name} {path} is there already and no .json file: give another file, or remove it"
+                f"--{name} {path} is there already and no {ending} file: give another file, or remove it"
             )
         taken.append((path, f"what --{name} writes"))
 

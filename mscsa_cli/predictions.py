@@ -12,6 +12,7 @@ from mscsa.data.inputs import image_files
 from mscsa.errors import UserError
 from mscsa.evaluation import Evaluation, classify, detect, segment
 from mscsa.evaluation.scores import score_values
+from mscsa.evaluation.top1 import Accuracy
 from mscsa.pictures.detections import write_detections
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.score_detail import draw_detail
@@ -88,11 +89,17 @@ def write_evaluation(
     Raises:
         UserError: If something cannot be written, or the task has no pictures.
     """
-    detail: Any = getattr(result.scores, "detail", None)
-    if out is not None and detail is None:
-        raise UserError(f"the model is for {result.task}: leave --out out, there is no picture of its scores")
     if out is not None:
         draw_detail(result, OutputFolder(Path(out), [checkpoint, *others, *([json] if json else [])]))
     if json:
-        known = {} if detail is None else {"class_names": result.class_names, "detail": asdict(detail)}
-        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores), **known})
+        write_json(json, {"checkpoint": checkpoint, **score_values(result.scores), **_detail_of(result)})
+
+
+def _detail_of(result: Evaluation) -> dict[str, Any]:
+    """Give what `score_values` leaves out, as plain values, with the names of the classes."""
+    scores = result.scores
+    detail: Any = getattr(scores, "detail", None)
+    if isinstance(scores, Accuracy) and scores.confusion is not None:
+        by_class = {"class_accuracy": [each.recall for each in scores.by_class()]}
+        return {"class_names": result.class_names, **by_class, "confusion": scores.confusion[:, :-1].tolist()}
+    return {} if detail is None else {"class_names": result.class_names, "detail": asdict(detail)}

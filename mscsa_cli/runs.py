@@ -11,7 +11,7 @@ from mscsa_cli.artifacts import classify_images, open_artifact
 from mscsa_cli.parsing import Asking, Device, fail
 
 if TYPE_CHECKING:
-    from mscsa.recipes.spec import Recipe
+    from mscsa.recipes.spec import Recipe, Task
     from mscsa.training import RunResult
 
 
@@ -63,7 +63,7 @@ def compare(
     show(*comparison_tables(result))
 
 
-def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False) -> int:
+def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False, extend: bool = False) -> int:
     """Train, evaluate and save one model as a recipe says.
 
     Example:
@@ -74,8 +74,9 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False)
         out: Folder of the run; runs/RECIPE if not given, or runs/RECIPE-2 and so on where that is taken.
         resume: Go on with the run in that folder, with the settings it was started with; runs/RECIPE, or
             --out, if no folder is named.
+        extend: With --resume and a greater --run.epochs or --run.steps: make a run longer whose learning rate
+            falls over its whole length; from there on it is that of a run of the new length.
     """
-    from mscsa.evaluation.scores import main_label
     from mscsa.training import Interrupted, NonFiniteError, ProcessLost
     from mscsa.training import train as run_training
     from mscsa.training.processes import OneProcessError, await_end, local_rank, rank
@@ -86,7 +87,7 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False)
     if is_first and out is None and not resume:
         folder = next_free(folder)
     try:
-        result = run_training(recipe, folder, resume=bool(resume))
+        result = run_training(recipe, folder, resume=bool(resume), extend=extend)
     except Interrupted as error:
         if is_first:
             print(f"{error}; go on with: mscsa train --resume {folder}", file=sys.stderr)
@@ -101,20 +102,21 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False)
             return 2  # the first process of this machine finds the same, and says it
         raise
     if is_first:
-        _show_end(folder, result, main_label(recipe.model.task))
+        _show_end(folder, result, recipe.model.task)
     return 0
 
 
-def _show_end(folder: Path, result: RunResult, label: str) -> None:
+def _show_end(folder: Path, result: RunResult, task: Task) -> None:
     """Draw the curves, and say what the run came to."""
+    from mscsa.evaluation.scores import main_label
     from mscsa.pictures.curves import draw_curves
     from mscsa.training.metrics_log import read_metrics
     from mscsa.training.run_folder import CURVES, METRICS
     from mscsa.training.summary import closing_lines
 
     rows = read_metrics(folder / METRICS)
-    draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=label)
-    for line in closing_lines(folder, result, label):
+    draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=main_label(task))
+    for line in closing_lines(folder, result, task):
         print(line)
 
 
@@ -147,8 +149,7 @@ def evaluate(
         asking: How a segmenter is asked about an image.
         results: Detection: write all that is found to this file, in COCO's format of results.
         device: Where to run; auto takes the GPU if there is one.
-        out: Segmentation and detection: folder for pictures of what is taken for what, and of a detector's
-            precision by recall.
+        out: Folder for pictures of what is taken for what, and of a detector's precision by recall.
         json: Write the result to this file, too, with all that the tables and pictures are made of.
     """
     from mscsa.assembly import read_info

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from torch import nn
 
 from mscsa.assembly.build import build_model
@@ -22,6 +24,9 @@ from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, Segmen
 
 EVALUATION_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
+
+_CONFIG = "config.yaml"
+"""What a run's folder says of itself."""
 
 _REQUIRED = ("model", "data", "class_names", "input")
 
@@ -41,7 +46,7 @@ class WeightsInfo:
     model: ModelSpec
     """How to build it; resolved (`resolved_spec`)."""
     data: DataSpec
-    """What it was trained on: kind, root and sizes."""
+    """What it was trained on: kind and sizes; the root too where the file lies in the folder of its run."""
     class_names: tuple[str, ...]
     """Name of each output."""
     category_ids: tuple[int, ...] = ()
@@ -139,6 +144,17 @@ def weights_at(path: str | Path) -> Path:
     return best
 
 
+def _with_root(info: WeightsInfo, path: Path) -> WeightsInfo:
+    """Add the folder of the data, which a run's own files name and its weights do not."""
+    if info.data.root is not None or info.data.is_rendered:
+        return info
+    for folder in (path.parent, path.parent.parent):
+        with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            root = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))["data"]["root"]
+            return replace(info, data=replace(info.data, root=root))
+    return info
+
+
 def read_info(path: str | Path) -> WeightsInfo:
     """Read what a file of weights, or the best one of a run's folder, says about itself.
 
@@ -146,7 +162,7 @@ def read_info(path: str | Path) -> WeightsInfo:
         UserError: If the file is missing, damaged, or not one that training wrote.
     """
     path = weights_at(path)
-    return WeightsInfo.from_metadata(read_state_dict(path)[1], path)
+    return _with_root(WeightsInfo.from_metadata(read_state_dict(path)[1], path), path)
 
 
 def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo]:
@@ -160,7 +176,7 @@ def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo
     """
     path = weights_at(path)
     state, metadata = read_state_dict(path)
-    info = WeightsInfo.from_metadata(metadata, path)
+    info = _with_root(WeightsInfo.from_metadata(metadata, path), path)
     if tasks and info.model.task not in tasks:
         raise UserError(f"{path} holds a model for {info.model.task}: give one for {' or '.join(tasks)}")
     model = build_model(info.model, len(info.class_names))

@@ -81,6 +81,8 @@ def compare_recipe(
     for name, number in (("seeds", num_seeds), ("jobs", jobs), ("block", block)):
         if number is not None and number < 1:
             raise UserError(f"{name}={number} given: give 1 or more")
+    if recipe.run.patience is not None:
+        raise UserError("run.patience would end the arms of a comparison at different steps: leave it out")
     device = choose_device(recipe.run.accelerator).type
     arms = arms_of(recipe, with_control=with_control, necks=necks, variants=variants or {})
     open_folder(out, arms.recipes)

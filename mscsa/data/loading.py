@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from typing import Any, cast
@@ -20,19 +21,23 @@ class ImageLoader(DataLoader[Batch]):
 
     Args:
         dataset: What is read.
-        workers: Processes that read; with 0 this one does. They live on from one pass to the next.
+        workers: Processes that read; with 0 this one does.
+        lives_on: Whether the workers do, from one pass to the next.
         order: What says which samples come when, as `DataLoader` takes it.
     """
 
-    def __init__(self, dataset: TaskDataset, workers: int, **order: Any) -> None:
+    def __init__(self, dataset: TaskDataset, workers: int, *, lives_on: bool = True, **order: Any) -> None:
         super().__init__(
             cast(Dataset[Any], dataset),
             collate_fn=dataset.collate,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and lives_on,
             pin_memory=torch.cuda.is_available(),
             **order,
         )
+
+    def check_worker_number_rationality(self) -> None:
+        """Say nothing of workers and cores at each pass; a run says it once (`too_many_workers`)."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
@@ -62,9 +67,30 @@ def build_train_loader(dataset: TaskDataset, sampler: ResumableBatchSampler, *, 
 def build_eval_loader(
     dataset: TaskDataset, data: DataSpec, *, rank: int = 0, world_size: int = 1
 ) -> ImageLoader:
-    """Return this process's loader of evaluation batches: over all processes each sample once."""
+    """Return this process's loader of evaluation batches: over all processes each sample once.
+
+    Its workers end with each pass: beside those of training they would only take memory.
+    """
     sampler = EvalSampler(len(dataset), rank, world_size)
-    return ImageLoader(dataset, data.workers, batch_size=data.eval_batch_size, sampler=sampler)
+    return ImageLoader(
+        dataset, data.workers, lives_on=False, batch_size=data.eval_batch_size, sampler=sampler
+    )
+
+
+def too_many_workers(workers: int, processes: int = 1) -> str | None:
+    """Say that loaders have more workers than there are cores, or None where they have not.
+
+    Args:
+        workers: Of each process (`data.workers`).
+        processes: On this machine.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers * processes <= cores:
+        return None
+    of_all = f" in each of {processes} processes" if processes > 1 else ""
+    return (
+        f"data.workers {workers}{of_all} are more than the {cores} cores of this machine: fewer may be faster"
+    )
 
 
 def _without_traceback(message: str) -> str:

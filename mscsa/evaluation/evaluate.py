@@ -15,8 +15,8 @@ from mscsa.assembly.weights_file import WeightsInfo, load_trained
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
-from mscsa.errors import unknown_name
-from mscsa.evaluation.running import choose_device, process_rank
+from mscsa.errors import UserError, unknown_name
+from mscsa.evaluation.running import choose_device, matmul_precision, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.folding import fold_norms
@@ -99,16 +99,18 @@ def evaluate_model(
     dataset = build_validation(info, data)
     rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
-    scores = measure(
-        task,
-        model,
-        loader,
-        device=device,
-        precision=precision,
-        inference=inference,
-        results=results,
-        with_detail=True,
-    )
+    run = info.provenance.get("recipe", {}).get("run", {})
+    with matmul_precision(run.get("matmul_precision")):
+        scores = measure(
+            task,
+            model,
+            loader,
+            device=device,
+            precision=precision,
+            inference=inference,
+            results=results,
+            with_detail=True,
+        )
     assert scores is not None, "nothing was there to stop it"
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
 
@@ -122,6 +124,11 @@ def build_validation(info: WeightsInfo, data: DataSpec) -> TaskDataset:
     Raises:
         UserError: If the data is not usable.
     """
+    if data.root is None and not data.is_rendered:
+        raise UserError(
+            "the model's file does not say where its data is, and there is no run's config.yaml beside it: "
+            "give --root PATH, the folder of the data set"
+        )
     task = info.model.task
     with_masks = task == "instance_segmentation"
     return build_dataset(

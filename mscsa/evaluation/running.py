@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -45,6 +45,17 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     # fp16 has no CPU kernels worth the name; Lightning takes bf16 there too.
     use_half = precision == "16-mixed" and device.type != "cpu"
     return torch.autocast(device.type, dtype=torch.float16 if use_half else torch.bfloat16)
+
+
+@contextmanager
+def matmul_precision(name: str | None) -> Iterator[None]:
+    """Let torch round in float32 matrix products as `name` says for a while; None leaves it as it is."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name or before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def choose_device(accelerator: str) -> torch.device:

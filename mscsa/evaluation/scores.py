@@ -58,6 +58,11 @@ def score_names(kind: type[Scores]) -> tuple[str, ...]:
     return tuple(kind.LABELS)
 
 
+def less_is_better(name: str) -> bool:
+    """Say whether the better of two models has less of a score; of a loss alone."""
+    return name == "loss"
+
+
 def main_label(task: Task) -> str:
     """Say what the main score of a task is called; its unit is %."""
     kind = SCORES[task]
@@ -69,15 +74,16 @@ def score_values(scores: Scores) -> dict[str, Any]:
     return {each.name: getattr(scores, each.name) for each in fields(scores) if each.name not in _APART}
 
 
-_APART = ("images", "detail")
+_APART = ("images", "detail", "confusion")
 """Fields of scores that are too large for what holds the others."""
 
 
 def describe_scores(scores: Scores) -> str:
-    """Put all scalar scores in one line."""
+    """Put all scalar scores that have a value in one line."""
     shown = [
         f"{label} {format_score(getattr(scores, name), unit)} {unit}"
         for name, (label, unit) in scores.LABELS.items()
+        if getattr(scores, name) is not None
     ]
     return f"{', '.join(shown)} on {scores.num_samples} images"
 
@@ -113,7 +119,7 @@ def measure(
         inference: How a segmenter is asked about an image.
         results: Where to write what a detector finds.
         with_images: Keep what is counted of each image (`Scores.images`); all processes must say the same.
-        with_detail: Say what a detector's scores are made of; likewise. A segmenter's always say it.
+        with_detail: Say what the scores are made of; likewise. A segmenter's always say it.
     Raises:
         UserError: If `inference` or `results` is given to another task, or the latter cannot be written.
         ValueError: If no process has a sample.
@@ -142,4 +148,4 @@ def measure(
             with_detail=with_detail,
             **common,
         )
-    return measure_accuracy(model, loader, **common)
+    return measure_accuracy(model, loader, with_confusion=with_detail, **common)

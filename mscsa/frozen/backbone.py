@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _LOG_EVERY_S = 10.0
-_OF_IMAGES = ("kind", "root", "short_side", "long_side", "num_train", "num_val", "max_digits")
+_OF_IMAGES = ("kind", "short_side", "long_side", "num_train", "num_val", "max_digits")
 """Fields of the data's description that the images depend on."""
 
 
@@ -126,6 +126,7 @@ def _open_store(
         "timm": timm.__version__,
         "input": {key: pyramid.pretrained_cfg.get(key) for key in ("mean", "std")},
         "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES},
+        "root": None if recipe.data.root is None else os.path.abspath(recipe.data.root),
         "variants": keeping.identity,
         "files": _hash_of_files(records),
     }

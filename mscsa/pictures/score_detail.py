@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mscsa.evaluation.detection_detail import DetectionDetail
 from mscsa.evaluation.evaluate import Evaluation
 from mscsa.evaluation.miou import SegmentationScores
+from mscsa.evaluation.top1 import Accuracy
 from mscsa.pictures.figure import new_figure, save_figure
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.palette import palette
@@ -23,20 +24,23 @@ _WRITTEN = 15
 
 
 def draw_detail(result: Evaluation, folder: OutputFolder) -> list[str]:
-    """Draw a segmenter's or detector's scores in depth, FOLDER/confusion.png and others.
+    """Draw what scores are made of, FOLDER/confusion.png and others.
 
     Returns:
         The files.
     Raises:
         UserError: If matplotlib is missing, a picture is there already, or the folder cannot be written.
     """
-    detail: Any = getattr(result.scores, "detail", None)
+    scores, names = result.scores, result.class_names
+    detail: Any = getattr(scores, "confusion" if isinstance(scores, Accuracy) else "detail", None)
     if detail is None:
         return []
-    names = result.class_names
     (confusion,) = folder.paths("confusion", ".png")
+    if isinstance(scores, Accuracy):
+        draw_confusion(detail[:, :-1], confusion, names, names, "share of the images of the class")
+        return [str(confusion)]
     matrix = np.array(detail.confusion, np.int64)
-    if isinstance(result.scores, SegmentationScores):
+    if isinstance(scores, SegmentationScores):
         draw_confusion(matrix[:, :-1], confusion, names, names, "share of the pixels of the class")
         return [str(confusion)]
     (curves,) = folder.paths("precision_recall", ".png")

@@ -368,6 +368,21 @@ class RunSpec:
     """Epochs between two evaluations; the last epoch is always evaluated."""
     log_every: int = limited(50, 1)
     """Optimiser steps between two log entries."""
+    monitor: str | None = None
+    """Score by which evaluations are ranked, a column of `metrics.csv` after `val_`: best.safetensors,
+    `patience` and `keep` go by it. Less is better of `loss`, more of others; null takes the main score."""
+    patience: int | None = limited(None, 1)
+    """End the run after so many evaluations in a row without a better score; null trains to the end."""
+    keep: int = limited(1, 1)
+    """Keep the weights of so many of the best evaluations: with 2 or more in kept/step_N.safetensors, too."""
+    compile: bool = False
+    """Let torch.compile make programs of the training step, of a detector's backbone and neck; evaluation
+    runs without. A resumed run has the same bits if all batches have one shape. Not with `model.frozen`."""
+    matmul_precision: Literal["highest", "high", "medium"] | None = None
+    """How torch may round in float32 matrix products (`high` is TF32 on GPUs); null leaves torch's choice."""
+    deterministic: bool = False
+    """Allow operations alone that give the same bits each time: two runs on one kind of GPU with the same
+    versions end alike. An operation that has no such form ends the run by name. On a CPU all runs are so."""
     threads: int | None = limited(None, 1)
     """CPU threads per process; null leaves torch's choice."""
 

@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
 from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.checkpoints.saving import save_weights
-from mscsa.evaluation.scores import Scores, describe_scores, measure, score_names, score_values
+from mscsa.evaluation.scores import (
+    SCORES,
+    Scores,
+    describe_scores,
+    format_score,
+    measure,
+    score_names,
+    score_values,
+)
 from mscsa.recipes.spec import Recipe
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import STEP_LINE, Display
@@ -24,6 +33,7 @@ from mscsa.training.interrupt import Interrupted
 from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule
 from mscsa.training.moving_average import MovingAverage
+from mscsa.training.ranking import Ranking
 from mscsa.training.run_folder import LAST_IMAGES
 
 logger = logging.getLogger(__name__)
@@ -32,6 +42,8 @@ BEST = "best.safetensors"
 LAST_WEIGHTS = "last.safetensors"
 OTHER = {BEST: "best_other.safetensors", LAST_WEIGHTS: "last_other.safetensors"}
 """Where the worse of moving average and weights themselves are kept, beside the better."""
+KEPT = "kept"
+"""Folder of the best evaluations' weights, in runs that keep more than one."""
 
 Kind = Literal["average", "raw"]
 """Weights of a run with a moving average: that, or the weights themselves."""
@@ -45,12 +57,6 @@ class Evaluated:
     model: nn.Module
     scores: Scores
 
-    @property
-    def score(self) -> float:
-        """The main score."""
-        value: float = getattr(self.scores, self.scores.MAIN)
-        return value
-
 
 class Evaluate(pl.Callback):
     """Evaluate every `eval_every` epochs and at the end, log it, and export the weights.
@@ -58,7 +64,8 @@ class Evaluate(pl.Callback):
     The evaluation runs here and not in Lightning's validation loop, so that `mscsa eval` and training
     count with the same code, and a run that is stopped in the middle of one evaluates again when
     it is resumed. With a moving average both it and the weights themselves are evaluated; the better
-    of the two, the average among equals, is what the run reports and exports.
+    of the two, the average among equals, is what the run reports and exports. The run ends here, too, when
+    its patience does.
     """
 
     def __init__(
@@ -96,8 +103,11 @@ class Evaluate(pl.Callback):
         """Optimiser step of the last finished evaluation."""
         self.latest: dict[str, Any] = {}
         """Its result, the fields of the task's scores."""
-        self.best: dict[str, Any] = {}
-        """`epoch`, `step`, `score` and `weights` of the best evaluation; the earliest among equals."""
+        run = recipe.run
+        self.ranking = Ranking(
+            run.monitor or SCORES[recipe.model.task].MAIN, keep=run.keep, patience=run.patience
+        )
+        """The best evaluations."""
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
@@ -111,15 +121,15 @@ class Evaluate(pl.Callback):
         return {
             "evaluated_step": self.evaluated_step,
             "latest": self.latest,
-            "best": self.best,
             "seconds": self.seconds,
+            **self.ranking.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the progress of a checkpoint."""
         self.evaluated_step = state_dict["evaluated_step"]
         self.latest = state_dict["latest"]
-        self.best = state_dict["best"]
+        self.ranking.load_state_dict(state_dict)
         self._seconds_before = state_dict["seconds"]
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
@@ -137,11 +147,11 @@ class Evaluate(pl.Callback):
         """
         assert isinstance(pl_module, TrainingModule)
         step = self.resumed_step
-        if step <= self.evaluated_step or not self.is_due(step, pl_module.steps_per_epoch):
-            return
-        if not self._evaluate(trainer, pl_module, step):
+        is_open = step > self.evaluated_step and self.is_due(step, pl_module.steps_per_epoch)
+        if is_open and not self._evaluate(trainer, pl_module, step):
             signum = pl_module.agree_on_stop()
             raise Interrupted(signum, f"stopped by signal {signum} in the evaluation of step {step}")
+        self._end_if_over(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, if it is due.
@@ -155,6 +165,23 @@ class Evaluate(pl.Callback):
             return
         if not self._evaluate(trainer, pl_module, step):
             self.save_last.save_and_leave(trainer, pl_module.agree_on_stop())
+        self._end_if_over(trainer)
+
+    def _end_if_over(self, trainer: pl.Trainer) -> None:
+        if not self.ranking.is_over or self.evaluated_step >= self.total_steps:
+            return
+        trainer.should_stop = True
+        if trainer.is_global_zero:
+            logger.info(
+                "the run ends here: no better %s in %d evaluations (run.patience)",
+                self._label[0],
+                self.ranking.num_since_best,
+            )
+
+    @property
+    def _label(self) -> tuple[str, str]:
+        """What people call the score by which evaluations are ranked, and its unit."""
+        return SCORES[self.recipe.model.task].LABELS[self.ranking.monitor]
 
     def _evaluate(self, trainer: pl.Trainer, module: TrainingModule, step: int) -> bool:
         """Evaluate, log and export; False if a signal cut it short."""
@@ -167,7 +194,8 @@ class Evaluate(pl.Callback):
             if scores is None:
                 return False
             found.append(Evaluated(kind, model, scores))
-        found.sort(key=lambda each: -each.score)  # stable: the average among equals
+        ranking = self.ranking
+        found.sort(key=lambda each: -ranking.worth(ranking.value(each.scores)))  # stable: first the average
         if found[0].scores.images is not None:
             found[0].scores.images.save(self.folder / LAST_IMAGES)
         epoch = step / module.steps_per_epoch
@@ -186,7 +214,7 @@ class Evaluate(pl.Callback):
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
         loader = trainer.datamodule.val_loader()  # type: ignore[attr-defined]
-        with self.display.evaluation(len(loader)) as advance:
+        with torch.compiler.set_stance("force_eager"), self.display.evaluation(len(loader)) as advance:
 
             def is_stopped() -> bool:  # asked after each batch
                 advance()
@@ -199,46 +227,67 @@ class Evaluate(pl.Callback):
                 device=module.device,
                 precision=self.recipe.run.precision,
                 stop=is_stopped,
-                with_images=step >= self.total_steps,
+                with_images=step >= self.total_steps or self.ranking.may_be_over,
             )
 
     def _log(self, trainer: pl.Trainer, found: list[Evaluated], epoch: float, step: int) -> None:
         scores = found[0].scores
         named = {VAL + name: getattr(scores, name) for name in score_names(type(scores))}
         if len(found) > 1:
-            named |= {BY_WEIGHTS.format(each.kind, scores.MAIN): each.score for each in found}
+            name, value = self.ranking.monitor, self.ranking.value
+            named |= {BY_WEIGHTS.format(each.kind, name): value(each.scores) for each in found}
         values = {name: value for name, value in named.items() if value is not None}
         for each in trainer.loggers:
             each.log_metrics({"epoch": epoch, **values}, step)
         if trainer.is_global_zero:
-            logger.info("epoch %g: %s%s", round(epoch, 2), describe_scores(scores), _beside(found))
+            logger.info("epoch %g: %s%s", round(epoch, 2), describe_scores(scores), self._beside(found))
+
+    def _beside(self, found: list[Evaluated]) -> str:
+        """Say what the other weights came to."""
+        if len(found) == 1:
+            return ""
+        names = {"average": "moving average", "raw": "weights without average"}
+        (better, other), (label, unit) = found, self._label
+        score = format_score(self.ranking.value(other.scores), unit)
+        return f" ({names[better.kind]}; {names[other.kind]}: {label} {score} {unit})"
 
     def _export(self, trainer: pl.Trainer, found: list[Evaluated], epoch: float, step: int) -> None:
-        score = found[0].score
-        is_best = not self.best or score > self.best["score"]
-        if is_best:
-            self.best = {"epoch": epoch, "step": step, "score": score, "weights": found[0].kind}
+        score = self.ranking.value(found[0].scores)
+        is_best = self.ranking.take({"epoch": epoch, "step": step, "score": score, "weights": found[0].kind})
         if not trainer.is_global_zero:
             return
+        if is_best and score is None:
+            logger.warning(
+                "%s has no value on these images: the first evaluation counts as the best", self._label[0]
+            )
         for place in (BEST, LAST_WEIGHTS) if is_best else (LAST_WEIGHTS,):
             for name, each in zip((place, OTHER[place]), found, strict=False):
-                result = {"epoch": epoch, "step": step, "weights": each.kind, **score_values(each.scores)}
-                info = replace(self.info, provenance={**self.info.provenance, "result": result})
-                save_weights(each.model, self.folder / name, info.to_metadata())
+                self._save(each, self.folder / name, epoch, step)
+        if self.ranking.keep > 1:
+            self._keep(found[0], epoch, step)
 
+    def _keep(self, evaluated: Evaluated, epoch: float, step: int) -> None:
+        """Keep the weights if they are among the best, and then remove those that no longer are."""
+        kept = {f"step_{entry['step']}.safetensors": entry["step"] for entry in self.ranking.entries}
+        folder = self.folder / KEPT
+        for name, of_step in kept.items():
+            if of_step == step:
+                self._save(evaluated, folder / name, epoch, step)
+        for path in folder.glob("step_*.safetensors"):
+            if path.name not in kept:
+                path.unlink()
 
-def _beside(found: list[Evaluated]) -> str:
-    """Say what the other weights came to."""
-    names = {"average": "moving average", "raw": "weights without average"}
-    if len(found) == 1:
-        return ""
-    better, other = found
-    label, unit = other.scores.LABELS[other.scores.MAIN]
-    return f" ({names[better.kind]}; {names[other.kind]}: {label} {other.score:.2f} {unit})"
+    def _save(self, evaluated: Evaluated, path: Path, epoch: float, step: int) -> None:
+        result = {"epoch": epoch, "step": step, "weights": evaluated.kind, **score_values(evaluated.scores)}
+        info = replace(self.info, provenance={**self.info.provenance, "result": result})
+        save_weights(evaluated.model, path, info.to_metadata())
 
 
 class LogSteps(pl.Callback):
-    """Log loss, learning rate and throughput every so many steps and at the last one, and show each step."""
+    """Log loss, learning rate and throughput every so many steps and at the last one, and show each step.
+
+    Must come after `Evaluate`, which may end the run.
+    """
 
     def __init__(self, every_steps: int, batch_size: int, total_steps: int, display: Display) -> None:
         """Keep what to log.
@@ -265,6 +314,12 @@ class LogSteps(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the losses of a checkpoint."""
         self._losses = state_dict["losses"]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what is left where the run ends early; its evaluation is done before this."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.should_stop and self._losses:
+            self._log(trainer, self._step / pl_module.steps_per_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restart the clock, so that evaluation time is not taken for training time."""
@@ -294,8 +349,10 @@ class LogSteps(pl.Callback):
         self._step = trainer.global_step
         epoch = self._step / pl_module.steps_per_epoch
         self.display.advance(self._step, f"epoch {epoch:.2f}, loss {pl_module.loss_value:.4f}")
-        if self._step % self.every_steps and self._step < self.total_steps:
-            return
+        if self._step % self.every_steps == 0 or self._step >= self.total_steps:
+            self._log(trainer, epoch)
+
+    def _log(self, trainer: pl.Trainer, epoch: float) -> None:
         steps, start = self._since
         values = {
             "epoch": epoch,

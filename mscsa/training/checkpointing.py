@@ -225,9 +225,11 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def check_free_space(folder: Path, model: nn.Module, optim: OptimSpec) -> None:
+def check_free_space(folder: Path, model: nn.Module, optim: OptimSpec, *, keep: int = 1) -> None:
     """Refuse to start where the run's checkpoints and weights would not fit.
 
+    Args:
+        keep: Of how many evaluations the weights are kept (`run.keep`).
     Raises:
         UserError: If the free space is less than their estimated size.
     """
@@ -237,6 +239,7 @@ def check_free_space(folder: Path, model: nn.Module, optim: OptimSpec) -> None:
     # Last and previous checkpoint, the next one while it is written; best and last weights, with the average
     # those without it too.
     needed = 3 * (copies * all_values + _MOMENTS[optim.optimizer] * trained) + 2 * copies * all_values
+    needed += keep * all_values if keep > 1 else 0
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from mscsa.data.scenes.scene import SMALLEST_SIDE as SMALLEST_SCENE
 from mscsa.errors import UserError
+from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.frozen.backbone import check_frozen
 from mscsa.recipes.spec import (
     PARTS,
@@ -53,8 +56,24 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
                 "model.frozen are read before it; leave it out, and remove what cannot be read"
             )
     _check_optimizer(recipe.optim)
+    _check_run(recipe)
     _check_device(recipe, device)
     _check_batch(recipe)
+
+
+def check_classes(recipe: Recipe, names: Sequence[str]) -> int:
+    """Count the classes; refuse a classifier that has nothing to tell apart.
+
+    Raises:
+        UserError: If there is one class alone.
+    """
+    if recipe.model.task == "classification" and len(names) < 2:
+        where = recipe.data.root or f"the {recipe.data.kind}"
+        raise UserError(
+            f"{where} has one class alone, {', '.join(names)}, and a classifier of it is always right: give "
+            "a folder for each of two or more classes"
+        )
+    return len(names)
 
 
 def _check_optimizer(optim: OptimSpec) -> None:
@@ -63,6 +82,19 @@ def _check_optimizer(optim: OptimSpec) -> None:
         raise UserError(f"optim.betas means nothing to optim.optimizer {optim.optimizer}; leave it out")
     if optim.optimizer in ("sgd", "momentum") and optim.eps is not None:
         raise UserError(f"optim.eps means nothing to optim.optimizer {optim.optimizer}; leave it out")
+
+
+def _check_run(recipe: Recipe) -> None:
+    """Refuse a score that the task does not have, and programs of what is read from kept maps."""
+    run, names = recipe.run, score_names(SCORES[recipe.model.task])
+    if run.monitor is not None and run.monitor not in names:
+        raise UserError(
+            f"run.monitor {run.monitor!r} is no score of {recipe.model.task}: give one of {', '.join(names)}"
+        )
+    if run.compile and recipe.model.frozen:
+        raise UserError(
+            "run.compile cannot make a program of maps that are read from disk: leave it out, or model.frozen"
+        )
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:

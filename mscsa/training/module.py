@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from typing import Any
@@ -17,13 +18,16 @@ from torch.optim import Optimizer
 
 from mscsa.data.problems import some_of
 from mscsa.data.seeding import derive_seed
+from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.frozen.backbone import frozen_prefix
 from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.interrupt import StopRequest
 from mscsa.training.objectives import Images, Objective, Outcome
-from mscsa.training.optimization import build_optimizer, build_scheduler
+from mscsa.training.optimization import build_optimizer, build_scheduler, run_length
+
+logger = logging.getLogger(__name__)
 
 _NAMED = 8
 """Samples that a message about a non-finite step names."""
@@ -62,6 +66,8 @@ class TrainingModule(pl.LightningModule):
         self._held = freeze(model, (*frozen, *recipe.model.freeze))
         if recipe.run.grad_checkpointing:
             _checkpoint_gradients(model, recipe.model.name)
+        if recipe.run.compile:  # in place: keys stay, and the moving average's copy runs without
+            (model.pyramid if isinstance(model, Detector) else model).compile()
         self._layout = torch.channels_last if recipe.run.channels_last else torch.contiguous_format
         self._input_dtype = torch.float64 if recipe.run.precision == "64-true" else torch.float32
         # Before Lightning converts it: the moving average is copied from the model as it is now.
@@ -72,6 +78,8 @@ class TrainingModule(pl.LightningModule):
         """Where signals arrive; all processes agree on it once per batch."""
         self.agreed_stop = 0
         """Signal that all processes stop for after this step; 0 for none."""
+        self.is_extended = False
+        """Whether the schedule is longer from here on than it was up to the checkpoint."""
         self.loss_value = math.nan
         """Loss of the last batch, the mean over all processes."""
         self.objective = objective
@@ -139,6 +147,27 @@ class TrainingModule(pl.LightningModule):
         optimizer = build_optimizer(self.model, self.recipe.optim)
         scheduler = build_scheduler(optimizer, self.recipe.optim, self.recipe.run, self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the schedule of a shorter run behind; other schedules go on from their saved state."""
+        if self.is_extended:
+            checkpoint["lr_schedulers"] = []
+
+    def on_train_start(self) -> None:
+        """Go over to the schedule of a run that became longer."""
+        if not self.is_extended:
+            return
+        (optimizer,), step = self.trainer.optimizers, self.trainer.global_step
+        before = max(group["lr"] for group in optimizer.param_groups)
+        self.lr_scheduler_step(self.trainer.lr_scheduler_configs[0].scheduler, None)  # type: ignore[arg-type]
+        after = max(group["lr"] for group in optimizer.param_groups)
+        logger.info(
+            "extended: from step %d on the learning rate is that of a run of %d steps: first %.2e, not %.2e",
+            step + 1,
+            run_length(self.recipe.run, self.steps_per_epoch),
+            after,
+            before,
+        )
 
     def lr_scheduler_step(self, scheduler: Scheduler, metric: Any | None) -> None:  # type: ignore[override]
         """Set the learning rates of the next update."""

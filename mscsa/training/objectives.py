@@ -48,7 +48,7 @@ class ClassificationObjective:
         if self.mixup is not None:
             images, targets = self.mixup(images, targets)
         logits = forward(images)
-        return Outcome(self.criterion(logits, targets), images, logits)
+        return Outcome(self.criterion(at_least_float32(logits), targets), images, logits)
 
 
 class SegmentationObjective:
@@ -61,6 +61,11 @@ class SegmentationObjective:
         """Segment images (B, 3, H, W) with labels (B, H, W)."""
         logits = forward(images)
         return Outcome(self.loss(logits, targets), images, logits)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Take logits out of half precision: a loss of them would have three digits under autocast on the CPU."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class DetectionObjective:

@@ -17,8 +17,10 @@ class RunResult:
     """Name of the main score: `top1`, `miou` or `ap`."""
     scores: dict[str, Any]
     """Last evaluation on the validation set, the fields of the task's scores."""
-    best_score: float
-    """Main score of the best evaluation; `best.safetensors` holds its weights."""
+    monitor: str
+    """Score by which evaluations are ranked: `metric`, or what `run.monitor` names."""
+    best_score: float | None
+    """That score of the best evaluation, whose weights `best.safetensors` holds; None if it has no value."""
     best_epoch: float
     best_weights: str
     """Whose weights these are: `raw`, or with a moving average the better of `raw` and `average`."""

@@ -1,9 +1,10 @@
 """Whether a run may go on from a checkpoint: it must be the same run.
 
 What shapes the weights up to a given step is fixed. What may change: how far the run goes
-(`run.max_steps`; `run.epochs` and `run.steps` too unless the schedule stretches over them), when it
-saves, logs and evaluates, the loading (`data.workers`, `data.eval_batch_size`, `data.root` as long as
-classes, names and sizes of the files agree), threads and the kind of device.
+(`run.max_steps`, `run.patience`; `run.epochs` and `run.steps` too unless the schedule stretches over them,
+where a longer run must be asked for), when it saves, logs and evaluates, how much it keeps, the loading
+(`data.workers`, `data.eval_batch_size`, `data.root` as long as classes, names and sizes of the files agree),
+threads and the kind of device.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ CHANGEABLE = frozenset(
         "run.checkpoint_every",
         "run.eval_every",
         "run.log_every",
+        "run.patience",
+        "run.keep",
         "run.threads",
     }
 )
@@ -46,6 +49,8 @@ CHANGEABLE = frozenset(
 
 SPANNING = ("cosine", "poly")
 """Schedules that stretch over the whole run."""
+
+_LENGTH = ("run.epochs", "run.steps")
 
 
 def run_identity(recipe: Recipe, train: TaskDataset, val: TaskDataset) -> dict[str, Any]:
@@ -65,18 +70,22 @@ def run_identity(recipe: Recipe, train: TaskDataset, val: TaskDataset) -> dict[s
     }
 
 
-def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], path: object) -> None:
+def check_same_run(
+    saved: Mapping[str, Any], now: Mapping[str, Any], path: object, *, extend: bool = False
+) -> None:
     """Compare two identities.
 
     What an older version did not write is compared with the default of the field, and passes where there is
     none: an upgrade that adds a field ends no run.
 
+    Args:
+        extend: Whether the run may become longer although its schedule stretches over it.
     Raises:
         UserError: If they differ in what is fixed; names the first such field and both values.
     """
     changeable = set(CHANGEABLE)
-    if now["recipe"]["optim"]["schedule"] not in SPANNING:
-        changeable |= {"run.epochs", "run.steps"}
+    if extend or now["recipe"]["optim"]["schedule"] not in SPANNING:
+        changeable |= set(_LENGTH)
     before, after = dict(_flatten(saved)), dict(_flatten(now))
     defaults = _defaults(now["recipe"])
     for key in {**after, **before}:
@@ -90,10 +99,36 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], path: objec
                 "them back (data.max_bad allows for unreadable ones in their places), or start a new run in "
                 "another folder"
             )
+        another = "add --extend for a longer schedule from here on" if field in _LENGTH else ""
         raise UserError(
             f"{path} is of a run with {field} = {then!r}, now it is {after.get(key)!r}: "
-            "resume with the former, or start a new run in another folder"
+            f"resume with the former, {another or 'or start a new run in another folder'}"
         )
+
+
+def is_extended(saved: Mapping[str, Any], now: Mapping[str, Any], steps_per_epoch: int, path: object) -> bool:
+    """Say whether a run becomes longer than it was, by a schedule that stretches over it.
+
+    Args:
+        saved: Identity of the run so far.
+        now: What it is to be from here on.
+    Raises:
+        UserError: If it would become shorter.
+    """
+    before, after = (_length(each["recipe"]["run"], steps_per_epoch) for each in (saved, now))
+    if now["recipe"]["optim"]["schedule"] not in SPANNING or before == after:
+        return False
+    if after < before:
+        raise UserError(
+            f"{path} is of a run of {before} steps, and --extend makes one longer, not shorter, as {after} "
+            "steps would: raise run.epochs or run.steps, or end it early by run.max_steps"
+        )
+    return True
+
+
+def _length(run: Mapping[str, Any], steps_per_epoch: int) -> int:
+    steps: int = run["epochs"] * steps_per_epoch if run.get("steps") is None else run["steps"]
+    return steps
 
 
 def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from mscsa.assembly.weights_file import EVALUATION_INPUT, WeightsInfo
 from mscsa.data.coco.masks import mask_encoder
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.loading import too_many_workers
 from mscsa.data.seeding import derive_seed
 from mscsa.data.tolerance import TolerantDataset
 from mscsa.errors import UserError
@@ -31,6 +33,7 @@ from mscsa.files import write_text
 from mscsa.frozen.backbone import freeze_backbone
 from mscsa.recipes.spec import DetectionData, Recipe
 from mscsa.training import run_folder
+from mscsa.training.arithmetic import arithmetic
 from mscsa.training.bad_images import BadImages
 from mscsa.training.callbacks import Evaluate, LogSteps
 from mscsa.training.checkpointing import (
@@ -42,7 +45,7 @@ from mscsa.training.checkpointing import (
     remove_leftovers,
     set_damaged_aside,
 )
-from mscsa.training.checks import check_recipe
+from mscsa.training.checks import check_classes, check_recipe
 from mscsa.training.data_module import RunData
 from mscsa.training.display import Display, open_display
 from mscsa.training.metrics_log import MetricsCsv
@@ -59,7 +62,7 @@ from mscsa.training.processes import (
     with_processes,
 )
 from mscsa.training.result import RunResult
-from mscsa.training.resuming import check_same_run, run_identity
+from mscsa.training.resuming import check_same_run, is_extended, run_identity
 from mscsa.training.run_log import RunLog
 from mscsa.training.summary import opening_lines
 from mscsa.training.sync_batchnorm import SyncBatchNorms
@@ -67,41 +70,45 @@ from mscsa.training.sync_batchnorm import SyncBatchNorms
 logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False) -> RunResult:
+def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False, extend: bool = False) -> RunResult:
     """Train, evaluate and export as a recipe says.
 
     The folder gets `config.yaml`, `environment.json`, `log.txt`, `metrics.csv`, `tensorboard/`, `last.ckpt`
     and the `previous.ckpt` before it, `best.safetensors`, `last.safetensors` (with a moving average also
     `best_other.safetensors` and `last_other.safetensors`: the worse of average and weights themselves),
-    `last_images.npz` (what the last evaluation counted of each image) and `result.json`. With several
-    processes each runs this function; the first one writes.
+    `last_images.npz` (what the last evaluation counted of each image), with `run.keep` `kept/`, and
+    `result.json`. With several processes each runs this function; the first one writes.
 
     Args:
         out_dir: Folder of the run; a new one, or with `resume` that of a run to go on with.
         resume: Go on from `last.ckpt` as if the run had never stopped; from `previous.ckpt` with a warning if
             that is damaged. A finished run gives its result again.
+        extend: With `resume`, let a run become longer whose schedule stretches over it: from there on its
+            learning rate is that of a run of the new length. Otherwise this is refused.
     Raises:
         UserError: If recipe, data, folder or checkpoint is not usable.
         NonFiniteError: If the loss or a gradient is not finite.
         Interrupted: On SIGTERM or SIGINT, after saving.
         ProcessLost: If another process of the run is gone.
     """
-    with _quiet_lightning(), first_alone_speaks(), RunLog() as log:
-        return _train(recipe, Path(out_dir), log, resume=resume)
+    if extend and not resume:
+        raise UserError("--extend makes a run longer that is there already: name it by --resume RUN")
+    with _quiet_lightning(), first_alone_speaks(), RunLog() as log, arithmetic(recipe.run):
+        return _train(recipe, Path(out_dir), log, resume=resume, extend=extend)
 
 
-def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool) -> RunResult:
-    recipe = with_processes(recipe)
+def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: bool) -> RunResult:
+    recipe = _with_whole_path(with_processes(recipe))
     device = choose_device(recipe.run.accelerator)
     check_recipe(recipe, device)
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
     start, saved = read_last(folder) if resume else (None, None)
-    session = _build_session(recipe, folder, device, saved)
+    session = _build_session(recipe, folder, device, saved, extend=extend)
     trainer = session.trainer
     with ExitStack() as at_the_end:
         if trainer.is_global_zero:
-            check_free_space(folder, session.module.model, recipe.optim)
+            check_free_space(folder, session.module.model, recipe.optim, keep=recipe.run.keep)
             lock = run_folder.open_run_folder(folder, recipe, resume=resume)
             at_the_end.callback(lock.release)
             _begin(recipe, folder, log, session, device, start)
@@ -110,6 +117,12 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool) -> RunRes
         if trainer.is_global_zero:
             write_text(folder / run_folder.RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
+
+
+def _with_whole_path(recipe: Recipe) -> Recipe:
+    """Let the folder of the data be found from anywhere, as by `mscsa eval RUN` in another folder."""
+    root = recipe.data.root
+    return recipe if root is None else replace(recipe, data=replace(recipe.data, root=os.path.abspath(root)))
 
 
 def _begin(
@@ -123,6 +136,8 @@ def _begin(
             "%s is damaged or missing: going on from %s, the checkpoint before it", folder / LAST, start.name
         )
         set_damaged_aside(folder)
+    if session.module.is_extended:
+        run_folder.write_config(folder, recipe)
     run_folder.record_environment(folder, recipe.run.seed, device, session.trainer.world_size)
     lines = opening_lines(
         recipe,
@@ -136,9 +151,11 @@ def _begin(
     for line in lines:
         logger.info("%s", line)
     ema_decay = recipe.optim.ema_decay
-    warning = None if ema_decay is None else short_run_warning(ema_decay, session.evaluate.total_steps)
-    if warning is not None:
-        logger.warning("%s", warning)
+    warnings_ = [too_many_workers(recipe.data.workers, recipe.run.devices)]
+    if ema_decay is not None:
+        warnings_.append(short_run_warning(ema_decay, session.evaluate.total_steps))
+    for each in filter(None, warnings_):
+        logger.warning("%s", each)
 
 
 def _fit(session: _Session, start: Path | None) -> None:
@@ -176,13 +193,13 @@ class _Session:
 
 
 def _build_session(
-    recipe: Recipe, folder: Path, device: torch.device, saved: dict[str, Any] | None
+    recipe: Recipe, folder: Path, device: torch.device, saved: dict[str, Any] | None, *, extend: bool
 ) -> _Session:
     """Build model, data and trainer, and check that they may go on from `saved`."""
     if isinstance(recipe.data, DetectionData):
         mask_encoder()  # without its package, only the first evaluation would fail
     seed_generators(derive_seed("model", recipe.run.seed))
-    num_classes = len(class_names_of(recipe.data))
+    num_classes = check_classes(recipe, class_names_of(recipe.data))
     model = _build_model(recipe, num_classes, is_resumed=saved is not None)
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     sets = build_datasets(
@@ -212,7 +229,9 @@ def _build_session(
     if recipe.run.max_steps is not None:
         total_steps = min(total_steps, recipe.run.max_steps)
     if saved is not None:
-        _check_saved(saved, identity, folder / LAST, total_steps)
+        check_same_run(saved["mscsa"], identity, folder / LAST, extend=extend)
+        module.is_extended = is_extended(saved["mscsa"], identity, data.steps_per_epoch, folder / LAST)
+        _check_step(saved, folder / LAST, total_steps)
     save_last = SaveLast(folder, recipe.run.checkpoint_every, identity)
     average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
     display = open_display()
@@ -230,7 +249,7 @@ def _build_session(
     callbacks: list[Callback] = [WatchProcesses()]
     callbacks += [] if average is None else [average]
     # The order matters: what `SaveLast` keeps must be done before it.
-    callbacks += [log_steps, evaluate, *bad_images, save_last]
+    callbacks += [evaluate, log_steps, *bad_images, save_last]
     trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, _loggers(recipe, folder, saved))
     return _Session(module, data, trainer, evaluate, display)
 
@@ -289,16 +308,26 @@ def _describe(
 ) -> WeightsInfo:
     return WeightsInfo(
         model=resolved_spec(recipe.model, model),
-        data=recipe.data,
+        data=replace(recipe.data, root=None),
         class_names=tuple(dataset.class_names),
         category_ids=tuple(getattr(dataset, "category_ids", ())),
         input={key: model_cfg[key] for key in EVALUATION_INPUT if key in model_cfg},
         provenance={
-            "recipe": asdict(recipe),
+            "recipe": _publishable(recipe),
             "versions": run_folder.package_versions(),
             "git_commit": run_folder.git_commit(),
         },
     )
+
+
+def _publishable(recipe: Recipe) -> dict[str, Any]:
+    """Give a recipe without the folders of this machine, which files of weights would take along."""
+    plain = asdict(recipe)
+    plain["data"]["root"] = None
+    for field in ("checkpoint", "baseline_checkpoint"):
+        path = plain["model"][field]
+        plain["model"][field] = None if path is None else Path(path).name
+    return plain
 
 
 def describe_categories(info: WeightsInfo) -> str:
@@ -309,8 +338,7 @@ def describe_categories(info: WeightsInfo) -> str:
     )
 
 
-def _check_saved(saved: dict[str, Any], identity: dict[str, Any], path: Path, total_steps: int) -> None:
-    check_same_run(saved["mscsa"], identity, path)
+def _check_step(saved: dict[str, Any], path: Path, total_steps: int) -> None:
     if saved["global_step"] > total_steps:
         raise UserError(
             f"{path} is at step {saved['global_step']}, beyond the end of this run at {total_steps}: "
@@ -325,7 +353,9 @@ def _loggers(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> list
         MetricsCsv(
             folder / run_folder.METRICS,
             score_names(SCORES[recipe.model.task]),
-            main=None if recipe.optim.ema_decay is None else SCORES[recipe.model.task].MAIN,
+            main=None
+            if recipe.optim.ema_decay is None
+            else recipe.run.monitor or SCORES[recipe.model.task].MAIN,
             keep_train=step,
             keep_val=evaluated,
         ),
@@ -341,15 +371,16 @@ def _loggers(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> list
 
 
 def _result(recipe: Recipe, session: _Session) -> RunResult:
-    evaluate = session.evaluate
+    evaluate, ranking = session.evaluate, session.evaluate.ranking
     return RunResult(
         recipe=recipe.name,
         seed=recipe.run.seed,
         metric=SCORES[recipe.model.task].MAIN,
         scores=evaluate.latest,
-        best_score=evaluate.best["score"],
-        best_epoch=evaluate.best["epoch"],
-        best_weights=evaluate.best["weights"],
+        monitor=ranking.monitor,
+        best_score=ranking.best["score"],
+        best_epoch=ranking.best["epoch"],
+        best_weights=ranking.best["weights"],
         steps=evaluate.evaluated_step,
         num_parameters=sum(p.numel() for p in session.module.model.parameters()),
         seconds=evaluate.seconds,

@@ -71,12 +71,17 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> FileLock:
         return lock
     try:
         _make_room(folder)
-        settings = json.loads(json.dumps(asdict(recipe)))
-        write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        write_config(folder, recipe)
     except BaseException:
         lock.release()
         raise
     return lock
+
+
+def write_config(folder: Path, recipe: Recipe) -> None:
+    """Write what was asked for, as `--config` reads it."""
+    settings = json.loads(json.dumps(asdict(recipe)))
+    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def is_taken(folder: Path) -> bool:

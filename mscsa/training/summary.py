@@ -12,6 +12,8 @@ from mscsa.data.contract import TaskDataset
 from mscsa.data.problems import some_of
 from mscsa.detection.cost import run_fixed
 from mscsa.detection.detector import Detector
+from mscsa.evaluation.scores import SCORES, format_score
+from mscsa.heads import Task
 from mscsa.macs import count_macs, count_parameters
 from mscsa.recipes.spec import Recipe
 from mscsa.training.result import RunResult
@@ -51,21 +53,24 @@ def opening_lines(
     ]
 
 
-def closing_lines(folder: Path, result: RunResult, label: str) -> list[str]:
-    """Say what a run came to, and what can be done with it.
-
-    Args:
-        label: What people call the main score, which is in %.
-    """
+def closing_lines(folder: Path, result: RunResult, task: Task) -> list[str]:
+    """Say what a run came to, and what can be done with it."""
+    labels = SCORES[task].LABELS
     whose = {"average": " (moving average)", "raw": ""}[result.best_weights]
+    best = _score(result.best_score, labels[result.monitor])
+    last = _score(result.scores[result.metric], labels[result.metric])
     files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return [
-        f"best     {label} {result.best_score:.2f} %{whose} after epoch {result.best_epoch:g}",
-        f"last     {label} {result.scores[result.metric]:.2f} % after {result.steps} steps, "
-        f"{timedelta(seconds=round(result.seconds))}",
+        f"best     {best}{whose} after epoch {result.best_epoch:g}",
+        f"last     {last} after {result.steps} steps, {timedelta(seconds=round(result.seconds))}",
         f"files    {folder}: {', '.join(files)}",
         f"next     mscsa eval {folder}",
     ]
+
+
+def _score(value: float | None, label: tuple[str, str]) -> str:
+    name, unit = label
+    return f"{name} {format_score(value, unit)} {unit}"
 
 
 def _name(recipe: Recipe) -> str:

@@ -50,6 +50,22 @@ def test_metadata_are_read_as_they_were_written(kind: str) -> None:
     assert (again.data, again.input, again.provenance) == (expected.data, expected.input, expected.provenance)
 
 
+def test_the_folder_of_the_data_is_that_of_the_run_it_lies_in(tmp_path: Path) -> None:
+    """Weights that are given away name no folder of the machine they were trained on."""
+    model = build_model(CLASSIFIER.model, 3)
+    info = replace(CLASSIFIER, data=replace(CLASSIFIER.data, kind="folder"))
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    for place in (run / "best.safetensors", run / "kept" / "step_5.safetensors", elsewhere / "a.safetensors"):
+        save_weights(model, place, info.to_metadata())
+    (run / "config.yaml").write_text("data: {root: /data/birds}\n")
+    for path in (run, run / "best.safetensors", run / "kept" / "step_5.safetensors"):
+        assert read_info(path).data.root == load_trained(path)[1].data.root == "/data/birds"
+    assert read_info(elsewhere / "a.safetensors").data.root is None
+    for spoilt in ("data: {}", "data: [", "- a", "data: {root: null}"):
+        (run / "config.yaml").write_text(spoilt)
+        assert read_info(run).data.root is None
+
+
 def test_a_file_makes_nobody_load_others() -> None:
     spec = replace(CLASSIFIER.model, pretrained=True, checkpoint="/elsewhere.pth", freeze=("conv1",))
     read = WeightsInfo.from_metadata(replace(CLASSIFIER, model=spec).to_metadata(), "file").model

@@ -6,6 +6,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from mscsa.evaluation import Accuracy
 from mscsa.evaluation.coco_ap import score_results
 from mscsa.evaluation.miou import SegmentationDetail, SegmentationScores
@@ -29,8 +31,15 @@ def tables_of(scores: Any, *names: str) -> dict[str, Table]:
     return {table.title: table for table in detail_tables(result)}
 
 
-def test_a_classifier_has_none_of_these() -> None:
-    assert tables_of(Accuracy(top1=50.0, top5=90.0, loss=1.25, num_samples=8), "cat") == {}
+def test_what_a_classifier_takes_for_what() -> None:
+    bare = Accuracy(top1=50.0, top5=90.0, loss=1.25, num_samples=8)
+    assert tables_of(bare, "cat", "dog") == {}
+    confusion = np.array([[3, 1, 0], [2, 1, 1]])
+    (table,) = tables_of(replace(bare, confusion=confusion), "cat", "dog").values()
+    assert table.rows == [
+        ("cat", "4", "75.00", "60.00", "1 x dog"),
+        ("dog", "4", "25.00", "50.00", "2 x cat"),
+    ]
 
 
 def test_classes_that_are_not_there_are_a_dash() -> None:

@@ -25,7 +25,8 @@ from mscsa_cli.result_tables import (
 
 
 def test_scores_have_their_units_and_the_number_of_images() -> None:
-    evaluation: Any = SimpleNamespace(scores=Accuracy(top1=50.0, top5=90.0, loss=1.25, num_samples=8))
+    scores = Accuracy(top1=50.0, top5=90.0, loss=1.25, num_samples=8)
+    evaluation: Any = SimpleNamespace(scores=scores, class_names=("cat", "dog"))
     table = scores_table("best.safetensors", evaluation)
     (row,) = table.rows
     assert row[0] == "best.safetensors" and row[-1] == "8"

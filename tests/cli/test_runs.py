@@ -28,11 +28,14 @@ def test_train_eval_predict(
     code, out, _ = run(capsys, "eval", "runs/scenes/resnet10t", "--device", "cpu")
     assert code == 0 and "top-1" in out
 
-    code, out, _ = run(capsys, "eval", weights, "--json", "eval.json", "--device", "cpu")
+    files = ("--json", "eval.json", "--out", "pictures")
+    code, out, _ = run(capsys, "eval", weights, *files, "--device", "cpu")
     assert code == 0 and weights in out
     top1 = yaml.safe_load(Path("eval.json").read_text())["top1"]
     trained = yaml.safe_load(Path("runs/scenes/resnet10t/result.json").read_text())["scores"]["top1"]
-    assert top1 == trained
+    assert top1 == trained and Path("pictures/confusion.png").exists()
+    content = yaml.safe_load(Path("eval.json").read_text())
+    assert sum(sum(row) for row in content["confusion"]) == 8 and len(content["class_accuracy"]) == 10
 
     Image.new("RGB", (40, 50), "red").save("red.png")
     Path("bad.png").write_bytes(b"no image")
@@ -53,6 +56,10 @@ def test_train_eval_predict(
     assert code == 2 and "is there already" in err
     code, out, _ = run(capsys, "train", "--resume", "runs/scenes/resnet10t")
     assert code == 0 and out.splitlines()[-1] == "next     mscsa eval runs/scenes/resnet10t"
+    code, out, _ = run(capsys, "train", "--resume", "runs/scenes/resnet10t", "--run.epochs", "2", "--extend")
+    assert code == 0 and "after 4 steps" in out
+    code, out, _ = run(capsys, "train", "--resume", "runs/scenes/resnet10t")
+    assert code == 0 and "after 4 steps" in out
     code, _, err = run(capsys, "train", "--resume", "runs")
     assert code == 2 and "there is no run in it" in err
 

@@ -1,5 +1,6 @@
 """Loaders: the same tensors for any worker, process and start, and errors that stay one line."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from mscsa.data import loading
 from mscsa.data.datasets import build_dataset
-from mscsa.data.loading import build_eval_loader, build_train_loader
+from mscsa.data.loading import build_eval_loader, build_train_loader, too_many_workers
 from mscsa.data.sampler import ResumableBatchSampler
 from mscsa.errors import UserError
 from mscsa.recipes.spec import (
@@ -48,6 +50,19 @@ def assert_equal(first, second):
     for batch, other in zip(first, second, strict=True):
         for tensor, expected in zip(batch, other, strict=True):
             assert torch.equal(tensor, expected)
+
+
+def test_more_workers_than_cores_are_said_once_and_not_by_torch(monkeypatch):
+    monkeypatch.setattr(loading.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    assert too_many_workers(4) is None and too_many_workers(1, 4) is None
+    assert (
+        too_many_workers(5) == "data.workers 5 are more than the 4 cores of this machine: fewer may be faster"
+    )
+    assert "data.workers 2 in each of 3 processes are more" in too_many_workers(2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loader = train_loader(replace(SCENES, workers=5))
+        next(iter(loader))
 
 
 @pytest.mark.parametrize("kind", ["scenes", "folder"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mscsa.data.sampler import EvalSampler
+from mscsa.evaluation.scores import describe_scores, score_values
 from mscsa.evaluation.top1 import Accuracy, Hits, measure_accuracy
 from tests.evaluation.process_groups import run_group
 
@@ -73,7 +74,7 @@ def _hit_share(rank: int, size: int, folder: Path) -> None:
     logits, labels = torch.randn(11, 3), torch.randint(3, (11,))
     whole = batches(labels, 1)
     share = [whole[i] for i in EvalSampler(11, rank, size)]
-    found = measure_accuracy(Lookup(logits), share, device=CPU, with_images=True)
+    found = measure_accuracy(Lookup(logits), share, device=CPU, with_images=True, with_confusion=True)
     (folder / f"{size}-{rank}.pickle").write_bytes(pickle.dumps(found))
 
 
@@ -85,17 +86,38 @@ def test_two_processes_bring_their_images_to_the_first(tmp_path: Path) -> None:
     )
     assert (one.top1, one.num_samples) == (first.top1, first.num_samples) == (second.top1, 11)
     assert second.images is None
+    assert one.confusion.sum() == 11
+    assert one.confusion.tolist() == first.confusion.tolist() == second.confusion.tolist()
     assert isinstance(first.images, Hits)
     assert first.images.index.tolist() == list(range(11))
     assert first.images.hits.tolist() == one.images.hits.tolist()
     assert 0 < sum(one.images.hits) < 11
 
 
-def test_fewer_than_five_classes() -> None:
-    logits = torch.eye(3)
+def test_there_is_no_top5_of_five_classes_or_fewer() -> None:
+    logits = torch.eye(5)
     found = measure_accuracy(Lookup(logits), batches(torch.tensor([0, 1, 0]), 2), device=CPU)
     assert found is not None
-    assert (found.top1, found.top5) == (pytest.approx(200 / 3), 100.0)
+    assert (found.top1, found.top5) == (pytest.approx(200 / 3), None)
+    assert "top-5" not in describe_scores(found)
+
+
+def test_each_class_and_what_it_is_taken_for() -> None:
+    """Rows of the matrix are labels; logits that are not finite are right for no class."""
+    nan = torch.full((1, 4), float("nan"))
+    logits = torch.cat([torch.eye(4)[[0, 0, 1, 1, 1, 2, 0]], nan])
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2])
+    found = measure_accuracy(Lookup(logits), batches(labels, 3), device=CPU, with_confusion=True)
+    assert found is not None and found.confusion is not None
+    assert found.confusion.tolist() == [[2, 1, 0, 0, 0], [0, 2, 1, 0, 0], [1, 0, 0, 0, 1], [0, 0, 0, 0, 0]]
+    assert [each.num_samples for each in found.by_class()] == [3, 3, 2, 0]
+    thirds = pytest.approx(200 / 3)
+    assert [each.recall for each in found.by_class()] == [thirds, thirds, 0.0, None]
+    assert [each.precision for each in found.by_class()] == [thirds, thirds, 0.0, None]
+    assert [each.taken_for for each in found.by_class()] == [(1, 1), (2, 1), (0, 1), None]
+    assert "confusion" not in score_values(found)
+    bare = measure_accuracy(Lookup(logits), batches(labels, 3), device=CPU)
+    assert bare is not None and bare.confusion is None
 
 
 def test_a_nan_is_never_a_hit() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.data.scenes.classification import SceneClassification
+from mscsa.evaluation.top1 import Accuracy
 from mscsa.recipes.spec import (
     ClassificationAugment,
     ClassificationData,
@@ -22,6 +24,7 @@ from mscsa.recipes.spec import (
     Recipe,
     RunSpec,
 )
+from mscsa.training import callbacks
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
 from mscsa.training.run import train
@@ -81,7 +84,11 @@ def plain_recipe(**run: Any) -> Recipe:
 
 
 def train_logging(
-    recipe: Recipe, folder: Path, resume: bool = False, events: dict[int, tuple[int, ...]] | None = None
+    recipe: Recipe,
+    folder: Path,
+    resume: bool = False,
+    events: dict[int, tuple[int, ...]] | None = None,
+    extend: bool = False,
 ) -> None:
     """Train; note the samples of each batch; at given optimiser steps send this process signals.
 
@@ -90,7 +97,37 @@ def train_logging(
     """
     log_samples(folder.with_suffix(".samples"))
     before_step(lambda step: [os.kill(os.getpid(), each) for each in (events or {}).get(step, ())])
-    train(recipe, folder, resume=resume)
+    train(recipe, folder, resume=resume, extend=extend)
+
+
+def train_scored(
+    recipe: Recipe, folder: Path, scores: Sequence[Mapping[str, float]], killed_in_step: int
+) -> None:
+    """Train, or go on, with evaluations that come out as told; SIGKILL arrives in a step, 0 for none."""
+    before_step(lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == killed_in_step else None)
+    with score_evaluations(scores):
+        train_resumable(recipe, folder)
+
+
+@contextmanager
+def score_evaluations(scores: Sequence[Mapping[str, float]]) -> Iterator[None]:
+    """Let the evaluation of each epoch come out as told, and those after them as the last one of these."""
+    measure, evaluate = callbacks.measure, callbacks.Evaluate._evaluate
+    told: list[Mapping[str, float]] = []
+
+    def evaluated(self: Any, trainer: Any, module: Any, step: int) -> bool:
+        told.append(scores[min(step // module.steps_per_epoch, len(scores)) - 1])
+        return evaluate(self, trainer, module, step)
+
+    def measured(*arguments: Any, **options: Any) -> Any:
+        found = measure(*arguments, **options)
+        return None if found is None else replace(cast(Accuracy, found), **told[-1])
+
+    callbacks.measure, callbacks.Evaluate._evaluate = measured, evaluated  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        callbacks.measure, callbacks.Evaluate._evaluate = measure, evaluate  # type: ignore[method-assign]
 
 
 def train_interrupted_in_evaluation(recipe: Recipe, folder: Path, evaluation: int) -> None:

@@ -95,7 +95,7 @@ def test_the_best_weights_are_the_earliest_of_the_best_score(
         nn.init.constant_(module.model.weight, weight)  # type: ignore[arg-type]
         trainer.global_step = step
         evaluate.on_train_epoch_end(trainer, module)
-    assert evaluate.best == {"epoch": 2.0, "step": 10, "score": 60.0, "weights": "raw"}
+    assert evaluate.ranking.best == {"epoch": 2.0, "step": 10, "score": 60.0, "weights": "raw"}
     assert evaluate.evaluated_step == 20 and evaluate.latest["top1"] == 30.0
     for name, weight in ((BEST, 2.0), (LAST_WEIGHTS, 4.0)):
         weights, _ = read_state_dict(tmp_path / name)
@@ -130,7 +130,7 @@ def test_the_better_of_average_and_weights_is_exported_and_the_other_kept(
     trainer.global_step = 5
     with caplog.at_level(logging.INFO):
         evaluate.on_train_epoch_end(trainer, module)
-    assert evaluate.best["weights"] == better and evaluate.latest["top1"] == max(of_average, of_raw)
+    assert evaluate.ranking.best["weights"] == better and evaluate.latest["top1"] == max(of_average, of_raw)
     value = {"average": 1.0, "raw": 2.0}
     for name in (BEST, LAST_WEIGHTS):
         weights, said = read_state_dict(tmp_path / name)
@@ -147,12 +147,35 @@ def test_the_better_of_average_and_weights_is_exported_and_the_other_kept(
 def test_what_was_evaluated_is_kept_by_a_checkpoint(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path), evaluation(tmp_path)
     before.evaluated_step, before.latest = 10, {"top1": 5.0}
-    before.best = {"epoch": 1.0, "step": 5, "score": 7.0}
+    before.ranking.take({"epoch": 1.0, "step": 5, "score": 7.0})
     saved = before.state_dict()
     saved["seconds"] = 1000.0
     after.load_state_dict(saved)
-    assert (after.evaluated_step, after.latest, after.best) == (10, before.latest, before.best)
+    assert (after.evaluated_step, after.latest, after.ranking.best) == (
+        10,
+        before.latest,
+        before.ranking.best,
+    )
     assert 1000.0 <= after.seconds < 1100.0
+
+
+def test_all_processes_evaluate_the_statistics_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has batch statistics of its own since its last step."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(callbacks.dist, "broadcast", lambda value, source: sent.append((id(value), source)))
+    module, seen = training_module(), []
+    module.model = nn.BatchNorm1d(2)
+
+    def measured(*arguments: Any, **options: Any) -> Accuracy:
+        seen.append(len(sent))
+        return Accuracy(top1=1.0, top5=2.0, loss=3.0, num_samples=4)
+
+    monkeypatch.setattr(callbacks, "measure", measured)
+    trainer = fake_trainer(global_step=5, is_global_zero=False, world_size=2)
+    evaluation(tmp_path).on_train_epoch_end(trainer, module)
+    assert sent == [(id(value), 0) for value in module.model.buffers()] and seen == [3]
 
 
 def test_only_the_first_process_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +183,7 @@ def test_only_the_first_process_exports(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(callbacks, "measure", lambda *arguments, **options: scores)
     evaluate = evaluation(tmp_path)
     evaluate.on_train_epoch_end(fake_trainer(global_step=5, is_global_zero=False), training_module())
-    assert evaluate.best["score"] == 1.0 and not list(tmp_path.iterdir())
+    assert evaluate.ranking.best["score"] == 1.0 and not list(tmp_path.iterdir())
 
 
 def logged_steps(log: LogSteps, losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> list[Any]:

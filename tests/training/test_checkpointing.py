@@ -211,6 +211,10 @@ def test_no_start_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=needed - 1: usage(0, 0, free))
         with pytest.raises(UserError, match="for checkpoints and weights"):
             check_free_space(tmp_path, model, optim)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=needed + 3 * one - 1: usage(0, 0, free))
+        check_free_space(tmp_path, model, optim, keep=2)
+        with pytest.raises(UserError, match="for checkpoints and weights"):
+            check_free_space(tmp_path, model, optim, keep=3)
 
 
 def test_train_refuses_a_nearly_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

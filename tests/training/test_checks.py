@@ -11,7 +11,7 @@ import torch
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import ModelSpec, Recipe
-from mscsa.training.checks import check_recipe
+from mscsa.training.checks import check_classes, check_recipe
 from tests.training.small_runs import plain_recipe, small_recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -51,6 +51,38 @@ def test_scenes_have_a_least_size() -> None:
     assert "scenes of 31 px are too small; give 32 px or more" in refusal(
         changed(plain_recipe(), "data", image_size=31)
     )
+
+
+def test_a_classifier_has_something_to_tell_apart() -> None:
+    assert check_classes(plain_recipe(), ["ant", "bee"]) == 2
+    assert check_classes(RECIPES["scenes_retinanet/resnet10t"], ["ant"]) == 1
+    with pytest.raises(
+        UserError, match="the scenes has one class alone, ant, and a classifier of it"
+    ) as caught:
+        check_classes(plain_recipe(), ["ant"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [
+        ("scenes/resnet10t", "top1, top5, loss"),
+        ("scenes_semantic_fpn/resnet10t", "miou, mean_accuracy, pixel_accuracy, loss"),
+        ("scenes_retinanet/resnet10t", "ap, ap50, ap75, ap_small, ap_medium, ap_large"),
+    ],
+)
+def test_a_run_is_ranked_by_a_score_of_its_task(name: str, scores: str) -> None:
+    recipe = RECIPES[name]
+    for score in scores.split(", "):
+        check_recipe(changed(recipe, "run", monitor=score), CPU)
+    said = refusal(changed(recipe, "run", monitor="top_1"))
+    assert f"run.monitor 'top_1' is no score of {recipe.model.task}: give one of {scores}" in said
+
+
+def test_what_is_read_from_kept_maps_is_not_compiled() -> None:
+    recipe = RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"]
+    check_recipe(recipe, CPU)
+    assert "run.compile cannot make a program of maps" in refusal(changed(recipe, "run", compile=True))
 
 
 def test_crops_need_a_side() -> None:

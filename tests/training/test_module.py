@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -116,6 +117,19 @@ def test_frozen_parts_stay_with_their_statistics(tmp_path: Path) -> None:
             assert not moved, key
         elif value.dtype.is_floating_point and "running" in key:
             assert moved, key
+
+
+def test_what_is_compiled_keeps_its_names() -> None:
+    """The model itself is; a copy of it, as the moving average is one, runs without."""
+    plain, compiled = (build_module(compile=each) for each in (False, True))
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    assert plain.model._compiled_call_impl is None and compiled.model._compiled_call_impl is not None
+    assert copy.deepcopy(compiled).model._compiled_call_impl is None
+
+
+def build_module(**run: Any) -> TrainingModule:
+    recipe = plain_recipe(**run)
+    return TrainingModule(nn.Linear(2, 2), recipe, build_objective(recipe, 2), steps_per_epoch=5)
 
 
 def test_gradients_are_clipped_over_the_whole_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,26 @@ def test_a_classifier_minimises_cross_entropy_of_what_it_is_shown() -> None:
     assert torch.equal(mixed.outputs, forward(shown[-1]))
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+)
+def test_losses_are_not_in_half_precision(given: torch.dtype, taken: torch.dtype) -> None:
+    """Autocast on the CPU leaves them in it where the loss is timm's own."""
+    torch.manual_seed(0)
+    smoothing = replace(OFF, label_smoothing=0.1)
+    for augment in (OFF, smoothing, replace(OFF, mixup=1.0)):
+        logits = torch.randn(4, 6).to(given)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=given == torch.bfloat16):
+            found = ClassificationObjective(augment, 6)(
+                lambda images, logits=logits: logits, torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 3])
+            )
+        assert found.loss.dtype == taken
+    maps = torch.randn(1, 6, 4, 4).to(given)
+    pixels = SegmentationObjective()(lambda images: maps, torch.rand(1, 3, 4, 4), torch.ones(1, 4, 4).long())
+    assert pixels.loss.dtype == taken
+
+
 def test_a_segmenter_minimises_the_mean_over_pixels_that_count() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 5, 6, 7), torch.randint(5, (2, 6, 7))

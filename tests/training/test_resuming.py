@@ -12,7 +12,7 @@ import pytest
 from mscsa.data.datasets import build_datasets
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
-from mscsa.training.resuming import CHANGEABLE, check_same_run, run_identity
+from mscsa.training.resuming import CHANGEABLE, check_same_run, is_extended, run_identity
 from tests.refusals import one_line_error
 from tests.training.small_runs import plain_recipe
 
@@ -40,6 +40,10 @@ def test_an_identity_is_plain_values() -> None:
     [
         ("run.seed", "run", {"seed": 4}),
         ("run.epochs", "run", {"epochs": 4}),
+        ("run.monitor", "run", {"monitor": "loss"}),
+        ("run.compile", "run", {"compile": True}),
+        ("run.matmul_precision", "run", {"matmul_precision": "high"}),
+        ("run.deterministic", "run", {"deterministic": True}),
         ("run.precision", "run", {"precision": "64-true"}),
         ("data.batch_size", "data", {"batch_size": 6}),
         ("data.num_train", "data", {"num_train": 40}),
@@ -61,6 +65,7 @@ def test_another_run_is_refused_by_its_first_difference(
     [
         ("run", {"max_steps": 7, "threads": 1}),
         ("run", {"checkpoint_every": 9, "eval_every": 9, "log_every": 9}),
+        ("run", {"patience": 9, "keep": 9}),
         ("data", {"workers": 2, "eval_batch_size": 3, "max_bad": 4}),
     ],
 )
@@ -80,6 +85,21 @@ def test_a_run_may_go_on_longer_where_the_schedule_does_not_stretch_over_it() ->
     constant = replace(plain_recipe(), optim=replace(plain_recipe().optim, schedule="constant"))
     longer = replace(constant, run=replace(constant.run, epochs=9, steps=70))
     check_same_run(identity(constant), identity(longer), "last.ckpt")
+
+
+def test_a_run_whose_schedule_stretches_over_it_is_extended_by_choice() -> None:
+    longer, steps = identity(plain_recipe(epochs=9)), identity(plain_recipe(steps=70))
+    for now in (longer, steps):
+        with pytest.raises(UserError, match="add --extend for a longer schedule"):
+            check_same_run(SAVED, now, "last.ckpt")
+        check_same_run(SAVED, now, "last.ckpt", extend=True)
+        assert is_extended(SAVED, now, 5, "last.ckpt")
+    assert not is_extended(SAVED, SAVED, 5, "last.ckpt")
+    assert not is_extended(SAVED, identity(plain_recipe(steps=15)), 5, "last.ckpt")  # as long as before
+    with pytest.raises(UserError, match="of a run of 15 steps, and --extend makes one longer"):
+        is_extended(SAVED, identity(plain_recipe(epochs=2)), 5, "last.ckpt")
+    constant = replace(plain_recipe(epochs=9), optim=replace(plain_recipe().optim, schedule="constant"))
+    assert not is_extended(identity(constant), identity(constant), 5, "last.ckpt")
 
 
 def test_the_number_of_processes_and_the_classes_are_fixed() -> None:

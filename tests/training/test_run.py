@@ -110,6 +110,50 @@ def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Pat
     assert kinds == {"average", "raw"}
 
 
+def test_weights_name_no_folder_and_a_run_finds_its_data_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, count in (("train", 8), ("val", 2)):
+        for name in ("ant", "bee"):
+            for i in range(count):
+                path = tmp_path / "data" / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (9 * i, 0, 99 if name == "bee" else 0)).save(path)
+    monkeypatch.chdir(tmp_path)
+    recipe = plain_recipe(epochs=1)
+    start = tmp_path / "start.safetensors"
+    train(plain_recipe(max_steps=1), tmp_path / "before")
+    shutil.copy(tmp_path / "before" / "last.safetensors", start)
+    recipe = replace(
+        recipe,
+        data=replace(recipe.data, kind="folder", root="data"),
+        model=replace(recipe.model, checkpoint=str(start)),
+    )
+    train(recipe, Path("run"))
+    weights = (tmp_path / "run" / "best.safetensors").read_bytes()
+    assert str(tmp_path).encode() not in weights and b'root\\": null' in weights
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert evaluate(tmp_path / "run").scores.num_samples == 4
+    shutil.copy(tmp_path / "run" / "best.safetensors", "given.safetensors")
+    with pytest.raises(UserError, match="does not say where its data is.*give --root PATH"):
+        evaluate("given.safetensors")
+    assert evaluate("given.safetensors", {"root": str(tmp_path / "data")}).scores.num_samples == 4
+    assert train(recipe_from(tmp_path / "run"), tmp_path / "run", resume=True).steps == 2
+
+
+def recipe_from(folder: Path) -> Recipe:
+    """A recipe of a run in another folder, by its configuration."""
+    root = yaml.safe_load((folder / "config.yaml").read_text())["data"]["root"]
+    recipe = plain_recipe(epochs=1)
+    checkpoint = str(folder.parent / "start.safetensors")
+    return replace(
+        recipe,
+        data=replace(recipe.data, kind="folder", root=root),
+        model=replace(recipe.model, checkpoint=checkpoint),
+    )
+
+
 def test_a_folder_in_use_is_refused_and_untouched(finished: tuple[Path, RunResult]) -> None:
     folder, _ = finished
     before = {entry: entry.stat().st_mtime_ns for entry in folder.iterdir()}

@@ -76,6 +76,7 @@ def test_the_end_says_best_last_files_and_what_to_do_next(tmp_path: Path) -> Non
         seed=0,
         metric="top1",
         scores={"top1": 40.0},
+        monitor="top1",
         best_score=45.0,
         best_epoch=3.0,
         best_weights="average",
@@ -83,10 +84,14 @@ def test_the_end_says_best_last_files_and_what_to_do_next(tmp_path: Path) -> Non
         num_parameters=7,
         seconds=3725.4,
     )
-    assert closing_lines(tmp_path, result, "top-1") == [
+    assert closing_lines(tmp_path, result, "classification") == [
         "best     top-1 45.00 % (moving average) after epoch 3",
         "last     top-1 40.00 % after 180 steps, 1:02:05",
         f"files    {tmp_path}: best.safetensors, log.txt",
         f"next     mscsa eval {tmp_path}",
     ]
-    assert "(" not in closing_lines(tmp_path, replace(result, best_weights="raw"), "top-1")[0]
+    assert "(" not in closing_lines(tmp_path, replace(result, best_weights="raw"), "classification")[0]
+    by_loss = replace(result, monitor="loss", best_score=1.25, best_weights="raw")
+    assert closing_lines(tmp_path, by_loss, "classification")[0] == "best     loss 1.2500 nats after epoch 3"
+    without = replace(by_loss, best_score=None)
+    assert closing_lines(tmp_path, without, "classification")[0] == "best     loss - nats after epoch 3"

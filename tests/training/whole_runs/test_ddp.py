@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -158,6 +159,30 @@ def test_two_processes_train_to_the_same_weights(runs: tuple[Path, Path]) -> Non
     weight = one["conv1.0.weight"]
     assert weight.dtype == torch.float64
     assert not torch.equal(weight, two["conv1.0.weight"]), "equal to the last bit: was it two processes?"
+
+
+@pytest.mark.slow
+def test_two_nodes_of_two_processes_train_to_the_same_weights(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """By torchrun, which says how many processes there are; both nodes are this machine."""
+    folder, port = tmp_path / "four", free_port()
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"]
+    command += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    target = ["-m", "tests.training.two_nodes", str(folder)]
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    nodes = [
+        subprocess.Popen([*command, f"--node-rank={rank}", *target], cwd=root, env=env) for rank in range(2)
+    ]
+    assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    (session,) = json.loads((folder / "environment.json").read_text())["sessions"]
+    assert session["processes"] == 4
+    one, four = (read_state_dict(each / "last.safetensors")[0] for each in (runs[0], folder))
+    for key, value in one.items():
+        assert (value.double() - four[key].double()).abs().max() <= 1e-9, key
+    scores = [json.loads((each / "result.json").read_text())["scores"] for each in (runs[0], folder)]
+    assert scores[0] == {**scores[1], "loss": pytest.approx(scores[1]["loss"], abs=1e-9)}
 
 
 def test_each_sample_is_evaluated_once_by_some_process(runs: tuple[Path, Path]) -> None:

@@ -1,0 +1,85 @@
+"""Break the code in the ways that `tests/guarantees.py` names, and see whether the tests notice.
+
+    python -m tests.mutations          all of them: some minutes
+    python -m tests.mutations 3 8 27   those of some promises, by their numbers in docs/guarantees.md
+
+Each is made alone in a copy of the sources; the checkout is not touched. The exit code is 1 if one survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.guarantees import GUARANTEES, ROOT, Mutation
+
+COPIED = (
+    "mscsa",
+    "mscsa_cli",
+    "tests",
+    "benchmarks",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+    "CONTRIBUTING.md",
+)
+TIMEOUT_S = 900
+
+
+def is_killed(copy: Path, mutation: Mutation) -> bool:
+    """Make a mutation in a copy, run its test, and take it back."""
+    path = copy / mutation.path
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    try:
+        return not passes(copy, mutation.test)
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def passes(copy: Path, test: str) -> bool:
+    """Run one test in a copy; one that hangs does not pass."""
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "", test]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode > 1:  # not collected, or interrupted: nothing was tested
+        raise RuntimeError(f"{test}: pytest ended with {done.returncode}\n{done.stdout.decode()[-2000:]}")
+    return done.returncode == 0
+
+
+def main(numbers: Sequence[int]) -> int:
+    """Make the mutations of some promises, of all if there are none; give the exit code."""
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+        for number, guarantee in enumerate(GUARANTEES, start=1):
+            for mutation in guarantee.mutations if not numbers or number in numbers else ():
+                began = time.monotonic()
+                killed = is_killed(copy, mutation)
+                survived += not killed
+                word = "killed" if killed else "SURVIVED"
+                seconds = time.monotonic() - began
+                print(f"{number:>3} {word:<9}{seconds:4.0f} s  {mutation.path}: {mutation.new!r}", flush=True)
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(word) for word in sys.argv[1:]]))
