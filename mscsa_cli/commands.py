@@ -16,7 +16,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from mscsa_cli.data import check_data
+from mscsa_cli.data import check_data, show_data
 from mscsa_cli.export import export
 from mscsa_cli.models import bench, info, list_models, macs, saliency
 from mscsa_cli.outputs import check_outputs
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "export": export,
     "saliency": saliency,
     "check-data": check_data,
+    "show-data": show_data,
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mscsa_runtime.errors import Unusable
@@ -67,7 +68,7 @@ def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
     EXIF orientation is applied; transparent images (RGBA, grey + alpha, palette with a transparent
     colour) are laid over white, but for TIFF, whose fourth band is seldom opacity, whatever it is marked as;
-    CMYK and the like are converted; grey of up to 16 bits is scaled to 8 by the depth that its largest value
+    CMYK and the like are converted; values of up to 16 bits are scaled to 8 by the depth that the largest one
     needs (8, 10, 12, 14 or 16 bits), since cameras fill 16 bits seldom; of an animation the first frame is
     taken.
 
@@ -79,8 +80,11 @@ def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     def read(image: Image.Image) -> Image.Image:
         if image.format == "TIFF":
             _take_bands_as_they_are(image)
+        is_deep = _has_deep_colour(image)
         image.load()
-        return _to_rgb(_upright(image), image.format)
+        turn = _turn(image)
+        pixels = _with_all_bits(image, Path(path)) if is_deep else image
+        return _to_rgb(pixels if turn is None else pixels.transpose(turn), image.format)
 
     return read_file(path, read, max_pixels=max_pixels)
 
@@ -186,12 +190,6 @@ def _take_bands_as_they_are(image: Any) -> None:
     ]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says, whatever other tags there are."""
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
-
-
 def _may_have_exif(data: bytes) -> bool:
     return any(word in data for word in _PNG_EXIF)
 
@@ -245,11 +243,53 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     return image.convert("RGB")
 
 
+def _has_deep_colour(image: Any) -> bool:
+    """Whether an image that is not loaded yet has colours of 16 bits, of which Pillow keeps the upper 8."""
+    raw = str(image.tile[0].args) if image.tile else ""
+    return image.mode in ("RGB", "RGBA") and ";16" in raw
+
+
+def _with_all_bits(image: Image.Image, path: Path) -> Image.Image:
+    """Scale colours of 16 bits by the depth that their largest value needs, as grey is.
+
+    Args:
+        image: By its upper 8 bits, which suffice if they are filled.
+    """
+    most = max(high for _, high in image.getextrema()[:3])  # type: ignore[misc]
+    if most >= 1 << (_DEPTHS[-2] - 8) or (most == 0 and image.format != "PNG"):
+        return image
+    values = _deep_values(path) if image.format == "PNG" else None
+    if values is None:
+        raise BadImage(
+            f"colours of {8 + most.bit_length()} bits or less in 16, of which the upper 8 alone can be read",
+            "convert it to 8 bits, or to PNG of 16",
+        )
+    colours = _scaled(values[..., :3])
+    bands = [colours, values[..., 3:] >> 8] if image.mode == "RGBA" else [colours]
+    return Image.fromarray(np.concatenate(bands, axis=-1).astype(np.uint8))
+
+
+def _deep_values(path: Path) -> NDArray[np.int32] | None:
+    """Read a PNG of 16 bits whole, (H, W, 3 or 4); None where torchvision, which can, is not installed."""
+    try:
+        import torch
+        from torchvision.io import ImageReadMode, decode_png
+    except ModuleNotFoundError:
+        return None
+    data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    values: NDArray[np.int32] = decode_png(data, ImageReadMode.UNCHANGED).int().permute(1, 2, 0).numpy()
+    return values
+
+
+def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring values of up to 16 bits to 8, by the depth that the largest needs."""
+    bits = next(each for each in _DEPTHS if values.max(initial=0) < 2**each)
+    return np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8)
+
+
 def _to_8_bit(image: Image.Image, file_format: str | None) -> Image.Image:
     """Scale grey of up to 16 bits to 8; Pillow's own conversion would clip at 255."""
     # Pillow holds 16-bit PPM in 32-bit mode I; a TIFF of that mode has really 32 bits.
     if image.mode == "F" or (image.mode == "I" and file_format == "TIFF"):
         raise BadImage("grey values of 32 bits have no fixed range", "convert it to 8 or 16 bits")
-    values = np.asarray(image)
-    bits = next(each for each in _DEPTHS if values.max(initial=0) < 2**each)
-    return Image.fromarray(np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8))
+    return Image.fromarray(_scaled(np.asarray(image)))

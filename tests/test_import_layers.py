@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa.speed": parts("cost detection errors folding report"),
     "mscsa.pictures": parts(
-        "assembly attention backbones data detection errors evaluation models names report"
+        "assembly attention backbones data detection errors evaluation models names recipes report"
     ),
     "mscsa.compare": parts(
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "

@@ -20,7 +20,7 @@ from mscsa.checkpoints.loading import load_weights
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.errors import UserError
 from mscsa.heads import Task
-from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData
+from mscsa.recipes.spec import GIVEN_PLACES, PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData
 
 EVALUATION_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
@@ -72,6 +72,8 @@ class WeightsInfo:
         if size is not None and isinstance(self.data, (DetectionData, SegmentationData)):
             # The limit grows along, so that it does not hold back what was asked for.
             given["long_side"] = max(size, round(self.data.long_side * size / self.data.short_side))
+        if root is not None and isinstance(self.data, DetectionData) and self.data.is_given:
+            given |= dict.fromkeys(GIVEN_PLACES)
         if root is not None and self.data.is_rendered:
             given["kind"] = _KIND_OF_FOLDER[task]
         return given

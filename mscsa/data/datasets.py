@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from mscsa.data.class_folders.dataset import ImageFolder
 from mscsa.data.class_folders.layouts import find_classes
 from mscsa.data.coco.dataset import CocoDetection
-from mscsa.data.coco.layouts import find_objects
+from mscsa.data.coco.layouts import GivenFiles, find_objects
 from mscsa.data.contract import Split, TaskDataset, Transform
 from mscsa.data.label_maps.dataset import SegmentationFolder
-from mscsa.data.label_maps.layouts import segmentation_classes
+from mscsa.data.label_maps.layouts import find_maps
+from mscsa.data.mirroring import mirror_warning, mirrored_classes
 from mscsa.data.scenes.classification import SceneClassification
 from mscsa.data.scenes.collage import COLLAGE_CLASSES, CollageCollection
 from mscsa.data.scenes.collection import SEGMENTATION_CLASSES, SceneCollection
@@ -24,6 +26,7 @@ from mscsa.data.transforms.detection import ObjectTransform, build_detection_tra
 from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms
 from mscsa.errors import UserError
 from mscsa.recipes.spec import (
+    GIVEN_PLACES,
     AugmentSpec,
     ClassificationAugment,
     ClassificationData,
@@ -33,6 +36,8 @@ from mscsa.recipes.spec import (
     SegmentationAugment,
     SegmentationData,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def class_names_of(data: DataSpec) -> list[str]:
@@ -46,11 +51,11 @@ def class_names_of(data: DataSpec) -> list[str]:
             return list(SEGMENTATION_CLASSES)
         if data.kind == "collages":
             return list(COLLAGE_CLASSES)
-        return segmentation_classes(_root(data), data.kind)
+        return list(find_maps(_root(data), "train", data.kind).table.names)
     if data.kind == "scenes":
         return list(CLASS_NAMES)
     if isinstance(data, DetectionData):
-        return find_objects(_root(data), "train").class_names()
+        return find_objects(data.root, "train", given_files(data, "train")).class_names()
     return find_classes(_root(data), "train").class_names()
 
 
@@ -102,16 +107,20 @@ def build_dataset(
     """
     dataset: TaskDataset
     if isinstance(data, SegmentationData) and isinstance(augment, SegmentationAugment):
-        joint = build_segmentation_transforms(data, augment, model_cfg)[split == "val"]
+        mirrored = mirrored_maps(split, data, augment)
+        joint = build_segmentation_transforms(data, augment, model_cfg, mirrored)[split == "val"]
         dataset = _segmentation_dataset(split, data, joint, seed, class_names)
     elif isinstance(data, DetectionData) and isinstance(augment, DetectionAugment):
         of_objects = build_detection_transforms(data, augment)[split == "val"]
-        dataset = _detection_dataset(split, data, of_objects, seed, class_names, with_masks)
+        pairs = augment.flip_pairs if split == "train" else ()
+        dataset = _detection_dataset(split, data, of_objects, seed, class_names, with_masks, pairs)
     elif isinstance(data, ClassificationData) and isinstance(augment, ClassificationAugment):
         transform = build_classification_transforms(data, augment, model_cfg)[split == "val"]
         dataset = _classification_dataset(split, data, transform, seed, class_names)
     else:
         raise TypeError(f"{type(data).__name__} and {type(augment).__name__} are of different tasks")
+    if split == "train" and (augment.hflip or getattr(augment, "vflip", 0)):
+        _warn_of_mirrors(dataset, augment)
     if class_names is not None and list(class_names) != dataset.class_names:
         raise UserError(
             f"the {data.kind} have the classes {', '.join(dataset.class_names)}, the checkpoint "
@@ -161,19 +170,60 @@ def _detection_dataset(
     seed: int,
     class_names: Sequence[str] | None,
     with_masks: bool,
+    flip_pairs: Sequence[tuple[str, str]],
 ) -> TaskDataset:
     if data.kind == "scenes":
         scenes = _scenes(split, data, data.short_side, data.max_digits)
         return SceneDetection(scenes, transform, seed=seed, with_masks=with_masks)
+    given = given_files(data, split)
     return CocoDetection(
-        _root(data),
+        _root(data) if given is None else None,
         split,
         transform,
         seed,
         with_masks=with_masks,
         keep_empty=data.keep_empty,
         class_names=class_names,
+        given=given,
+        flip_pairs=flip_pairs,
     )
+
+
+def given_files(data: DetectionData, split: Split) -> GivenFiles | None:
+    """Give the places of a split that a description names one by one; None if it names a folder.
+
+    Raises:
+        UserError: If it names some of them, or a folder as well.
+    """
+    if not data.is_given:
+        return None
+    missing = [name for name in GIVEN_PLACES if getattr(data, name) is None]
+    if missing:
+        raise UserError(f"data.{missing[0]} is not given: give all of data.{', data.'.join(GIVEN_PLACES)}")
+    if data.root is not None:
+        raise UserError(
+            f"data.root {data.root} and data.train_annotations both say where the data is: leave one out"
+        )
+    annotations, images = (getattr(data, f"{split}_{what}") for what in ("annotations", "images"))
+    return GivenFiles(annotations, images)
+
+
+def mirrored_maps(split: Split, data: SegmentationData, augment: SegmentationAugment) -> tuple[int, ...]:
+    """Give what each class of label maps is in a mirror image, K; nothing where all stay as they are."""
+    if split == "val" or not (augment.hflip or augment.vflip):
+        return ()
+    pairs: Sequence[Sequence[str]] = augment.flip_pairs
+    if not pairs and not data.is_rendered:
+        pairs = find_maps(_root(data), split, data.kind).table.flips
+    return tuple(mirrored_classes(class_names_of(data), pairs)) if pairs else ()
+
+
+def _warn_of_mirrors(dataset: TaskDataset, augment: AugmentSpec) -> None:
+    """Warn where mirror images contradict the names of classes."""
+    pairs = getattr(augment, "flip_pairs", ()) or getattr(dataset, "flip_pairs", ())
+    can_swap = not isinstance(augment, ClassificationAugment)
+    if (warning := mirror_warning(dataset.class_names, pairs, can_swap=can_swap)) is not None:
+        logger.warning("%s", warning)
 
 
 def _root(data: DataSpec) -> str:

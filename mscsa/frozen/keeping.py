@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from mscsa.data.contract import TaskDataset
+from mscsa.data.datasets import mirrored_maps
 from mscsa.data.transforms.detection import (
     ObjectTransform,
     build_detection_transforms,
@@ -65,11 +66,12 @@ def keeping_of(recipe: Recipe, cfg: dict[str, Any], step: int) -> Keeping:
     """
     data, augment, seed = recipe.data, recipe.augment, recipe.run.seed
     if isinstance(data, SegmentationData) and isinstance(augment, SegmentationAugment):
+        mirrored = mirrored_maps("train", data, augment)
         crop = Crop(side=data.image_size, step=step, max_class_share=augment.max_class_share)
         return Keeping(
-            variants=build_variants(data, augment, cfg),
+            variants=build_variants(data, augment, cfg, mirrored),
             whole=build_segmentation_transforms(data, augment, cfg)[1],
-            identity=[augment.scale, augment.hflip > 0],
+            identity=[augment.scale, augment.hflip > 0, *([mirrored] if mirrored else [])],
             has_labels=True,
             training=partial(FrozenSegmentation, crop=crop, seed=seed),
             evaluation=FrozenSegmentation,

@@ -73,7 +73,12 @@ def write_detections(
 
 
 def draw_objects(
-    image: Image.Image, found: Detections, class_names: Sequence[str], threshold: float
+    image: Image.Image,
+    found: Detections,
+    class_names: Sequence[str],
+    threshold: float,
+    *,
+    with_scores: bool = True,
 ) -> Image.Image:
     """Draw boxes, masks, class names and scores of the objects above a score; the surest on top."""
     chosen = np.flatnonzero(found.scores >= threshold)[::-1]
@@ -91,21 +96,22 @@ def draw_objects(
         for i, colour in zip(chosen, colours, strict=True):
             mask = torch.from_numpy(_enlarged(decode_segmentation(found.masks[i], own), factor))
             pixels = draw_segmentation_masks(pixels, mask, alpha=_OPACITY, colors=[colour])
+    is_plain = not with_scores and len(class_names) == 1
     texts = [
-        f"{class_names[label - 1]} {100 * score:.0f}"
+        f"{class_names[label - 1]} {100 * score:.0f}" if with_scores else class_names[label - 1]
         for label, score in zip(labels, found.scores[chosen], strict=True)
     ]
     side = max(size)
     pixels = draw_bounding_boxes(
         pixels,
         torch.from_numpy(found.boxes[chosen] * factor),
-        labels=texts,
+        labels=None if is_plain else texts,
         colors=colours,
         width=max(2, side // 400),
         font=label_font(),
         font_size=max(12, side // 50),
-        label_colors="white",
-        fill_labels=True,
+        label_colors=None if is_plain else "white",
+        fill_labels=not is_plain,
     )
     return _to_image(pixels)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mscsa.data.contract import IGNORED
 from mscsa.evaluation.segment import Segmentation
 from mscsa.pictures.figure import cannot_write, new_figure, save_figure
 from mscsa.pictures.output import OutputFolder
@@ -87,13 +88,11 @@ def write_overlay(
     Raises:
         UserError: If matplotlib is missing, or it cannot be written.
     """
-    colours = palette(256)
-    blend = (1 - _OPACITY) * np.asarray(image, np.float32) + _OPACITY * colours[labels]
     height, width = labels.shape
     side = 7.0 / max(height, width)
     figure = new_figure((width * side + 2.6, max(height * side, 2.0)))
     axes = figure.subplots()
-    axes.imshow(blend.astype(np.uint8), interpolation="nearest")
+    axes.imshow(np.asarray(blended(image, labels)), interpolation="nearest")
     axes.set_axis_off()
     axes.legend(
         handles=_legend(class_shares(labels, class_names), class_names),
@@ -103,6 +102,13 @@ def write_overlay(
         fontsize=9,
     )
     save_figure(figure, path, dpi=120)
+
+
+def blended(image: Image.Image, labels: NDArray[np.uint8]) -> Image.Image:
+    """Lay the colours of classes (H, W) over an image of that size; ignored pixels stay as they are."""
+    pixels = np.asarray(image, np.float32)
+    blend = (1 - _OPACITY) * pixels + _OPACITY * palette(256)[labels]
+    return Image.fromarray(np.where((labels == IGNORED)[..., None], pixels, blend).astype(np.uint8))
 
 
 def _legend(shares: Sequence[tuple[str, float]], class_names: Sequence[str]) -> list[Any]:

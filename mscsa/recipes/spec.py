@@ -129,7 +129,8 @@ class ClassificationData(DataSpec):
 
     kind: Literal["scenes", "folder"]
     """`scenes`: rendered from embedded digits. `folder`: ROOT/train/CLASS/*.jpg, ROOT/val/... (or valid), or
-    ROOT/CLASS/*.jpg alone, of which a fifth of each class is val, by a hash of the names."""
+    ROOT/CLASS/*.jpg alone, of which a fifth of each class is val, by a hash of the names; or a table such as
+    ROOT/labels.csv with the columns filename, label and, if there is one, split."""
     image_size: int = limited(224, 1)
     """Side of the square input in pixels."""
     batch_size: int = limited(1024, 1)
@@ -150,8 +151,9 @@ class SegmentationData(DataSpec):
     kind: Literal["scenes", "collages", "masks", "ade20k"]
     """`scenes`: rendered digits on background. `collages`: pieces of photographs that scikit-image and
     scikit-learn bundle, each a class. `masks`: ROOT/images/SPLIT/*.jpg, ROOT/labels/SPLIT/*.png
-    (index of the class, 255 ignored), ROOT/classes.txt. `ade20k`: ROOT/images and ROOT/annotations as
-    ADE20K's ADEChallengeData2016, whose label 0 is ignored."""
+    (index of the class, 255 ignored), ROOT/classes.txt, or another layout of label maps (docs/your_data.md):
+    Cityscapes', Pascal VOC's, SPLIT/images and SPLIT/masks, one folder for both splits, colours.
+    `ade20k`: ROOT/images and ROOT/annotations as ADE20K's ADEChallengeData2016, whose label 0 is ignored."""
     image_size: int = limited(512, 1)
     """Side of the square training crop in pixels."""
     short_side: int = limited(512, 1)
@@ -169,6 +171,10 @@ class SegmentationData(DataSpec):
         return self.image_size, self.image_size
 
 
+GIVEN_PLACES = ("train_annotations", "train_images", "val_annotations", "val_images")
+"""Fields of `DetectionData` that name files and folders one by one, in place of `root`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetectionData(DataSpec):
     """Images with objects: boxes, classes and, for instance segmentation, masks."""
@@ -176,8 +182,17 @@ class DetectionData(DataSpec):
     kind: Literal["scenes", "coco"]
     """`scenes`: rendered digits. `coco`: ROOT/annotations/instances_SPLIT.json with images in ROOT/SPLIT or
     ROOT/images/SPLIT, or ROOT/SPLIT/_annotations.coco.json beside them, where SPLIT is train or train2017,
-    and val, val2017, valid or validation; or YOLO's ROOT/data.yaml with images and labels, or Pascal VOC's
-    ROOT/JPEGImages, Annotations and ImageSets/Main."""
+    and val, val2017, valid or validation; or one file for all images, as CVAT and Label Studio write it, of
+    which a fifth is val, by a hash of the names; or YOLO's ROOT/data.yaml with images and labels, or Pascal
+    VOC's ROOT/JPEGImages, Annotations and ImageSets/Main."""
+    train_annotations: str | None = None
+    """File in COCO's format of the training set, wherever it is; then all four places are given."""
+    train_images: str | None = None
+    """Folder of its images."""
+    val_annotations: str | None = None
+    """File in COCO's format of the validation set."""
+    val_images: str | None = None
+    """Folder of its images."""
     short_side: int = limited(800, 1)
     """Shorter side to which images are resized, in pixels; the side of a scene."""
     long_side: int = limited(1333, 1)
@@ -186,6 +201,11 @@ class DetectionData(DataSpec):
     """Train on images without objects too."""
     max_digits: int = limited(6, 1)
     """Most digits in a scene (kind `scenes`)."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether files and folders are named one by one."""
+        return any(getattr(self, name) is not None for name in GIVEN_PLACES)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -221,6 +241,9 @@ class SegmentationAugment(AugmentSpec):
     """Probability of swapping top and bottom (aerial images, microscopy)."""
     rotation: float = limited(0.0, 0, 180)
     """Largest angle in degrees by which an image is turned, either way, before it is cropped."""
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    """Classes that are each other in a mirror image, such as [[left door, right door]]; empty takes what the
+    data set says (COCO's `flip_to`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +270,9 @@ class DetectionAugment(AugmentSpec):
     copy_paste: float = limited(0.0, 0, 1)
     """Probability that objects of another image are pasted into an image; needs masks, also of detectors that
     learn boxes alone."""
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    """Classes that are each other in a mirror image, such as [[left door, right door]]; empty takes what the
+    data set says (COCO's `flip_to`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

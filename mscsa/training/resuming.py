@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from mscsa.data.contract import TaskDataset
+from mscsa.data.contract import SPLITS, TaskDataset
 from mscsa.data.identity import hash_of_files
 from mscsa.errors import UserError
 from mscsa.heads import find_head
-from mscsa.recipes.spec import PARTS, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import GIVEN_PLACES, PARTS, ModelSpec, OptimSpec, Recipe, RunSpec
 
 CHANGEABLE = frozenset(
     {
@@ -29,6 +29,7 @@ CHANGEABLE = frozenset(
         "cost",
         "starts_from",
         "data.root",
+        *(f"data.{name}" for name in GIVEN_PLACES),
         "data.workers",
         "data.eval_batch_size",
         "data.max_bad",
@@ -56,7 +57,8 @@ _LENGTH = ("run.epochs", "run.steps")
 def run_identity(recipe: Recipe, train: TaskDataset, val: TaskDataset) -> dict[str, Any]:
     """Describe a run by plain values: the recipe, the number of processes and the data."""
     names = json.dumps(train.class_names)
-    root = recipe.data.root
+    data = recipe.data
+    roots = {split: getattr(data, f"{split}_images", None) or data.root for split in SPLITS}
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "processes": recipe.run.devices * recipe.run.num_nodes,
@@ -64,8 +66,8 @@ def run_identity(recipe: Recipe, train: TaskDataset, val: TaskDataset) -> dict[s
             "num_train": len(train),
             "num_val": len(val),
             "class_names": hashlib.sha256(names.encode()).hexdigest()[:16],
-            "train_files": hash_of_files(train, root),
-            "val_files": hash_of_files(val, root),
+            "train_files": hash_of_files(train, roots["train"]),
+            "val_files": hash_of_files(val, roots["val"]),
         },
     }
 

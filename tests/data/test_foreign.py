@@ -1,4 +1,4 @@
-"""Layouts that are known and not read, or not for this task, are named, with what to give instead."""
+"""A folder of another task, or of no layout that is known, is named with what was seen and what to move."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from mscsa.data.check_dataset import check_dataset
 from mscsa.data.datasets import build_dataset
-from mscsa.data.foreign import refuse_foreign
+from mscsa.data.foreign import class_folders, refuse_foreign, unknown_layout
 from mscsa.errors import UserError
 from mscsa.recipes.spec import (
     ClassificationAugment,
@@ -20,68 +20,119 @@ from mscsa.recipes.spec import (
     SegmentationData,
 )
 
-FILES = {
-    "yolo": (
-        "images/train/a.jpg",
-        "labels/train/a.txt",
-        "images/val/b.jpg",
-        "labels/val/b.txt",
-        "classes.txt",
-    ),
-    "yolo by split": ("train/images/a.jpg", "train/labels/a.txt", "data.yaml"),
-    "voc": ("JPEGImages/a.jpg", "Annotations/a.xml", "ImageSets/Main/train.txt"),
-    "city": ("leftImg8bit/train/x/a.png", "gtFine/train/x/a.png"),
-    "cvat": ("annotations/instances_default.json", "images/default/a.jpg"),
-    "studio": ("result.json", "images/a.jpg"),
-    "masks": ("train/images/a.jpg", "train/masks/a.png"),
+SETS = {
+    "YOLO's layout": ("images/train/a.jpg", "labels/train/a.txt", "images/val/b.jpg", "classes.txt"),
+    "YOLO's layout, by split": ("train/images/a.jpg", "train/labels/a.txt", "data.yaml"),
+    "Pascal VOC's layout": ("JPEGImages/a.jpg", "Annotations/a.xml", "ImageSets/Main/train.txt"),
+    "COCO's format": ("annotations/instances_default.json", "images/default/a.jpg"),
+    "images/SPLIT and masks/SPLIT": ("images/train/a.jpg", "masks/train/a.png"),
+    "SPLIT/images and SPLIT/masks": ("train/images/a.jpg", "train/masks/a.png"),
+    "SPLIT/CLASS": ("train/cat/a.jpg", "train/dog/a.jpg", "val/cat/a.jpg"),
+    "CLASS": ("cat/a.jpg", "dog/a.jpg"),
 }
-OBJECTS = ("yolo", "yolo by split", "voc")
-"""What is read, though not as label maps or class folders."""
-NAMES = {
-    "yolo": "YOLO",
-    "yolo by split": "YOLO",
-    "voc": "Pascal VOC",
-    "city": "Cityscapes",
-    "cvat": "CVAT",
-    "studio": "Label Studio",
-    "masks": "images and masks below each split",
+READERS = {"classification": "small/", "segmentation": "small_semantic_fpn/", "detection": "small_retinanet/"}
+FORMS = {
+    "classification": (ClassificationData, "folder", ClassificationAugment()),
+    "segmentation": (SegmentationData, "masks", SegmentationAugment()),
+    "detection": (DetectionData, "coco", DetectionAugment()),
 }
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_known_layout_is_named(tmp_path: Path, name: str) -> None:
-    for file in FILES[name]:
-        path = tmp_path / file
+def write(root: Path, *files: str) -> Path:
+    for file in files:
+        path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".jpg", ".png"):
-            Image.new("RGB", (8, 8)).save(path)
+            Image.new("L", (8, 8)).save(path)
         else:
             path.write_text("0 0.5 0.5 0.2 0.2\n")
-    root = str(tmp_path)
-    asked = [
-        lambda: check_dataset(root),
-        lambda: build_dataset("train", DetectionData(kind="coco", root=root), DetectionAugment(), {}, 0),
-    ]
-    asked = [] if name in OBJECTS else asked
-    asked.append(
-        lambda: build_dataset(
-            "train", SegmentationData(kind="masks", root=root), SegmentationAugment(), {}, 0
+    return root
+
+
+def task_of(layout: str) -> str:
+    if "CLASS" in layout:
+        return "classification"
+    return "segmentation" if "mask" in layout else "detection"
+
+
+@pytest.mark.parametrize("layout", SETS)
+@pytest.mark.parametrize("task", FORMS)
+def test_a_layout_of_another_task_is_named(tmp_path: Path, layout: str, task: str) -> None:
+    if task == task_of(layout):
+        return
+    root = write(tmp_path, *SETS[layout])
+    make, kind, augment = FORMS[task]
+    with pytest.raises(UserError) as caught:
+        build_dataset("train", make(kind=kind, root=str(root)), augment, {}, 0)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert f"({layout.partition(',')[0]}) holds" in message and READERS[task_of(layout)] in message
+    assert f"not what is needed for {task}: take such a recipe, or give" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("files", "task", "seen", "move"),
+    [
+        (
+            ("pics/a.jpg", "pics/b.jpg", "truth/a.png", "truth/b.png"),
+            "segmentation",
+            "seen: pics (2 .jpg), truth (2 .png)",
+            "rename pics to images and truth to labels",
         ),
-    )
-    for ask in asked:
-        with pytest.raises(UserError, match=f"is .*{NAMES[name]}.* not read here: ") as caught:
-            ask()
-        assert "\n" not in str(caught.value)
-        assert ("small_retinanet" in str(caught.value)) == (name in OBJECTS)
-    if not (tmp_path / "train").exists():
-        with pytest.raises(UserError, match=NAMES[name]):
-            build_dataset(
-                "train", ClassificationData(kind="folder", root=root), ClassificationAugment(), {}, 0
-            )
+        (
+            ("photos/a.jpg", "labels_my.json"),
+            "detection",
+            "seen: . (1 .json), photos (1 .jpg)",
+            "give it and its images by data.train_annotations and data.train_images",
+        ),
+        (
+            ("photos/a.jpg", "xml/a.xml"),
+            "detection",
+            "seen: photos (1 .jpg), xml (1 .xml)",
+            "move it to Annotations/, the images to JPEGImages/",
+        ),
+        (
+            ("photos/a.jpg", "texts/a.txt"),
+            "detection",
+            "texts (1 .txt)",
+            "move them to labels/train and labels/val",
+        ),
+        (("a.jpg", "b.jpg"), "classification", "seen: . (2 .jpg)", "move those of each class into a folder"),
+        (
+            ("images/train/a.png", "images/val/b.png", "labels/train/a.jpg", "labels/val/b.jpg"),
+            "segmentation",
+            "labels/train (1 .jpg)",
+            "labels/train holds JPEG, which changes the values of label maps",
+        ),
+        (("a.mp4",), "segmentation", "seen: . (1 .mp4)", "Give for segmentation images/train"),
+    ],
+)
+def test_what_is_not_known_says_what_was_seen_and_what_to_move(
+    tmp_path: Path, files: tuple[str, ...], task: str, seen: str, move: str
+) -> None:
+    root = write(tmp_path, *files)
+    refuse_foreign(root, task)  # type: ignore[arg-type]
+    make, kind, augment = FORMS[task]
+    with pytest.raises(UserError) as caught:
+        build_dataset("train", make(kind=kind, root=str(root)), augment, {}, 0)  # type: ignore[arg-type]
+    for message in (str(caught.value), str(unknown_layout(root, task))):  # type: ignore[arg-type]
+        assert f"no layout for {task} that is known" in message and seen in message and move in message
+        assert "\n" not in message
+    with pytest.raises(UserError, match="no layout that is known; seen: "):
+        check_dataset(root)
 
 
-def test_what_is_not_known_is_left_to_others(tmp_path: Path) -> None:
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "labels/notes.txt").write_text("")
-    Image.new("L", (8, 8)).save(tmp_path / "labels/a.png")
-    refuse_foreign(tmp_path)
+def test_a_folder_that_is_not_there_is_no_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"gone: no such folder in {tmp_path}" in str(unknown_layout(Path("gone"), "detection"))
+
+
+def test_class_folders_are_several_with_images(tmp_path: Path) -> None:
+    assert class_folders(write(tmp_path, "cat/a.jpg", "notes/a.txt")) is None
+    assert class_folders(write(tmp_path, "dog/a.jpg")) == "CLASS"
+    assert class_folders(write(tmp_path, "train/dog/a.jpg", "train/cat/a.jpg")) == "SPLIT/CLASS"
+
+
+def test_a_data_set_one_folder_below_is_found(tmp_path: Path) -> None:
+    root = write(tmp_path, *(f"inner/{file}" for file in SETS["COCO's format"]), "readme.txt")
+    with pytest.raises(UserError, match="holds a data set in inner/: give .*/inner as data.root"):
+        check_dataset(root)

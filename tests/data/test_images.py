@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,3 +315,64 @@ def test_the_size_of_a_png_is_read_without_decoding_it(tmp_path):
     with pytest.raises(BadImage) as caught:
         image_size(path)
     assert caught.value.what == "empty file"
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits a colour, (H, W, 3) or (H, W, 4), which Pillow cannot write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        length, check = struct.pack(">I", len(content)), struct.pack(">I", zlib.crc32(kind + content))
+        return length + kind + content + check
+
+    height, width, bands = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[bands], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_colours_of_few_bits_in_16_are_not_black(tmp_path: Path, bits: int, bands: int) -> None:
+    """Microscopes and scanners write 12 bits; Pillow alone keeps the upper 8 of 16."""
+    most = 2**bits - 1
+    values = np.array([[(0, most // 2, most), (most, 0, most // 4)]])
+    if bands == 4:
+        values = np.concatenate([values, np.full((1, 2, 1), 65535)], axis=2)
+    (tmp_path / "a.png").write_bytes(deep_png(values))
+    pixels = np.asarray(load_image(tmp_path / "a.png")).astype(int)
+    assert np.abs(pixels - values[..., :3] * 255 / most).max() <= 1
+
+
+def test_a_black_image_of_16_bits_is_black(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(deep_png(np.zeros((2, 3, 3), int)))
+    assert not np.asarray(load_image(tmp_path / "a.png")).any()
+
+
+def deep_tiff(values: np.ndarray) -> bytes:
+    """An uncompressed TIFF of 16 bits a colour, (H, W, 3)."""
+    height, width, _ = values.shape
+    data = values.astype("<u2").tobytes()
+    entries = [(256, 3, width), (257, 3, height), (258, 3, 16), (259, 3, 1), (262, 3, 2), (273, 4, 8)]
+    entries += [(277, 3, 3), (278, 3, height), (279, 4, len(data))]
+    extra = 8 + len(data) + 2 + 12 * len(entries) + 4
+    table = struct.pack("<H", len(entries))
+    for tag, kind, value in entries:
+        count, value = (3, extra) if tag == 258 else (1, value)
+        table += struct.pack("<HHII", tag, kind, count, value)
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(data))
+        + data
+        + table
+        + bytes(4)
+        + struct.pack("<3H", 16, 16, 16)
+    )
+
+
+def test_a_tiff_of_few_bits_is_refused_and_not_read_as_black(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(deep_tiff(np.full((4, 5, 3), 40000)))
+    assert np.asarray(load_image(path)).max() == 40000 >> 8
+    path.write_bytes(deep_tiff(np.full((4, 5, 3), 4095)))
+    with pytest.raises(UserError, match="colours of 12 bits or less in 16.*convert it to 8 bits, or to PNG"):
+        load_image(path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.class_folders.layouts import ClassSplit, class_difference, find_classes, left_out
+from mscsa.data.class_folders.layouts import ClassSource, class_difference, find_classes
 from mscsa.data.contract import SPLITS
+from mscsa.data.mirroring import mirror_note, mirror_warning
 from mscsa.data.problems import Problem, shared_files
 from mscsa.errors import UserError
 from mscsa_runtime.images import BadImage, decode_image
@@ -33,21 +34,23 @@ def check_image_folder(root: str | Path) -> list[Problem]:
     readable = {
         split: [path for path in paths if _decodes(path, problems)] for split, paths in images.items()
     }
-    return problems + shared_files(readable["train"], readable["val"])
+    warning = mirror_warning(classes["train"], (), can_swap=False)
+    notes = [] if warning is None else [mirror_note(root, warning)]
+    return problems + shared_files(readable["train"], readable["val"]) + notes
 
 
-def _list_images(split: ClassSplit, name: str, problems: list[Problem]) -> list[str]:
-    folder = split.folder / name
+def _list_images(split: ClassSource, name: str, problems: list[Problem]) -> list[str]:
+    folder = split.describe(name)
     try:
         files = split.images(name)
     except UserError:
-        problems.append(Problem(str(folder), "folder cannot be read", "check its permissions"))
+        problems.append(Problem(folder, "folder cannot be read", "check its permissions"))
         return []
     if not files:
-        problems.append(Problem(str(folder), "class without images", "add some or remove it"))
-    if note := left_out([folder]):
+        problems.append(Problem(folder, "class without images", "add some or remove it"))
+    if note := split.left_out([name]):
         remedy = "convert what shall count to a format that is read"
-        problems.append(Problem(str(folder), note, remedy, is_note=True))
+        problems.append(Problem(folder, note, remedy, is_note=True))
     return files
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import LabelledSample, collate_labels
-from mscsa.data.class_folders.layouts import class_difference, find_classes, left_out, quoted
+from mscsa.data.class_folders.layouts import class_difference, find_classes, quoted
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.sampler import SampleKey
@@ -30,7 +30,7 @@ class ImageFolder(Dataset[LabelledSample]):
     are followed.
 
     Args:
-        root: Folder that holds `train` and `val`, or the class folders of both (`find_classes`).
+        root: Folder that holds `train` and `val`, the class folders of both, or a table (`find_classes`).
         split: Which of them.
         transform: What makes a tensor of the RGB image.
         seed: Seed of the augmentation.
@@ -48,33 +48,35 @@ class ImageFolder(Dataset[LabelledSample]):
         class_names: Sequence[str] | None = None,
     ) -> None:
         where = find_classes(root, split)
-        folder, found = where.folder, where.class_names()
+        found = where.class_names()
+        self.annotation_files = where.files()
         if class_names is None:
             _check_same_classes(Path(root))
             self.class_names = found
         else:
-            _check_known_classes(folder, found, class_names)
+            _check_known_classes(where.place, found, class_names)
             self.class_names = list(class_names)
         self.transform = transform
         self.seed = seed
         self._paths: list[str] = []
-        self._labels: list[int] = []
+        self.labels: list[int] = []
+        """Of each image, a place in `class_names`."""
         for label, name in enumerate(self.class_names):
             files = where.images(name)
             if not files and where.is_divided:
                 raise UserError(
-                    f"{folder / name}: no image of it is left for {split}; give the class two images or "
-                    "more, or remove the folder"
+                    f"{where.describe(name)}: no image of it is left for {split}; give the class two "
+                    "images or more, or remove it"
                 )
             if not files:
                 raise UserError(
-                    f"{folder / name}: class without images ({', '.join(EXTENSIONS)}); add some or remove "
-                    "the folder"
+                    f"{where.describe(name)}: class without images ({', '.join(EXTENSIONS)}); add some or "
+                    "remove it"
                 )
             self._paths += files
-            self._labels += [label] * len(files)
-        if note := left_out(folder / name for name in self.class_names):
-            logger.warning("%s: %s", folder, note)
+            self.labels += [label] * len(files)
+        if note := where.left_out(self.class_names):
+            logger.warning("%s: %s", where.place, note)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -100,14 +102,14 @@ class ImageFolder(Dataset[LabelledSample]):
         index = sample_index(key)
         image = load_image(self._paths[index])
         with augmented_by(self.seed, key):
-            return self.transform(image), self._labels[index], index
+            return self.transform(image), self.labels[index], index
 
 
 def _check_same_classes(root: Path) -> None:
     train, val = (find_classes(root, split).class_names() for split in SPLITS)
     difference = class_difference(train, val)
     if difference:
-        raise UserError(f"{root}: {difference}; both splits must hold the same class folders")
+        raise UserError(f"{root}: {difference}; both splits must hold the same classes")
 
 
 def _check_known_classes(folder: Path, found: Sequence[str], known: Sequence[str]) -> None:

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Protocol
 
+from mscsa.data.class_folders.listed import find_listed
 from mscsa.data.contract import Split
-from mscsa.data.foreign import refuse_foreign
+from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
+from mscsa.data.foreign import refuse_foreign, unknown_layout
+from mscsa.data.label_maps.folders import IMAGES, LABELS
 from mscsa.data.problems import some_of
 from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
 
-logger = logging.getLogger(__name__)
 
-VAL_SHARE = 0.2
-"""Share of each class that is val where one folder holds both splits."""
+class ClassSource(Protocol):
+    """One split of images, by class."""
 
-_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
+    @property
+    def place(self) -> Path:
+        """What messages name: a folder, or a table."""
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether nothing but the names of the images tells the splits apart."""
+
+    def class_names(self) -> list[str]:
+        """Name the classes, in the order of their labels."""
+
+    def images(self, name: str) -> list[str]:
+        """Return the paths of the split's images of a class, sorted."""
+
+    def describe(self, name: str) -> str:
+        """Say where a class is, for messages."""
+
+    def left_out(self, names: Iterable[str]) -> str | None:
+        """Say how many visible files of classes are no images by their extension; None where all are."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Give the files that say what the classes are."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +80,42 @@ class ClassSplit:
         if not self.is_divided:
             return found
         named = {Path(path).relative_to(self.folder).as_posix(): path for path in found}
-        is_val = _val_names(named)
-        return [path for each, path in named.items() if (each in is_val) == (self.split == "val")]
+        own = of_split(named, self.split)
+        return [path for each, path in named.items() if each in own]
+
+    @property
+    def place(self) -> Path:
+        """What messages name."""
+        return self.folder
+
+    def describe(self, name: str) -> str:
+        """Say where a class is, for messages."""
+        return str(self.folder / name)
+
+    def left_out(self, names: Iterable[str]) -> str | None:
+        """Say how many visible files in class folders are no images by their extension; None where all are.
+
+        Raises:
+            UserError: If a folder cannot be read.
+        """
+        files = (entry.name for name in names for entry in files_within(self.folder / name))
+        others = [name for name in files if not name.lower().endswith(EXTENSIONS)]
+        if not others:
+            return None
+        kinds = Counter(Path(name).suffix.lower() or "no extension" for name in others)
+        counted = some_of([f"{count} {kind}" for kind, count in kinds.most_common()])
+        return f"{len(others)} files are left out, which are no images by their names ({counted})"
+
+    def files(self) -> tuple[Path, ...]:
+        """Give the files that say what the classes are: there are none."""
+        return ()
 
 
-def find_classes(root: str | Path, split: Split) -> ClassSplit:
-    """Find the class folders of a split: in ROOT/train and ROOT/val (or valid, validation), or all in ROOT.
+def find_classes(root: str | Path, split: Split) -> ClassSource:
+    """Find the images of a split by class: in ROOT/train and ROOT/val (or valid, validation), or all in ROOT.
 
-    In the latter case a fifth of each class is val: the images whose hash, by the names of class and file,
-    is in the lowest fifth. So an image stays in its split whatever is added, removed, or moved elsewhere;
-    only in a class of a few images, all of whose hashes are on one side, the nearest one changes sides.
+    Instead of folders, a table may name the classes (`mscsa.data.class_folders.listed`). Where nothing tells
+    the splits apart, a fifth of each class is val (`mscsa.data.division.val_names`).
 
     Raises:
         UserError: If they are not there.
@@ -80,15 +126,21 @@ def find_classes(root: str | Path, split: Split) -> ClassSplit:
         raise UserError(
             f"{root}: no such folder{here}; give the one with train/ and val/ as data.root, or --root of eval"
         )
-    folder = next((root / name for name in _NAMES[split] if (root / name).is_dir()), None)
+    folder = next((root / name for name in SPLIT_NAMES[split] if (root / name).is_dir()), None)
+    if folder is not None and _holds_classes(folder):
+        return ClassSplit(split, folder, is_divided=False)
+    listed = find_listed(root, split)
+    if listed is not None:
+        return listed
+    refuse_foreign(root, "classification")
     if folder is not None:
         return ClassSplit(split, folder, is_divided=False)
-    refuse_foreign(root)
-    if not any((root / name).is_dir() for names in (*_NAMES.values(), ("test",)) for name in names):
+    if not any((root / name).is_dir() for names in (*SPLIT_NAMES.values(), ("test",)) for name in names):
         is_class = [entry.is_dir() and _holds_images(Path(entry.path)) for entry in visible_entries(root)]
         if sum(is_class) > 1:
-            _tell_division(root)
+            tell_division(root, "images of each class")
             return ClassSplit(split, root, is_divided=True)
+        raise unknown_layout(root, "classification")
     raise UserError(
         f"{root}: no folder {split}/; images are expected in {split}/CLASS/ beneath it, or give the one "
         "folder that holds the class folders, to have it divided"
@@ -106,52 +158,19 @@ def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
     return " and ".join(parts) or None
 
 
-def left_out(folders: Iterable[Path]) -> str | None:
-    """Say how many visible files in class folders are no images by their extension; None where all are.
-
-    Raises:
-        UserError: If a folder cannot be read.
-    """
-    others = [entry.name for folder in folders for entry in files_within(folder) if not _is_image(entry)]
-    if not others:
-        return None
-    kinds = Counter(Path(name).suffix.lower() or "no extension" for name in others)
-    counted = some_of([f"{count} {kind}" for kind, count in kinds.most_common()])
-    return f"{len(others)} files are left out, which are no images by their names ({counted})"
-
-
 def quoted(names: Iterable[str]) -> str:
     """List names in quotes, the first of them if there are many."""
     return some_of([repr(name) for name in sorted(names)])
 
 
-@cache
-def _tell_division(root: Path) -> None:
-    """Say once how a folder is divided."""
-    logger.info(
-        "%s has no train/ and val/: %.0f %% of the images of each class, by a hash of their names, are val, "
-        "the same ones in every run",
-        root,
-        100 * VAL_SHARE,
-    )
-
-
-def _val_names(files: Iterable[str]) -> set[str]:
-    """Choose the files of a class that are val: one at least if there are two, and not all."""
-    shares = {name: _share(name) for name in files}
-    ordered = sorted(shares, key=lambda name: (shares[name], name))
-    count = sum(share < VAL_SHARE for share in shares.values())
-    return set(ordered[: max(min(max(count, 1), len(ordered) - 1), 0)])
-
-
-def _share(name: str) -> float:
-    """Map a name to 0..1, evenly and on every machine the same."""
-    digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
 def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.name.lower().endswith(EXTENSIONS)
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether a folder holds class folders, and not those of images and their labels."""
+    names = {entry.name.lower() for entry in visible_entries(folder) if entry.is_dir()}
+    return bool(names - {*IMAGES, *LABELS})
 
 
 def _holds_images(folder: Path) -> bool:

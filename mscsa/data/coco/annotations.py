@@ -60,6 +60,8 @@ class CocoAnnotations:
     """All segmentations, serialised one after the other."""
     segmentation_starts: NDArray[np.int64]
     """Where that of annotation j begins, (A + 1,); of length 0 where there is none."""
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    """Names of the categories that are each other in a mirror image, as `flip_to` of one says."""
 
     def segmentation(self, annotation: int) -> Any:
         """Give a segmentation as the file has it, without stray parts; None where it has none."""
@@ -166,7 +168,26 @@ def compact_annotations(content: dict[str, Any], path: Path) -> CocoAnnotations:
         labels=labels[order],
         segmentations=np.frombuffer(b"".join(texts), np.uint8),
         segmentation_starts=np.cumsum([0, *map(len, texts)]),
+        flip_pairs=_flip_pairs(content["categories"], path),
     )
+
+
+def _flip_pairs(categories: Sequence[dict[str, Any]], path: Path) -> tuple[tuple[str, str], ...]:
+    """Read `flip_to`, the id or the name of what a category is in a mirror image."""
+    name_of = {whole_number(each.get("id")): str(each.get("name")) for each in categories}
+    pairs = set()
+    for each in categories:
+        given, own = each.get("flip_to"), str(each.get("name"))
+        if given is None or given == "":
+            continue
+        other = given if given in name_of.values() else name_of.get(whole_number(given))
+        if other is None:
+            raise UserError(
+                f"{path}: flip_to of category {own!r} is {short(given)}: give the id or name of a category"
+            )
+        if other != own:
+            pairs.add((min(own, str(other)), max(own, str(other))))
+    return tuple(sorted(pairs))
 
 
 def _wrong(path: Path, what: str) -> UserError:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mscsa.data.coco.annotation_checks import ListedImage
 from mscsa.data.coco.file_checks import FileReport, check_objects
-from mscsa.data.coco.layouts import find_objects, image_path
+from mscsa.data.coco.layouts import GivenFiles, find_objects, image_path
+from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.contract import SPLITS, Split
+from mscsa.data.mirroring import mirror_note, mirror_warning, sided_pairs
 from mscsa.data.problems import Findings, Problem, shared_files, some_of
+from mscsa.errors import UserError
 from mscsa_runtime.images import BadImage, decode_image
 
 _SHOWN_GAPS = 12
 
 
-def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Problem]:
+def check_coco(
+    root: str | Path | None,
+    *,
+    annotations_only: bool = False,
+    given: Mapping[Split, GivenFiles] | None = None,
+) -> list[Problem]:
     """Look through both splits of a set of objects, in COCO's format or another layout that is read.
 
     Finds what is wrong with the annotations (`check_objects`), categories that the splits do
@@ -26,16 +34,19 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
     good). Gaps in the category ids are only noted: COCO's own have some.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the data set; None where `given` says all.
         annotations_only: Only see whether the images are there, instead of decoding them.
+        given: Files of annotations and folders of images, by split.
     Raises:
         UserError: If the annotations or the folder of images of a split are missing: there is nothing to look
             through.
     """
-    splits = {split: find_objects(root, split) for split in SPLITS}
+    splits = {split: find_objects(root, split, (given or {}).get(split)) for split in SPLITS}
     reports = {split: check_objects(splits[split]) for split in SPLITS}
     problems = [problem for split in SPLITS for problem in reports[split].problems]
-    problems += _different_categories(root, reports["train"].categories, reports["val"].categories)
+    problems += _different_categories(
+        root or splits["val"].file, reports["train"].categories, reports["val"].categories
+    )
     readable: dict[Split, dict[str, int]] = {}
     for split in SPLITS:
         where = splits[split]
@@ -49,6 +60,7 @@ def check_coco(root: str | Path, *, annotations_only: bool = False) -> list[Prob
             problems.append(replace(problem, what=what))
     return (
         problems
+        + _sides(splits["train"], reports["train"].categories.values())
         + _empty(splits["train"].file, reports["train"])
         + _gaps(splits["train"].file, reports["train"].categories)
     )
@@ -101,6 +113,18 @@ def _different_categories(root: str | Path, train: dict[int, str], val: dict[int
             continue
         findings.add("categories of one split", what, "give both splits the same categories")
     return findings.problems()
+
+
+def _sides(train: ObjectSplit, names: Iterable[str]) -> list[Problem]:
+    """Note the classes that a mirror image contradicts."""
+    if not sided_pairs(list(names)):
+        return []
+    try:
+        found = train.read()
+    except UserError:  # what is wrong has been named
+        return []
+    warning = mirror_warning(found.category_names, found.flip_pairs)
+    return [] if warning is None else [mirror_note(train.file, warning)]
 
 
 def _empty(path: Path, report: FileReport) -> list[Problem]:

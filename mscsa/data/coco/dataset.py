@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import ObjectSample, collate_objects
-from mscsa.data.coco.layouts import find_objects, image_path
+from mscsa.data.coco.layouts import GivenFiles, find_objects, image_path
 from mscsa.data.coco.masks import BadMask, check_segmentation, decode_segmentation
 from mscsa.data.contract import Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
+from mscsa.data.mirroring import mirrored_classes
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.copy_paste import draw_with_pasted
@@ -39,7 +40,7 @@ class CocoDetection(Dataset[ObjectSample]):
     order. Crowds, and objects whose box has no area, are not trained on.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the data set; None where `given` says all.
         split: `train` or `val`.
         transform: What makes tensors of image and objects.
         seed: Seed of the augmentation.
@@ -47,6 +48,8 @@ class CocoDetection(Dataset[ObjectSample]):
         keep_empty: Whether training has images without objects too.
         class_names: Those of a checkpoint, or of the other split, in the order of their labels; the data's
             own if None. Categories are matched by name.
+        given: The split's file of annotations and folder of images, in place of looking for them.
+        flip_pairs: Names of classes that are each other in a mirror image; those of the data if empty.
     Raises:
         UserError: If a file is missing or not COCO's format, or has classes that are not among `class_names`;
             if there is no object, none that training could see, or, with masks, one that cannot be drawn.
@@ -54,7 +57,7 @@ class CocoDetection(Dataset[ObjectSample]):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None,
         split: Split,
         transform: ObjectTransform,
         seed: int,
@@ -62,8 +65,10 @@ class CocoDetection(Dataset[ObjectSample]):
         with_masks: bool = False,
         keep_empty: bool = True,
         class_names: Sequence[str] | None = None,
+        given: GivenFiles | None = None,
+        flip_pairs: Sequence[tuple[str, str]] = (),
     ) -> None:
-        found = find_objects(root, split)
+        found = find_objects(root, split, given)
         self.annotation_file, self.image_folder = found.file, found.folder
         self.annotation_files = found.files()
         self.annotations = found.read()
@@ -78,6 +83,9 @@ class CocoDetection(Dataset[ObjectSample]):
         self._copy_paste = 0.0
         if split == "train" and isinstance(transform, TrainObjects):
             self._copy_paste = transform.copy_paste
+        self.flip_pairs = tuple(flip_pairs) or self.annotations.flip_pairs
+        mirrored = mirrored_classes(self.class_names, self.flip_pairs if split == "train" else ())
+        self._mirrored = np.array([0, *(1 + each for each in mirrored)])
         counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])
         is_used = counts > 0 if split == "train" and not keep_empty else np.ones(len(counts), bool)
         self._images = np.flatnonzero(is_used)
@@ -95,6 +103,11 @@ class CocoDetection(Dataset[ObjectSample]):
     def files(self, index: int) -> tuple[Path, ...]:
         """Give the file of the image."""
         return (Path(self.describe(index)),)
+
+    def labels_of(self, index: int) -> NDArray[np.int64]:
+        """Give the labels of an image's objects, 1..K, (n,)."""
+        chosen = self.annotations.objects_of(int(self._images[index]))
+        return self._labels[self.annotations.labels[chosen]]
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index).
@@ -265,9 +278,11 @@ class CocoDetection(Dataset[ObjectSample]):
 
     def _objects(self, place: int, size: tuple[int, int]) -> Objects:
         chosen = self.annotations.objects_of(place)
+        labels = self._labels[self.annotations.labels[chosen]]
         objects: Objects = {
             "boxes": torch.from_numpy(self.annotations.corners(chosen)),
-            "labels": torch.from_numpy(self._labels[self.annotations.labels[chosen]]),
+            "labels": torch.from_numpy(labels),
+            "mirrored_labels": torch.from_numpy(self._mirrored[labels]),
         }
         if self.with_masks or self._copy_paste:
             objects["masks"] = partial(self._masks, chosen, size)

@@ -12,8 +12,9 @@ from typing import Any
 from mscsa.data.coco.annotation_checks import ListedImage, check_annotations
 from mscsa.data.coco.annotations import paused_collector
 from mscsa.data.coco.mask_checks import compacted
-from mscsa.data.coco.splits import ObjectSplit
+from mscsa.data.coco.splits import ObjectSplit, part_of
 from mscsa.data.coco.values import flag, whole_number
+from mscsa.data.contract import Split
 from mscsa.data.problems import Findings, Problem, short
 
 _PARTS = ("images", "annotations", "categories")
@@ -31,21 +32,22 @@ class FileReport:
     """Ids of the categories that have an object."""
 
 
-def check_annotation_file(path: Path) -> FileReport:
-    """Look through a file of annotations.
+def check_annotation_file(path: Path, part: Split | None = None) -> FileReport:
+    """Look through a file of annotations, or through a split of one that holds both.
 
     Finds whatever of ids, names, sizes, categories, boxes, areas, crowds and masks training could not use or
     would be misled by. The images themselves are not touched.
     """
     findings = Findings(path)
     with paused_collector():
-        return _check_parts(_read_parts(path, findings), findings)
+        content = _read_parts(path, findings)
+        return _check_parts(content if part is None else part_of(content, part), findings)
 
 
 def check_objects(split: ObjectSplit) -> FileReport:
     """Look through the annotations of a split, whatever their layout: as `check_annotation_file` does."""
     if split.convert is None:
-        return check_annotation_file(split.file)
+        return check_annotation_file(split.file, split.part)
     findings = Findings(split.file)
     found = split.convert()
     for flaw in found.flaws:

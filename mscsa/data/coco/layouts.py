@@ -3,51 +3,76 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
+from mscsa.data.coco.splits import COCO_FILES, ObjectSplit, annotation_files, has_coco, whole_file
 from mscsa.data.coco.voc import find_voc, is_voc
 from mscsa.data.coco.yolo import find_yolo, is_yolo
-from mscsa.data.contract import Split
-from mscsa.data.foreign import refuse_foreign
+from mscsa.data.contract import SPLITS, Split
+from mscsa.data.division import tell_division
+from mscsa.data.foreign import refuse_foreign, unknown_layout
 from mscsa.errors import UserError
 
-_FILES = (
-    "annotations/instances_{name}.json",  # COCO, Ultralytics
-    "annotations/{name}.json",
-    "{name}/_annotations.coco.json",  # Roboflow
-)
 _FOLDERS = ("{name}", "images/{name}", "images")
+_WHOLE_FOLDERS = ("images/default", "images", ".")
 
 
-def find_objects(root: str | Path, split: Split) -> ObjectSplit:
+@dataclass(frozen=True)
+class GivenFiles:
+    """A split whose places are given, whatever is around them."""
+
+    annotations: str
+    """File in COCO's format."""
+    images: str
+    """Folder that the names of images are relative to."""
+
+
+def find_objects(root: str | Path | None, split: Split, given: GivenFiles | None = None) -> ObjectSplit:
     """Find images and objects of a split, whatever their layout.
 
+    Args:
+        root: Folder of the data set; None where the places are given.
+        split: `train` or `val`.
+        given: Its file of annotations and folder of images, in place of looking for them.
     Raises:
         UserError: If they are not there.
     """
-    root = Path(root)
-    for name, file in _annotation_files(root, split):
+    if given is not None:
+        return _given(given, split)
+    root = Path(root or "")
+    for name, file in annotation_files(root, split):
         folders = [root / pattern.format(name=name) for pattern in _FOLDERS]
         folder = next((each for each in folders if each.is_dir()), None)
         if folder is None:
             raise UserError(f"{folders[0]} is not there: put the images of {file} into it")
         return ObjectSplit("COCO's format", file, folder)
-    if not _has_coco(root) and is_yolo(root):
+    whole = whole_file(root)
+    if whole is not None and not _has_splits(root):
+        tell_division(root)
+        folder = next(root / name for name in _WHOLE_FOLDERS if (root / name).is_dir())
+        return ObjectSplit("COCO's format", whole, folder, part=split)
+    if not has_coco(root) and is_yolo(root):
         return find_yolo(root, split)
-    if not _has_coco(root) and is_voc(root):
+    if not has_coco(root) and is_voc(root):
         return find_voc(root, split)
-    refuse_foreign(root)
-    raise UserError(
-        f"{root / _FILES[0].format(name=split)} is not there: give the folder that holds annotations/ and "
-        f"the images as data.root, or one with {_FILES[2].format(name=split)} in it"
-    )
+    if has_coco(root):
+        raise UserError(
+            f"{root / COCO_FILES[0].format(name=split)} is not there, and there is one of the other split: "
+            f"give it, or both places by data.{split}_annotations and data.{split}_images"
+        )
+    if not root.is_dir():
+        raise UserError(
+            f"{root / COCO_FILES[0].format(name=split)} is not there: give the folder that holds "
+            f"annotations/ and the images as data.root, or one with {COCO_FILES[2].format(name=split)} in it"
+        )
+    refuse_foreign(root, "detection")
+    raise unknown_layout(root, "detection")
 
 
 def object_layout(root: Path) -> str | None:
     """Say in which layout a folder holds objects, or None if it holds none."""
-    if _has_coco(root):
+    if has_coco(root):
         return "COCO's format"
     if is_yolo(root):
         return "YOLO's layout"
@@ -74,14 +99,14 @@ def image_path(folder: Path, file_name: str) -> Path:
     return folder / file_name
 
 
-def _has_coco(root: Path) -> bool:
-    return any(True for split in SPLIT_NAMES for _ in _annotation_files(root, split))
+def _has_splits(root: Path) -> bool:
+    return any(True for split in SPLITS for _ in annotation_files(root, split))
 
 
-def _annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:
-    """Give the name of a split and its file of annotations, of those that are there."""
-    for pattern in _FILES:
-        for name in SPLIT_NAMES[split]:
-            file = root / pattern.format(name=name)
-            if file.is_file():
-                yield name, file
+def _given(given: GivenFiles, split: Split) -> ObjectSplit:
+    file, folder = Path(given.annotations), Path(given.images)
+    if not file.is_file():
+        raise UserError(f"data.{split}_annotations {file} is not there: give a file in COCO's format")
+    if not folder.is_dir():
+        raise UserError(f"data.{split}_images {folder} is not there: give the folder of its images")
+    return ObjectSplit("COCO's format", file, folder)

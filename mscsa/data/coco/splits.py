@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mscsa.data.coco.annotations import CocoAnnotations, compact_annotations, read_annotations
+from mscsa.data.coco.annotations import CocoAnnotations, compact_annotations, read_annotations, read_json
 from mscsa.data.coco.conversion import Conversion
 from mscsa.data.contract import Split
+from mscsa.data.division import SPLIT_NAMES, of_split
 
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "train2017"),
-    "val": ("val", "val2017", "valid", "validation"),
-}
-"""What tools call the two splits."""
+COCO_FILES = (
+    "annotations/instances_{name}.json",  # COCO, Ultralytics
+    "annotations/{name}.json",
+    "{name}/_annotations.coco.json",  # Roboflow
+)
+"""Where COCO's file of a split lies."""
+
+_WHOLE_FILES = (
+    "annotations/instances_default.json",  # CVAT
+    "result.json",  # Label Studio
+    "_annotations.coco.json",
+    "annotations/instances.json",
+    "annotations/annotations.json",
+    "annotations.json",
+    "instances.json",
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,8 @@ class ObjectSplit:
     """The classes of such a layout, in the order of their labels."""
     label_files: tuple[Path, ...] = ()
     """The files of such a layout that name its objects, of those that are there."""
+    part: Split | None = None
+    """Which split of a file that holds the images of both; None if it has one alone."""
 
     def files(self) -> tuple[Path, ...]:
         """Give all files that say what the objects are."""
@@ -48,6 +63,55 @@ class ObjectSplit:
         Raises:
             UserError: If they cannot be used; `mscsa check-data` finds all that is wrong.
         """
+        if self.part is not None:
+            return compact_annotations(part_of(read_json(self.file), self.part), self.file)
         if self.convert is None:
             return read_annotations(self.file)
         return compact_annotations(self.convert().usable(), self.file)
+
+
+def annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:
+    """Give the name of a split and its file of annotations in COCO's format, of those that are there."""
+    for pattern in COCO_FILES:
+        for name in SPLIT_NAMES[split]:
+            file = root / pattern.format(name=name)
+            if file.is_file():
+                yield name, file
+
+
+def whole_file(root: Path) -> Path | None:
+    """Find the file in COCO's format that holds the images of both splits."""
+    return next((root / name for name in _WHOLE_FILES if (root / name).is_file()), None)
+
+
+def has_coco(root: Path) -> bool:
+    """Whether a folder holds a file in COCO's format, by its name."""
+    return whole_file(root) is not None or any(
+        True for split in SPLIT_NAMES for _ in annotation_files(root, split)
+    )
+
+
+def part_of(content: dict[str, Any], split: Split) -> dict[str, Any]:
+    """Keep the images of a split, by a hash of their names, and their annotations.
+
+    Annotations of no image stay with train, so that they are found once.
+    """
+    images, annotations = content["images"], content["annotations"]
+    texts = {id(each): str(each.get("file_name")).replace("\\", "/") for each in images if _is_object(each)}
+    kept = of_split(texts.values(), split)
+    others = {each.get("id") for each in images if _is_object(each) and texts[id(each)] not in kept}
+    own = {each.get("id") for each in images if _is_object(each) and texts[id(each)] in kept}
+    return {
+        **content,
+        "images": [each for each in images if _is_object(each) and texts[id(each)] in kept],
+        "annotations": [
+            each
+            for each in annotations
+            if _is_object(each)
+            and (each.get("image_id") in own or (split == "train" and each.get("image_id") not in others))
+        ],
+    }
+
+
+def _is_object(entry: Any) -> bool:
+    return isinstance(entry, dict)

@@ -15,9 +15,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mscsa.data.coco.conversion import Conversion
-from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
+from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import flag, number
 from mscsa.data.contract import SPLITS, Split
+from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.problems import short
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable

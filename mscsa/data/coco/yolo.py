@@ -17,9 +17,10 @@ import yaml  # type: ignore[import-untyped]
 
 from mscsa.data.coco.conversion import Conversion
 from mscsa.data.coco.masks import MIN_POLYGON
-from mscsa.data.coco.splits import SPLIT_NAMES, ObjectSplit
+from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
+from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.problems import short
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS, BadImage, image_size

@@ -15,22 +15,25 @@ from mscsa.data.batches import MappedSample, collate_maps
 from mscsa.data.contract import IGNORED, Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
-from mscsa.data.label_maps.layouts import LAYOUTS, LabelLayout, label_pairs, segmentation_classes
+from mscsa.data.label_maps.layouts import LabelLayout, find_maps
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.segmentation import JointTransform
 from mscsa.errors import UserError
 
-_REMEDY = f"label two classes or more by their places in the list, 0, 1, ...; {IGNORED} is none of them"
+_REMEDY = (
+    f"label two classes or more by their places in the list, 0, 1, ...; {IGNORED} is none of them, unless "
+    "classes.csv (value,name) says what it is"
+)
 
 
 class SegmentationFolder(Dataset[MappedSample]):
     """One split of a folder of images and label maps as a `TaskDataset`.
 
     Layout `masks`: ROOT/images/SPLIT/NAME.jpg, ROOT/labels/SPLIT/NAME.png with the index of the class for
-    each pixel (255 ignored), ROOT/classes.txt with a name per line in the order of the indices. Layout
-    `ade20k`: ROOT/images/training and ROOT/annotations/training, as ADEChallengeData2016, whose label 0 is
-    ignored and n is class n - 1.
+    each pixel (255 ignored), ROOT/classes.txt with a name per line in the order of the indices, or what else
+    `mscsa.data.label_maps.layouts` finds. Layout `ade20k`: ROOT/images/training and
+    ROOT/annotations/training, as ADEChallengeData2016, whose label 0 is ignored and n is class n - 1.
 
     Args:
         root: Folder of the data set.
@@ -54,7 +57,11 @@ class SegmentationFolder(Dataset[MappedSample]):
         layout: LabelLayout = "masks",
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.class_names = segmentation_classes(root, layout)
+        found = find_maps(root, split, layout)
+        self.table = found.table
+        self.class_names = list(found.table.names)
+        self.annotation_files = found.files()
+        self.flip_pairs = found.table.flips
         if class_names is not None and list(class_names) != self.class_names:
             raise UserError(
                 f"{root} has the classes {some_of(self.class_names)}, the checkpoint "
@@ -63,20 +70,20 @@ class SegmentationFolder(Dataset[MappedSample]):
         self.split = split
         self.transform = transform
         self.seed = seed
-        self.layout = layout
-        pairs, alone, doubles = label_pairs(root, split, layout)
-        if doubles:
+        if found.doubles:
+            one, other = found.doubles[0]
             raise UserError(
-                f"{doubles[0][0]} and {doubles[0][1]} share a name ({len(doubles)} such pairs), so one would "
-                "be left out: give each a name of its own, or remove one"
+                f"{one} and {other} share a name ({len(found.doubles)} such pairs), so one would be left "
+                "out: give each a name of its own, or remove one"
             )
-        if alone:
+        if found.alone:
+            first = found.alone[0]
+            lacks = "label map" if first.is_relative_to(found.places.images) else "image"
             raise UserError(
-                f"{alone[0]} has no {'label map' if _is_image(alone[0], root, layout) else 'image'} of its "
-                f"name ({len(alone)} such files): add it, or remove the file; `mscsa check-data {root}` "
-                "lists all"
+                f"{first} has no {lacks} of its name ({len(found.alone)} such files): add it, or remove the "
+                f"file; `mscsa check-data {root}` lists all"
             )
-        self._pairs = pairs
+        self._pairs = found.pairs
         self._check_classes(Path(root))
 
     def __len__(self) -> int:
@@ -98,7 +105,7 @@ class SegmentationFolder(Dataset[MappedSample]):
         """
         index = sample_index(key)
         image = load_image(self._pairs[index][0])
-        labels = self._labels(index, image.size)
+        labels = self.label_map(index, image.size)
         with augmented_by(self.seed, key):
             pixels, classes = self.transform(image, Image.fromarray(labels))
         return pixels, classes, index
@@ -107,12 +114,17 @@ class SegmentationFolder(Dataset[MappedSample]):
         """Stack training samples; keep those of evaluation apart, whose sizes differ."""
         return collate_maps(samples, self.split)
 
-    def _labels(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """Read a label map, of an image of (W, H) px where that is known."""
+    def label_map(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Read a label map as class indices (H, W), of an image of (W, H) px where that is known.
+
+        Raises:
+            UserError: If it is unreadable, of another size, or has a label that is no class.
+        """
         path = self._pairs[index][1]
         try:
-            labels = read_labels(path, self.layout)
-            check_labels(labels, size or (labels.shape[1], labels.shape[0]), len(self.class_names))
+            labels = read_labels(path, self.table)
+            if size is not None:
+                check_labels(labels, size)
         except BadLabels as bad:
             raise UserError(f"{path}: {bad.what}; {bad.remedy}") from bad
         return labels
@@ -127,14 +139,10 @@ class SegmentationFolder(Dataset[MappedSample]):
             )
         seen: set[int] = set()
         for index in range(len(self)):
-            seen |= set(np.unique(self._labels(index)).tolist())
+            seen |= set(np.unique(self.label_map(index)).tolist())
             if len(seen - {IGNORED}) >= wanted:
                 return
         names = ", ".join(f"{self.class_names[each]} ({each})" for each in sorted(seen - {IGNORED}))
         told = f", and {IGNORED}, which is ignored" if IGNORED in seen else ""
         which = f"one class alone, {names}" if names else "no class"
         raise UserError(f"{root}: the labels of {self.split} have {which}{told}: {_REMEDY}")
-
-
-def _is_image(path: Path, root: str | Path, layout: LabelLayout) -> bool:
-    return path.is_relative_to(Path(root) / LAYOUTS[layout].images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,118 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mscsa.data.contract import IGNORED
-from mscsa.data.label_maps.layouts import LABEL_FORMATS, LabelLayout
+from mscsa.data.label_maps.folders import LABEL_FORMATS
+from mscsa.data.label_maps.tables import Colour, LabelTable
 from mscsa_runtime.errors import Unusable
 from mscsa_runtime.images import BadImage, read_file
+
+_TABLE_REMEDY = (
+    "say which class a colour is in class_dict.csv (name,r,g,b), or save it as a PNG of one 8-bit channel"
+)
 
 
 class BadLabels(Unusable):
     """A label map that cannot be used."""
 
 
-def read_labels(path: str | Path, layout: LabelLayout) -> NDArray[np.uint8]:
+def read_labels(path: str | Path, table: LabelTable) -> NDArray[np.uint8]:
     """Read a label map as class indices (H, W), 255 for ignored pixels.
 
-    Grey of any depth, palettes, and colours whose three channels are equal are indices.
+    Grey of any depth, palettes, and colours whose three channels are equal are values; where the table has
+    colours, so do palettes and colours, and grey values are places in it.
 
     Raises:
-        BadLabels: If it is unreadable, or holds colours instead of indices.
+        BadLabels: If it is unreadable, or holds a value or a colour that is not in the table; names it, and
+            how many pixels have it.
     """
     try:
-        labels = read_file(path, _indices, formats=LABEL_FORMATS)
+        return read_file(path, partial(_classes, table=table), formats=LABEL_FORMATS)
     except BadImage as bad:
         raise BadLabels(bad.what, bad.remedy) from bad
-    if layout == "ade20k":
-        labels = labels - np.uint8(1)  # wraps: 0 becomes 255, ignored
-    return labels
+
+
+def check_labels(labels: NDArray[np.uint8], image_size: tuple[int, int]) -> None:
+    """Compare the size of labels (H, W) with that of their image (W, H).
+
+    Raises:
+        BadLabels: If they differ.
+    """
+    height, width = labels.shape
+    if (width, height) != image_size:
+        remedy = "give label maps of the size of their images"
+        if (height, width) == image_size:
+            remedy += " (images are turned upright as their EXIF orientation says)"
+        raise BadLabels(f"{width}x{height} px, its image has {image_size[0]}x{image_size[1]}", remedy)
+
+
+def _classes(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
+    if table.colours and (image.mode in ("P", "RGB", "RGBA") or _are_grey(table)):
+        return _of_colours(np.asarray(image.convert("RGB")), table)
+    values = _indices(image)
+    known = dict(table.values)
+    if image.mode == "1" and 1 not in known and IGNORED in known:
+        values = values * np.uint8(IGNORED)  # black and white
+    found = _lookup(table.values)[values]
+    wrong = found < 0
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        label = values[y, x]
+        count = int((values == label).sum())
+        raise BadLabels(
+            f"label {label} at pixel x={x}, y={y} ({count} such pixels), of {len(table.names)}",
+            _remedy(table, "label"),
+        )
+    return found.astype(np.uint8)
+
+
+def _of_colours(colours: NDArray[np.uint8], table: LabelTable) -> NDArray[np.uint8]:
+    """Look up the class of each colour (H, W, 3)."""
+    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
+    codes = red << 16 | green << 8 | blue
+    found = _colour_lookup(table.colours)[codes]
+    wrong = found < 0
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        colour = tuple(colours[y, x].tolist())
+        count = int((codes == codes[y, x]).sum())
+        others = len(np.unique(codes[wrong])) - 1
+        more = f", and {others} other unknown colours" if others else ""
+        raise BadLabels(
+            f"colour {colour} at pixel x={x}, y={y} ({count} such pixels{more}) is none of the "
+            f"{len(table.colours)} colours of the classes",
+            _remedy(table, "colour"),
+        )
+    return found.astype(np.uint8)
+
+
+def _remedy(table: LabelTable, what: str) -> str:
+    if what == "label" and table.values[:-1] == tuple((i, i) for i in range(len(table.names))):
+        return f"use 0 to {len(table.names) - 1}, or {IGNORED} for pixels to ignore"
+    place = "the table of classes" if table.file is None else table.file.name
+    return f"correct the pixels, or add a row for this {what} to {place}"
+
+
+@lru_cache(maxsize=4)
+def _lookup(values: tuple[tuple[int, int], ...]) -> NDArray[np.int16]:
+    """Give the class of each value, (256,); -1 where there is none."""
+    found = np.full(IGNORED + 1, -1, np.int16)
+    for value, label in values:
+        found[value] = label
+    return found
+
+
+@lru_cache(maxsize=2)
+def _colour_lookup(colours: tuple[tuple[Colour, int], ...]) -> NDArray[np.int16]:
+    """Give the class of each colour, (2^24,); -1 where there is none."""
+    found = np.full(1 << 24, -1, np.int16)
+    for (red, green, blue), label in colours:
+        found[red << 16 | green << 8 | blue] = label
+    return found
+
+
+def _are_grey(table: LabelTable) -> bool:
+    """Whether a table's colours are levels of grey, which are no places in it."""
+    return all(red == green == blue for (red, green, blue), _ in table.colours)
 
 
 def _indices(image: Image.Image) -> NDArray[np.uint8]:
@@ -43,10 +132,7 @@ def _indices(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("RGB", "RGBA", "LA"):
         colours = values[..., :-1] if image.mode.endswith("A") else values
         if (colours != colours[..., :1]).any():
-            raise BadLabels(
-                f"mode {image.mode}: colours instead of class indices",
-                "save it as a PNG of one 8-bit channel",
-            )
+            raise BadLabels(_colours_without_table(colours), _TABLE_REMEDY)
         values = colours[..., 0]
     elif image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
         raise BadLabels(f"mode {image.mode}: no class indices", "save it as a PNG of one 8-bit channel")
@@ -58,32 +144,13 @@ def _indices(image: Image.Image) -> NDArray[np.uint8]:
     return values.astype(np.uint8) // np.uint8(factor)
 
 
+def _colours_without_table(colours: NDArray[np.uint8]) -> str:
+    found = np.unique(colours.reshape(-1, 3), axis=0)
+    shown = ", ".join(str(tuple(each)) for each in found[:3].tolist())
+    return f"colours instead of class indices ({len(found)}: {shown}{', ...' if len(found) > 3 else ''})"
+
+
 def _factor_of(image: Any) -> int:
     """Give the factor by which Pillow stretches grey of 2 or 4 bits to 0..255."""
     mode = next((tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile), "")
     return next((factor for start, factor in (("L;2", 85), ("L;4", 17)) if str(mode).startswith(start)), 1)
-
-
-def check_labels(labels: NDArray[np.uint8], image_size: tuple[int, int], num_classes: int) -> None:
-    """Look for what makes labels unusable.
-
-    Args:
-        labels: Class indices, (H, W).
-        image_size: (width, height) of the image.
-        num_classes: Indices below it are allowed, and 255.
-    Raises:
-        BadLabels: If the size differs or an index is too large; names the first such pixel.
-    """
-    height, width = labels.shape
-    if (width, height) != image_size:
-        remedy = "give label maps of the size of their images"
-        if (height, width) == image_size:
-            remedy += " (images are turned upright as their EXIF orientation says)"
-        raise BadLabels(f"{width}x{height} px, its image has {image_size[0]}x{image_size[1]}", remedy)
-    wrong = (labels >= num_classes) & (labels != IGNORED)
-    if wrong.any():
-        y, x = np.argwhere(wrong)[0]
-        raise BadLabels(
-            f"label {labels[y, x]} at pixel x={x}, y={y} ({wrong.sum()} such pixels), of {num_classes}",
-            f"use 0 to {num_classes - 1}, or {IGNORED} for pixels to ignore",
-        )

@@ -1,4 +1,4 @@
-"""Where images, label maps and the names of classes lie."""
+"""Images with label maps in any layout that is read: which files, and what their values mean."""
 
 from __future__ import annotations
 
@@ -6,120 +6,149 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mscsa.data.contract import IGNORED, Split
-from mscsa.data.foreign import refuse_foreign
+from mscsa.data.contract import Split
+from mscsa.data.division import of_split, tell_division
+from mscsa.data.foreign import refuse_foreign, unknown_layout
+from mscsa.data.label_maps.folders import MapPlaces, find_places
+from mscsa.data.label_maps.known_tables import ade20k_table, cityscapes_table, voc_table
+from mscsa.data.label_maps.pairing import Pairing, pair_files
+from mscsa.data.label_maps.tables import CLASSES_FILE, LabelTable, find_table
 from mscsa.errors import UserError
-from mscsa_runtime.images import EXTENSIONS, FORMATS
 
 LabelLayout = Literal["masks", "ade20k"]
 
-CLASSES_FILE = "classes.txt"
-ADE20K_CLASSES = 150
-
-LABEL_FORMATS = ("PNG", "TIFF", "BMP")
-"""Pillow's names of the formats of label maps: those that keep every value."""
-
-_LABEL_EXTENSIONS = tuple(extension for name in LABEL_FORMATS for extension in FORMATS[name])
+_ADE20K_FOLDERS: dict[Split, str] = {"train": "training", "val": "validation"}
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where images and labels of a split are."""
+class MapSplit:
+    """One split of images with label maps."""
 
-    images: str
-    labels: str
-    folders: dict[Split, str]
-    """Split -> name of its folder."""
+    layout: str
+    """What its layout is called, for people."""
+    places: MapPlaces
+    pairs: tuple[tuple[Path, Path], ...]
+    """Image and label map, in the order of their names."""
+    alone: tuple[Path, ...]
+    """Files that have no partner."""
+    doubles: tuple[tuple[Path, Path], ...]
+    """Files that share a name but for the ending: one that was taken, one that was not."""
+    table: LabelTable
+    """What the values or colours of the label maps mean."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Give the files that say which images there are and what their labels mean."""
+        found = (self.table.file, self.places.listed, self.places.other_list)
+        return tuple(path for path in found if path is not None)
 
 
-LAYOUTS: dict[LabelLayout, Layout] = {
-    "masks": Layout("images", "labels", {"train": "train", "val": "val"}),
-    "ade20k": Layout("images", "annotations", {"train": "training", "val": "validation"}),
-}
+def find_maps(root: str | Path, split: Split, layout: LabelLayout = "masks") -> MapSplit:
+    """Find images and label maps of a split, and the table of their classes.
 
-
-def segmentation_classes(root: str | Path, layout: LabelLayout) -> list[str]:
-    """Name the classes of a data set, in the order of their indices.
-
+    Args:
+        root: Folder of the data set.
+        split: `train` or `val`.
+        layout: `ade20k`, or `masks` for all others: which one is seen from the folders.
     Raises:
-        UserError: If `classes.txt` is missing, empty or names a class twice.
+        UserError: If a folder, a list of classes or all pairs are missing, or the layout is not known.
     """
+    root = Path(root)
     if layout == "ade20k":
-        return _ade20k_classes(Path(root))
-    refuse_foreign(Path(root))
-    path = Path(root) / CLASSES_FILE
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        folder = _ADE20K_FOLDERS[split]
+        places = MapPlaces("ADE20K's layout", root / "images" / folder, root / "annotations" / folder)
+        return _split(places, ade20k_table(root), _paired(places))
+    found = find_places(root, split)
+    if found is None:
+        refuse_foreign(root, "segmentation")
+        raise unknown_layout(root, "segmentation")
+    paired = _paired(found)
+    return _split(found, _table(root, found, paired.suffix), _chosen(root, split, found, paired))
+
+
+def is_maps(root: Path) -> LabelLayout | None:
+    """Say in which layout a folder holds images with label maps; None if it holds none."""
+    found = find_places(root, "train")
+    if found is None:
+        return None
+    is_ade20k = found.images == root / "images/training" and found.labels == root / "annotations/training"
+    return "ade20k" if is_ade20k and find_table([root]) is None else "masks"
+
+
+def _split(places: MapPlaces, table: LabelTable, paired: Pairing) -> MapSplit:
+    return MapSplit(places.form, places, tuple(paired.pairs.values()), paired.alone, paired.doubles, table)
+
+
+def _paired(places: MapPlaces) -> Pairing:
+    for folder in (places.images, places.labels):
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder} is not there: give the folder that holds it as data.root; one folder of images "
+                "and one of label maps without splits are divided"
+            )
+    found = pair_files(places)
+    if not found.pairs:
         raise UserError(
-            f"{path} cannot be read: write the names of the classes into it, one per line, in the order of "
-            "their indices"
-        ) from error
-    if not names or len(names) > IGNORED:
-        raise UserError(f"{path} names {len(names)} classes: 1 to {IGNORED} are possible")
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise UserError(f"{path} names {twice!r} twice: give each class a name of its own")
-    return names
-
-
-def label_pairs(
-    root: str | Path, split: Split, layout: LabelLayout
-) -> tuple[list[tuple[Path, Path]], list[Path], list[tuple[Path, Path]]]:
-    """Pair the images and label maps of a split by their names, subfolders included.
-
-    Returns:
-        Pairs (image, label map) in the order of their names; the files that have no partner; and files that
-        share a name but for the ending (one that was taken, one that was not).
-    Raises:
-        UserError: If a folder is missing, or there is no pair.
-    """
-    refuse_foreign(Path(root))
-    place = LAYOUTS[layout]
-    folder = place.folders[split]
-    images, other_images = _files(Path(root) / place.images / folder, EXTENSIONS)
-    labels, other_labels = _files(Path(root) / place.labels / folder, _LABEL_EXTENSIONS)
-    pairs = [(images[name], labels[name]) for name in sorted(images.keys() & labels.keys())]
-    if not pairs:
-        raise UserError(
-            f"no image in {Path(root) / place.images / folder} has a label map of its name in "
-            f"{Path(root) / place.labels / folder}: give NAME.png for NAME.jpg"
+            f"no image in {places.images} has a label map of its name in {places.labels}: give NAME.png, or "
+            "NAME_mask.png, for NAME.jpg"
         )
-    alone = [images[name] for name in sorted(images.keys() - labels.keys())]
-    alone += [labels[name] for name in sorted(labels.keys() - images.keys())]
-    return pairs, alone, other_images + other_labels
+    return found
 
 
-def _files(folder: Path, extensions: tuple[str, ...]) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
-    """List the files below a folder by their names without extension, and those of a name that is taken."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not there: give the folder that holds it as data.root")
-    found: dict[str, Path] = {}
-    doubles = []
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        if path.suffix.lower() not in extensions or any(part.startswith(".") for part in place.parts):
+def _chosen(root: Path, split: Split, places: MapPlaces, paired: Pairing) -> Pairing:
+    """Keep the pairs of a split, where both splits share the folders."""
+    if places.is_divided:
+        tell_division(root)
+        names = of_split(paired.pairs, split)
+    elif places.listed is not None:
+        names = _listed(places.listed, places, paired)
+    elif places.other_list is not None:
+        names = paired.pairs.keys() - _listed(places.other_list, places, paired)
+    else:
+        return paired
+    pairs = {name: pair for name, pair in paired.pairs.items() if name in names}
+    if not pairs:
+        raise UserError(f"{root}: no image is left for {split}: give two images or more, and lists of both")
+    # Pascal VOC has images without label maps: lists say which ones count.
+    alone = paired.alone if places.is_divided else ()
+    return Pairing(pairs, alone, paired.doubles, paired.suffix)
+
+
+def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
+    """Read which images a list names: a name, or the path of the image, on each line."""
+    by_last: dict[str, list[str]] = {}
+    for name in paired.pairs:
+        by_last.setdefault(name.rpartition("/")[2], []).append(name)
+    found = set()
+    for line in path.read_bytes().decode("utf-8-sig", errors="replace").splitlines():
+        if not line.strip():
             continue
-        name = place.with_suffix("").as_posix()
-        if name in found:
-            doubles.append((found[name], path))
-        else:
-            found[name] = path
-    return found, doubles
+        given = line.split()[0].replace("\\", "/")
+        image = Path(given)
+        name = image.with_suffix("").as_posix() if image.suffix else given
+        names = [name] if name in paired.pairs else by_last.get(name.rpartition("/")[2], [])
+        if len(names) != 1:
+            what = "several images" if names else "an image with a label map"
+            raise UserError(
+                f"{path} names {given}, which is {'' if names else 'not the name of '}{what} in "
+                f"{places.images}: correct the line or add the files"
+            )
+        found.add(names[0])
+    return found
 
 
-def _ade20k_classes(root: Path) -> list[str]:
-    """Read the names of ADE20K's 150 classes from its `objectInfo150.txt`, or number them."""
-    path = root / "objectInfo150.txt"
-    numbered = [f"class {i}" for i in range(1, ADE20K_CLASSES + 1)]
-    if not path.exists():
-        return numbered
-    # Columns: Idx, Ratio, Train, Val, Name (several, by commas).
-    rows = [
-        line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()[1:] if line.strip()
-    ]
-    names = [row[-1].partition(",")[0].strip() for row in rows]
-    if len(names) != ADE20K_CLASSES:
-        return numbered
-    # Two classes are called "screen".
-    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+def _table(root: Path, places: MapPlaces, suffix: str) -> LabelTable:
+    """Read the table of classes, or take the one that the layout has by itself."""
+    folders = [root, places.labels, places.labels.parent, places.images.parent]
+    if places.is_one_folder:
+        folders.append(places.images)
+    found = find_table(dict.fromkeys(folders))
+    if found is not None:
+        return found
+    if places.labels.name.lower() == "gtfine" or places.labels.parent.name.lower() == "gtfine":
+        return cityscapes_table(suffix)
+    if places.labels.name.lower().startswith("segmentationclass"):
+        return voc_table()
+    raise UserError(
+        f"{root / CLASSES_FILE} cannot be read: write the names of the classes into it, one per line, in the "
+        "order of their indices; or class_dict.csv with name,r,g,b for colours, or name,value"
+    )

@@ -42,6 +42,7 @@ class SceneDetection(Dataset[ObjectSample]):
         self.transform = transform
         self.seed = seed
         self.with_masks = with_masks
+        self.split = scenes.split
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -57,7 +58,7 @@ class SceneDetection(Dataset[ObjectSample]):
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index); targets as those of `CocoDetection`."""
         index = sample_index(key)
-        if self.scenes.split == "val":
+        if self.split == "val":
             pixels, _ = self.transform(Image.fromarray(self.scenes.render(index).image), {})
             return pixels, {"image_id": index, "size": (self.scenes.size, self.scenes.size)}, index
         probability = self.transform.copy_paste if isinstance(self.transform, TrainObjects) else 0.0

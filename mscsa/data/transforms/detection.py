@@ -27,7 +27,8 @@ MaskDrawer = Callable[[Frame, list[int]], Tensor]
 
 Objects = dict[str, Any]
 """`boxes` (N, 4), x1 y1 x2 y2 in pixels; `labels` (N,); where asked for, `masks`: before a transform those of
-the image as a tensor (N, H, W) or what draws them (`MaskDrawer`), after it (N, h, w), 0 or 1, uint8."""
+the image as a tensor (N, H, W) or what draws them (`MaskDrawer`), after it (N, h, w), 0 or 1, uint8; before
+it `mirrored_labels` (N,), where classes are others in a mirror image."""
 
 ObjectTransform = Callable[[Image.Image, Objects], tuple[Tensor, Objects]]
 """RGB image and its objects to (3, h, w) float in 0..1 and the objects there; detectors normalise."""
@@ -229,7 +230,8 @@ def placed(objects: Objects, frame: Frame) -> Objects:
     height, width = frame.size
     boxes = torch.minimum(exact.clamp(min=0), exact.new_tensor([width, height, width, height]))
     kept = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(dim=1).nonzero()[:, 0]
-    found = {"boxes": boxes[kept], "labels": objects["labels"][kept]}
+    labels = objects.get("mirrored_labels", objects["labels"]) if frame.is_mirrored else objects["labels"]
+    found = {"boxes": boxes[kept], "labels": labels[kept]}
     if "masks" not in objects:
         return found
     masks = drawn_masks(objects["masks"], frame, kept.tolist())

@@ -41,6 +41,11 @@ class Frame:
         """Take an image of (H, W) px as it is."""
         return cls(own_size=size, size=size)
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether what is left in the image is right in the sample, however that is turned."""
+        return (self.scale[0] * self.scale[1] < 0) != self.is_turned
+
     def mirrored(self) -> Frame:
         """Swap left and right."""
         (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift

@@ -30,7 +30,10 @@ _CROP_TRIES = 10
 
 
 def build_segmentation_transforms(
-    data: SegmentationData, augment: SegmentationAugment, model_cfg: dict[str, Any]
+    data: SegmentationData,
+    augment: SegmentationAugment,
+    model_cfg: dict[str, Any],
+    mirrored: tuple[int, ...] = (),
 ) -> tuple[JointTransform, JointTransform]:
     """Return the training and the evaluation transform.
 
@@ -42,6 +45,7 @@ def build_segmentation_transforms(
 
     Args:
         model_cfg: The model's `pretrained_cfg`: mean and standard deviation, timm's defaults if it has none.
+        mirrored: What each class is in a mirror image, K; itself if empty.
     Raises:
         UserError: If `data.size_multiple` is not positive.
     """
@@ -50,25 +54,30 @@ def build_segmentation_transforms(
     size = (3, data.image_size, data.image_size)
     config = resolve_data_config({"input_size": size}, pretrained_cfg=model_cfg)
     normalize = v2.Normalize(config["mean"], config["std"])
-    return TrainMaps(data, augment, normalize), EvaluatedMaps(data, normalize)
+    return TrainMaps(data, augment, normalize, mirrored), EvaluatedMaps(data, normalize)
 
 
 def build_variants(
-    data: SegmentationData, augment: SegmentationAugment, model_cfg: dict[str, Any]
+    data: SegmentationData,
+    augment: SegmentationAugment,
+    model_cfg: dict[str, Any],
+    mirrored: tuple[int, ...] = (),
 ) -> list[JointTransform]:
     """Return transforms without randomness that make the variants of an image: scales, each mirrored or not.
 
     The scales are the ends of `augment.scale`, and 1 if it lies between; labels are resized along.
 
     Args:
-        model_cfg: As `build_segmentation_transforms`.
+        model_cfg, mirrored: As `build_segmentation_transforms`.
     """
     config = resolve_data_config({}, pretrained_cfg=model_cfg)
     normalize = v2.Normalize(config["mean"], config["std"])
     low, high = augment.scale
     scales = sorted({low, high} | ({1.0} if low < 1 < high else set()))
     flips = (False, True) if augment.hflip else (False,)
-    return [MapVariant(data, normalize, scale, is_mirrored) for scale in scales for is_mirrored in flips]
+    return [
+        MapVariant(data, normalize, scale, is_mirrored, mirrored) for scale in scales for is_mirrored in flips
+    ]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ class TrainMaps:
     data: SegmentationData
     augment: SegmentationAugment
     normalize: v2.Normalize
+    mirrored: tuple[int, ...] = ()
+    """What each class is in a mirror image, K; itself if empty."""
 
     def __call__(self, image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
         """Resize, turn, crop, distort, pad and mirror."""
@@ -97,9 +108,9 @@ class TrainMaps:
         pixels = TF.pad(self.normalize(pixels), list(missing), fill=[0.0])
         classes = TF.pad(_to_classes(labels)[None], list(missing), fill=[IGNORED])[0]
         if random.random() < augment.hflip:
-            pixels, classes = pixels.flip(-1), classes.flip(-1)
+            pixels, classes = pixels.flip(-1), mirrored_labels(classes, self.mirrored)
         if augment.vflip and random.random() < augment.vflip:
-            pixels, classes = pixels.flip(-2), classes.flip(-2)
+            pixels, classes = pixels.flip(-2), mirrored_labels(classes, self.mirrored, axis=-2)
         return pixels, classes
 
 
@@ -143,13 +154,27 @@ class MapVariant:
     normalize: v2.Normalize
     scale: float
     is_mirrored: bool
+    mirrored: tuple[int, ...] = ()
+    """As in `TrainMaps`."""
 
     def __call__(self, image: Image.Image, labels: Image.Image) -> tuple[Tensor, Tensor]:
         """Resize both, and mirror them."""
         size = resized_size(image.size, self.data.short_side, self.data.long_side, self.scale)
         pixels = self.normalize(_to_float(image.resize(size, Image.Resampling.BILINEAR)))
         classes = _to_classes(labels.resize(size, Image.Resampling.NEAREST))
-        return (pixels.flip(-1), classes.flip(-1)) if self.is_mirrored else (pixels, classes)
+        if self.is_mirrored:
+            return pixels.flip(-1), mirrored_labels(classes, self.mirrored)
+        return pixels, classes
+
+
+def mirrored_labels(labels: Tensor, mirrored: tuple[int, ...], *, axis: int = -1) -> Tensor:
+    """Swap the sides of labels (H, W) along an axis, and the classes that are others in a mirror image."""
+    flipped = labels.flip(axis)
+    if not mirrored:
+        return flipped
+    others = torch.arange(IGNORED + 1)
+    others[: len(mirrored)] = torch.tensor(mirrored)
+    return others[flipped]
 
 
 def choose_crop(

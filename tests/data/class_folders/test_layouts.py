@@ -10,8 +10,9 @@ import pytest
 
 from mscsa.data.check_dataset import check_dataset
 from mscsa.data.class_folders.dataset import ImageFolder
-from mscsa.data.class_folders.layouts import VAL_SHARE, class_difference, find_classes
+from mscsa.data.class_folders.layouts import class_difference, find_classes
 from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.division import VAL_SHARE
 from mscsa.errors import UserError
 from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 
@@ -50,7 +51,7 @@ def test_one_folder_is_divided_class_by_class(one_folder: Path, caplog: pytest.L
         train, val = (images(one_folder, split) for split in ("train", "val"))
     (record,) = caplog.records
     line = record.getMessage()
-    assert line.startswith(f"{one_folder} has no train/ and val/: 20 % of the images of each class")
+    assert line.startswith(f"{one_folder} has no train and val of its own: 20 % of the images of each class")
     for name, count in COUNTS.items():
         assert not train[name] & val[name] and len(train[name] | val[name]) == count
         assert train[name] and val[name]
@@ -95,7 +96,7 @@ def test_a_class_of_one_image_cannot_be_divided(folder: Path) -> None:
 
 
 def test_what_is_no_folder_of_classes_is_not_divided(folder: Path) -> None:
-    with pytest.raises(UserError, match="no folder train/; .* or give the one folder that holds the class"):
+    with pytest.raises(UserError, match="holds a data set in root/: give .*root as data.root"):
         find_classes(folder.parent, "train")  # a folder of folders without an image
     (folder / "val").rename(folder / "test")
     with pytest.raises(UserError, match="no folder val/"):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.datasets import build_dataset, build_datasets, class_names_of
 from mscsa.data.sampler import SampleKey
@@ -282,3 +283,35 @@ def test_an_image_that_cannot_be_read_pastes_nothing(root: Path) -> None:
         assert len(found[SampleKey(0, position, 0)][1]["labels"]) >= 1
     with pytest.raises(UserError, match="not an image"):
         found[1]
+
+
+def name_wings(content: dict[str, Any]) -> None:
+    """Name two categories by their sides alone."""
+    for each in content["categories"]:
+        each.pop("flip_to", None)
+        each["name"] = {"bar": "left wing", "disc": "right wing"}.get(each["name"], each["name"])
+
+
+def test_flip_to_of_a_category_is_honoured(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A bar is a disc in the mirror, as `flip_to` says by id or by name; without it names are warned of."""
+    for value in (7, "disc"):
+        edit(root, lambda c, v=value: [e.update(flip_to=v) for e in c["categories"] if e["name"] == "bar"])
+        for hflip, expected in ((0.0, [1, 2]), (1.0, [2, 1])):
+            given = DetectionData(kind="coco", root=str(root), short_side=60, long_side=100)
+            train = build_dataset("train", given, DetectionAugment(hflip=hflip), {}, 0)
+            assert train[0][1]["labels"].tolist() == expected
+    edit(root, lambda c: [e.update(flip_to=55) for e in c["categories"] if e["name"] == "bar"])
+    with pytest.raises(UserError, match="flip_to of category 'bar' is 55: give the id or name of a category"):
+        build_dataset("train", given, DetectionAugment(), {}, 0)
+    for split in ("train", "val"):
+        edit(root, name_wings, split)
+    for augment, is_warned in (
+        (DetectionAugment(), True),
+        (DetectionAugment(hflip=0.0), False),
+        (DetectionAugment(flip_pairs=(("left wing", "right wing"),)), False),
+    ):
+        caplog.clear()
+        build_dataset("train", given, augment, {}, 0)
+        assert ("names say left and right" in caplog.text) == is_warned
+    notes = [each for each in check_dataset(root) if each.is_note]
+    assert any("names say left and right" in each.what for each in notes)

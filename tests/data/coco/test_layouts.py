@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ import pytest
 from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.coco.layouts import find_objects, image_path, object_layout
+from mscsa.data.datasets import build_datasets, class_names_of, given_files
 from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
+from mscsa.recipes.spec import DetectionAugment, DetectionData
 from tests.data.coco.coco_folder import edit, write_coco
 from tests.data.coco.object_folders import write_voc, write_yolo
 
@@ -82,7 +86,7 @@ def test_a_layout_is_recognised_and_read(
 
 
 def test_a_split_that_is_not_there_is_one_line(root: Path) -> None:
-    with pytest.raises(UserError, match="instances_train.json is not there: give the folder"):
+    with pytest.raises(UserError, match="holds a data set in coco/: give .*coco as data.root"):
         find_objects(root.parent, "train")
     shutil.rmtree(root / "val")
     with pytest.raises(UserError, match="val is not there: put the images of .*instances_val.json into it"):
@@ -116,3 +120,84 @@ def test_each_layout_is_told(tmp_path: Path) -> None:
         assert object_layout(place) == layout == find_objects(place, "val").layout
     (tmp_path / "none").mkdir()
     assert object_layout(tmp_path / "none") is None
+
+
+def as_one_file(root: Path, name: str, images: str) -> None:
+    """One file for all images, which lie in one folder."""
+    content: dict[str, list] = {"images": [], "annotations": []}
+    (root / images).mkdir(parents=True, exist_ok=True)
+    for i, split in enumerate(("train", "val")):
+        part = json.loads((root / f"annotations/instances_{split}.json").read_text())
+        content["categories"] = part["categories"]
+        for each in part["images"]:
+            (root / split / each["file_name"]).rename(root / images / f"{split}_{each['file_name']}")
+            own = f"{split}_{each['file_name']}"
+            content["images"].append({**each, "id": each["id"] + 1000 * i, "file_name": own})
+        content["annotations"] += [
+            {**each, "id": each["id"] + 5000 * i, "image_id": each["image_id"] + 1000 * i}
+            for each in part["annotations"]
+        ]
+    shutil.rmtree(root / "annotations")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [
+        ("annotations/instances_default.json", "images/default"),  # CVAT
+        ("result.json", "images"),  # Label Studio
+        ("_annotations.coco.json", "."),
+    ],
+)
+def test_one_file_for_all_images_is_divided(
+    root: Path, name: str, images: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    as_one_file(root, name, images)
+    with caplog.at_level(logging.INFO):
+        train, val = (CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val"))  # type: ignore[arg-type]
+    assert "20 % of the images, by a hash of their names, are val" in caplog.text
+    names = [{each.describe(i) for i in range(len(each))} for each in (train, val)]
+    assert not names[0] & names[1] and len(names[0] | names[1]) == 8 and len(names[1]) >= 1
+    objects = [len(each.annotations.boxes) for each in (train, val)]
+    assert sum(objects) == 14 and all(objects)
+    assert [each for each in check_dataset(root) if not each.is_note] == []
+
+
+def test_a_fault_in_one_file_for_all_is_found_once(root: Path) -> None:
+    as_one_file(root, "result.json", "images")
+    content = json.loads((root / "result.json").read_text())
+    content["annotations"][0]["bbox"] = [1, 2, 3]
+    content["annotations"][1]["image_id"] = 77
+    (root / "result.json").write_text(json.dumps(content))
+    problems = [each for each in check_dataset(root) if not each.is_note]
+    assert len(problems) == 2
+
+
+def test_places_may_be_given_one_by_one(root: Path, tmp_path: Path) -> None:
+    """Annotations and images wherever they are, and whatever is around them."""
+    before = [CocoDetection(root, split, EvaluatedObjects(64, 100), 0) for split in ("train", "val")]  # type: ignore[arg-type]
+    pixels = [[each[i][0].sum() for i in range(len(each))] for each in before]
+    places = {}
+    for split in ("train", "val"):
+        (root / f"annotations/instances_{split}.json").rename(tmp_path / f"my {split}.json")
+        (root / split).rename(tmp_path / f"{split} pictures")
+        places |= {
+            f"{split}_annotations": str(tmp_path / f"my {split}.json"),
+            f"{split}_images": str(tmp_path / f"{split} pictures"),
+        }
+    data = DetectionData(kind="coco", short_side=64, long_side=100, **places)  # type: ignore[arg-type]
+    plain = DetectionAugment(hflip=0.0)
+    train, val = build_datasets(data, plain, {}, 0)
+    assert class_names_of(data) == train.class_names == ["bar", "disc", "never"]
+    assert [[each[i][0].sum() for i in range(len(each))] for each in (train, val)] == pixels
+    given = {split: given_files(data, split) for split in ("train", "val")}  # type: ignore[arg-type]
+    assert [each for each in check_dataset(None, given=given) if not each.is_note] == []  # type: ignore[arg-type]
+    for change, message in (
+        ({"val_images": None}, "data.val_images is not given: give all of data.train_annotations"),
+        ({"root": str(root)}, "both say where the data is: leave one out"),
+        ({"val_images": "gone"}, "data.val_images gone is not there: give the folder of its images"),
+        ({"train_annotations": "gone"}, "data.train_annotations gone is not there: give a file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_datasets(replace(data, **change), plain, {}, 0)

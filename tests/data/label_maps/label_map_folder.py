@@ -9,10 +9,15 @@ import torch
 from PIL import Image
 
 from mscsa.data.contract import IGNORED
-from mscsa.data.label_maps.layouts import LAYOUTS, LabelLayout
+from mscsa.data.label_maps.layouts import LabelLayout
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
 NAMES = ("sky", "road", "car")
+FOLDERS: dict[LabelLayout, tuple[str, tuple[str, str]]] = {
+    "masks": ("labels", ("train", "val")),
+    "ade20k": ("annotations", ("training", "validation")),
+}
+"""Folder of label maps, and what the splits are called."""
 CFG = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 PLAIN = SegmentationAugment(scale=(1.0, 1.0), max_class_share=1.0, photometric=False, hflip=0.0)
 
@@ -40,10 +45,10 @@ def write_pair(images: Path, labels: Path, name: str, classes: np.ndarray, offse
 
 def write_label_maps(root: Path, layout: LabelLayout = "masks", count: int = 4) -> Path:
     """Both splits in a layout: im0, im1, ... with the labels of `labels_of(0 ...)`, in val `(10 ...)`."""
-    place = LAYOUTS[layout]
-    for start, folder in zip((0, 10), place.folders.values(), strict=True):
+    labels, splits = FOLDERS[layout]
+    for start, folder in zip((0, 10), splits, strict=True):
         for i in range(count):
-            folders = (root / place.images / folder, root / place.labels / folder)
+            folders = (root / "images" / folder, root / labels / folder)
             write_pair(*folders, f"im{i}", labels_of(start + i), offset=int(layout == "ade20k"))
     if layout == "masks":
         (root / "classes.txt").write_text("\n".join(NAMES) + "\n")

@@ -64,7 +64,7 @@ def add_class(root: Path) -> None:
 REFUSED: list[tuple[Callable[[Path], None], str, str]] = [
     (spoil_value, "labels/train/im1.png", r"label 9 at pixel x=5, y=7 \(1 such pixels\), of 3"),
     (spoil_size, "labels/train/im1.png", "60x30 px, its image has 60x40"),
-    (spoil_colours, "labels/train/im1.png", "mode RGB: colours"),
+    (spoil_colours, "labels/train/im1.png", "colours instead of class indices"),
     (spoil_bytes, "labels/train/im1.png", "damaged or truncated"),
     (spoil_image, "images/train/im1.png", "not an image"),
     (double_image, "images/train/im1.webp", "has the name of .*im1.png"),
@@ -140,4 +140,4 @@ def test_ade20ks_layout_is_looked_through_too(tmp_path: Path) -> None:
     labels = root / "annotations/validation/im0.png"
     Image.fromarray(np.full((40, 60), 151, np.uint8)).save(labels)
     problem = check_label_maps(root, "ade20k")[0]
-    assert problem.path == str(labels) and problem.what.startswith("label 150 at pixel x=0, y=0 (2400 such")
+    assert problem.path == str(labels) and problem.what.startswith("label 151 at pixel x=0, y=0 (2400 such")

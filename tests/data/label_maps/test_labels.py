@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscsa.data.label_maps.known_tables import ade20k_table
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
+from mscsa.data.label_maps.tables import LabelTable, plain_table
 
+PLAIN = plain_table([f"class {i}" for i in range(16)])
+ADE20K = ade20k_table(Path("nowhere"))
 LABELS = np.array([[0, 1, 2], [255, 2, 0]], np.uint8)
 
 
@@ -24,12 +28,12 @@ def test_indices_are_read_as_they_are(tmp_path: Path, mode: str) -> None:
     image.save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as written:
         assert written.mode == mode
-    assert np.array_equal(read_labels(tmp_path / "a.png", "masks"), LABELS)
+    assert np.array_equal(read_labels(tmp_path / "a.png", PLAIN), LABELS)
 
 
 def test_ade20k_ignores_zero_and_counts_from_one(tmp_path: Path) -> None:
     Image.fromarray(LABELS + np.uint8(1)).save(tmp_path / "a.png")  # 255 + 1 wraps to 0
-    assert np.array_equal(read_labels(tmp_path / "a.png", "ade20k"), LABELS)
+    assert np.array_equal(read_labels(tmp_path / "a.png", ADE20K), LABELS)
 
 
 def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
@@ -42,7 +46,7 @@ def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     for name, what in (
-        ("colours", "mode RGB: colours instead of class indices"),
+        ("colours", "colours instead of class indices (4: (0, 0, 255), (1, 1, 254), (2, 2, 253), ...)"),
         ("deep", "values from 0 to 510: class indices are 0 to 255"),
         ("photo", "not an image of a supported format (PNG, TIFF, BMP)"),
         ("empty", "empty file"),
@@ -50,7 +54,7 @@ def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
         ("gone", "no such file"),
     ):
         with pytest.raises(BadLabels) as caught:
-            read_labels(tmp_path / f"{name}.png", "masks")
+            read_labels(tmp_path / f"{name}.png", PLAIN)
         assert caught.value.what.startswith(what) and caught.value.remedy
 
 
@@ -76,7 +80,7 @@ def test_grey_of_few_bits_is_not_stretched(tmp_path: Path, bits: int) -> None:
     """Pillow gives 0, 85, 170, 255 for 0 to 3, as a photograph wants it."""
     labels = np.arange(40).reshape(5, 8) % 2**bits
     (tmp_path / "a.png").write_bytes(packed_png(labels, bits))
-    assert np.array_equal(read_labels(tmp_path / "a.png", "masks"), labels)
+    assert np.array_equal(read_labels(tmp_path / "a.png", PLAIN), labels)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
@@ -85,13 +89,13 @@ def test_indices_may_stand_in_wider_pixels(tmp_path: Path, mode: str) -> None:
         Image.fromarray(LABELS.astype(np.uint16)) if mode == "I;16" else Image.fromarray(LABELS).convert(mode)
     )
     image.save(tmp_path / "a.png")
-    assert np.array_equal(read_labels(tmp_path / "a.png", "masks"), LABELS)
+    assert np.array_equal(read_labels(tmp_path / "a.png", PLAIN), LABELS)
 
 
 def test_label_maps_may_be_tiff_or_bmp(tmp_path: Path) -> None:
     for name in ("a.tif", "a.bmp"):
         Image.fromarray(LABELS).save(tmp_path / name)
-        assert np.array_equal(read_labels(tmp_path / name, "masks"), LABELS)
+        assert np.array_equal(read_labels(tmp_path / name, PLAIN), LABELS)
 
 
 def test_damaged_bytes_never_escape_as_another_exception(tmp_path: Path) -> None:
@@ -104,13 +108,63 @@ def test_damaged_bytes_never_escape_as_another_exception(tmp_path: Path) -> None
             data[place] = rng.integers(256)
         (tmp_path / "a.png").write_bytes(data)
         with suppress(BadLabels):
-            read_labels(tmp_path / "a.png", "masks")
+            read_labels(tmp_path / "a.png", PLAIN)
 
 
-def test_labels_must_fit_image_and_classes() -> None:
-    check_labels(LABELS, (3, 2), 3)
+def test_labels_must_fit_the_image(tmp_path: Path) -> None:
+    check_labels(LABELS, (3, 2))
     with pytest.raises(BadLabels, match="3x2 px, its image has 2x3.*EXIF orientation"):
-        check_labels(LABELS, (2, 3), 3)
+        check_labels(LABELS, (2, 3))
+
+
+def test_labels_must_fit_the_classes(tmp_path: Path) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "a.png")
     with pytest.raises(BadLabels, match=r"label 2 at pixel x=2, y=0 \(2 such pixels\), of 2") as caught:
-        check_labels(LABELS, (3, 2), 2)
+        read_labels(tmp_path / "a.png", plain_table(["a", "b"]))
     assert caught.value.remedy == "use 0 to 1, or 255 for pixels to ignore"
+
+
+COLOURS = LabelTable(
+    ("road", "car"), ((255, 255), (0, 0), (1, 1)), (((128, 64, 128), 0), ((0, 0, 142), 1), ((0, 0, 0), 255))
+)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_are_looked_up(tmp_path: Path, mode: str) -> None:
+    colours = np.array([[(128, 64, 128), (0, 0, 142)], [(0, 0, 0), (128, 64, 128)]], np.uint8)
+    image = Image.fromarray(colours)
+    (image.quantize(3) if mode == "P" else image.convert(mode)).save(tmp_path / "a.png")
+    assert read_labels(tmp_path / "a.png", COLOURS).tolist() == [[0, 1], [255, 0]]
+
+
+def test_grey_maps_are_places_in_a_table_of_colours(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "a.png")
+    assert read_labels(tmp_path / "a.png", COLOURS).tolist() == [[0, 1, 255]]
+    greys = LabelTable(("a", "b"), ((0, 0), (1, 1)), (((0, 0, 0), 0), ((255, 255, 255), 1)))
+    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "b.png")
+    assert read_labels(tmp_path / "b.png", greys).tolist() == [[0, 1]]
+
+
+def test_an_unknown_colour_is_named_and_counted(tmp_path: Path) -> None:
+    colours = np.zeros((2, 3, 3), np.uint8)
+    colours[1, 1:] = (9, 8, 7)
+    colours[0, 2] = (1, 1, 1)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    what = r"colour \(1, 1, 1\) at pixel x=2, y=0 \(1 such pixels, and 1 other unknown colours\)"
+    with pytest.raises(BadLabels, match=what) as caught:
+        read_labels(tmp_path / "a.png", COLOURS)
+    assert "add a row for this colour to the table" in caught.value.remedy
+
+
+def test_a_table_may_give_255_a_class(tmp_path: Path) -> None:
+    """The most common masks of two classes."""
+    table = LabelTable(("back", "object"), ((255, 1), (0, 0)))
+    for image in (
+        Image.fromarray(np.array([[0, 255]], np.uint8)),
+        Image.fromarray(np.array([[False, True]])),
+    ):
+        image.save(tmp_path / "a.png")
+        assert read_labels(tmp_path / "a.png", table).tolist() == [[0, 1]]
+    Image.fromarray(np.array([[0, 254]], np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(BadLabels, match=r"label 254 at pixel x=1, y=0 \(1 such pixels\), of 2"):
+        read_labels(tmp_path / "a.png", table)

@@ -297,3 +297,13 @@ def test_what_is_off_draws_nothing() -> None:
     torch.rand(1)
     torch.randint(1, ())
     assert torch.equal(torch.rand(1), then)
+
+
+def test_a_mirror_image_makes_other_classes_where_they_are_given() -> None:
+    """A left door is a right door there; cut and resized it stays what it is."""
+    image, objects = sample(40, 60, [(2, 2, 20, 20), (30, 10, 50, 30)])
+    for probability, expected in ((0.0, [1, 2]), (1.0, [2, 1])):
+        train = TrainObjects(short_sides=(40,), long_side=100, hflip=probability)
+        _, found = train(image, {**objects, "mirrored_labels": torch.tensor([2, 1])})
+        assert found["labels"].tolist() == expected and "mirrored_labels" not in found
+        assert train(image, objects)[1]["labels"].tolist() == [1, 2]

@@ -106,3 +106,11 @@ def test_turns_and_flips_are_those_of_the_pixels() -> None:
         # And again after what stretches and cuts.
         cut = frame.resized((24, 36)).cropped(3, 5, 17, 19)
         assert np.array_equal(cut.sampled(mask), frame.resized((24, 36)).sampled(mask)[:, 3:20, 5:24])
+
+
+def test_a_frame_knows_whether_it_is_a_mirror_image() -> None:
+    frame = Frame.whole((40, 60))
+    assert not frame.is_mirrored and frame.mirrored().is_mirrored
+    assert not frame.mirrored().resized((20, 30)).mirrored().is_mirrored
+    assert frame.flipped().is_mirrored and not frame.flipped().mirrored().is_mirrored
+    assert not frame.turned().is_mirrored and frame.turned().flipped().is_mirrored

@@ -12,7 +12,12 @@ from PIL import Image
 
 from mscsa.data.contract import IGNORED
 from mscsa.data.seeding import seeded
-from mscsa.data.transforms.segmentation import build_segmentation_transforms, turned
+from mscsa.data.transforms.segmentation import (
+    build_segmentation_transforms,
+    build_variants,
+    mirrored_labels,
+    turned,
+)
 from mscsa.errors import UserError
 from mscsa.recipes.spec import SegmentationData
 from tests.data.label_maps.label_map_folder import CFG, PLAIN, assert_aligned, image_of, labels_of
@@ -151,3 +156,21 @@ def test_angles_are_drawn_from_both_sides_and_only_where_asked() -> None:
         image_of(LABELS), Image.fromarray(LABELS)
     )
     assert random.random() == then and first[1].shape == found[0].shape
+
+
+def test_a_mirror_image_makes_other_classes_where_they_are_given() -> None:
+    labels = torch.tensor([[0, 1, 2, IGNORED]])
+    assert mirrored_labels(labels, ()).tolist() == [[IGNORED, 2, 1, 0]]
+    assert mirrored_labels(labels, (1, 0, 2)).tolist() == [[IGNORED, 2, 0, 1]]
+    mirrored = (1, 0, 2)
+    for hflip, expected in ((0.0, LABELS), (1.0, np.array([*mirrored, *[0] * 252, 255])[LABELS[:, ::-1]])):
+        augment = replace(PLAIN, hflip=hflip)
+        train, _ = build_segmentation_transforms(replace(DATA, image_size=60), augment, CFG, mirrored)
+        _, classes = train(image_of(LABELS), Image.fromarray(LABELS))
+        shown = classes[:40] if hflip == 0 else classes[:40, -60:]
+        assert np.array_equal(shown, expected)
+    (plain, flipped) = build_variants(DATA, replace(PLAIN, hflip=0.5), CFG, mirrored)
+    assert torch.equal(
+        flipped(image_of(LABELS), Image.fromarray(LABELS))[1],
+        mirrored_labels(plain(image_of(LABELS), Image.fromarray(LABELS))[1], mirrored),
+    )
