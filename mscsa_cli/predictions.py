@@ -11,6 +11,7 @@ from mscsa.evaluation import Prediction, classify, detect, segment
 from mscsa.pictures.detections import WrittenDetections, write_detections
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.segmentations import WrittenSegmentation, write_segmentations
+from mscsa.progress import tracked
 from mscsa.report import Table
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 
@@ -40,16 +41,16 @@ def predict_images(
     """
     task = read_info(checkpoint).model.task
     if task == "classification":
-        classified = list(
-            classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
-        )
+        answers = classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
+        classified = list(tracked(answers, "images", len(images)))
         return classified, predictions_table(classified)
     if out is None:
         raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
     folder = OutputFolder(Path(out), [*images, checkpoint, *others])
     if task == "segmentation":
-        segmented = list(write_segmentations(segment(checkpoint, images, accelerator=device), folder))
+        written = write_segmentations(segment(checkpoint, images, accelerator=device), folder)
+        segmented = list(tracked(written, "images", len(images)))
         return segmented, segmentations_table(segmented)
     detected = detect(checkpoint, images, accelerator=device)
-    drawn = list(write_detections(detected, folder, threshold=threshold))
+    drawn = list(tracked(write_detections(detected, folder, threshold=threshold), "images", len(images)))
     return drawn, detections_table(drawn)

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.modes": set(),
     "mscsa.macs": set(),
     "mscsa.files": parts("errors"),
+    "mscsa.progress": set(),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
     "mscsa.paper": parts("names"),
@@ -44,9 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.assembly": parts(
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
-    "mscsa.data": parts("errors recipes"),
-    "mscsa.evaluation": parts("assembly data detection errors files folding modes recipes"),
-    "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
+    "mscsa.data": parts("errors progress recipes"),
+    "mscsa.evaluation": parts("assembly data detection errors files folding modes progress recipes"),
+    "mscsa.frozen": parts(
+        "assembly backbones data detection errors evaluation models names progress recipes"
+    ),
     "mscsa.training": parts(
         "assembly checkpoints data detection errors evaluation files frozen heads macs recipes"
     ),
@@ -54,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
         "recipes report segmentation"
     ),
-    "mscsa.speed": parts("cost detection errors folding report"),
+    "mscsa.speed": parts("cost detection errors folding progress report"),
     "mscsa.pictures": parts(
         "assembly attention backbones data detection errors evaluation models names report"
     ),
@@ -62,10 +65,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
         "recipes.options report speed"
     ),
+    "mscsa.hub": parts("assembly backbones checkpoints cost errors evaluation files heads macs names report"),
     "mscsa_cli": {"mscsa"}
     | parts(
-        "assembly backbones compare cost data errors evaluation models names neck_table pictures recipes "
-        "recipes.options report speed training"
+        "assembly backbones compare cost data errors evaluation hub models names neck_table pictures progress "
+        "recipes recipes.options report speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""
@@ -75,6 +79,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.macs": {"torch"},
     "mscsa.modes": {"torch"},
     "mscsa.files": set(),
+    "mscsa.progress": {"rich"},
     "mscsa.report": {"rich"},
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"jsonargparse", "yaml"},

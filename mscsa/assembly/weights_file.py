@@ -25,6 +25,9 @@ EVALUATION_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "in
 
 _REQUIRED = ("model", "data", "class_names", "input")
 
+_BEST_IN_FOLDER = ("best.safetensors", "model.safetensors")
+"""What the folder of a run stands for, and that of a published model."""
+
 _KIND_OF_FOLDER: dict[Task, str] = {
     "classification": "folder",
     "segmentation": "masks",
@@ -133,10 +136,13 @@ def weights_at(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    best = path / "best.safetensors"
-    if not best.is_file():
-        raise UserError(f"{path} has no {best.name} yet: give the folder of a run that was evaluated")
-    return best
+    found = [path / name for name in _BEST_IN_FOLDER if (path / name).is_file()]
+    if not found:
+        raise UserError(
+            f"{path} has no {_BEST_IN_FOLDER[0]} yet: give the folder of a run that was "
+            "evaluated, or of `mscsa pull`"
+        )
+    return found[0]
 
 
 def read_info(path: str | Path) -> WeightsInfo:

@@ -16,6 +16,7 @@ from mscsa.evaluation.running import choose_device, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.folding import fold_norms
+from mscsa.progress import progress
 from mscsa.recipes.spec import PARTS, DataSpec, Task
 
 
@@ -66,15 +67,17 @@ def evaluate(
     precision = info.provenance.get("recipe", {}).get("run", {}).get("precision", "32-true")
     if not precision.endswith("-mixed"):  # a folded weight is rounded otherwise to half the digits
         model = fold_norms(model)
-    scores = measure(
-        task,
-        model.to(device),
-        loader,
-        device=device,
-        precision=precision,
-        inference=inference,
-        results=results,
-    )
+    with progress("evaluation", len(loader)) as advance:
+        scores = measure(
+            task,
+            model.to(device),
+            loader,
+            device=device,
+            precision=precision,
+            stop=lambda: bool(advance()),  # type: ignore[func-returns-value]  # None: go on
+            inference=inference,
+            results=results,
+        )
     assert scores is not None, "nothing was there to stop it"
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
 

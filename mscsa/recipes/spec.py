@@ -348,6 +348,8 @@ class RunSpec:
     """Epochs between two evaluations; the last epoch is always evaluated."""
     log_every: int = limited(50, 1)
     """Optimiser steps between two log entries."""
+    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    """Where the numbers of `metrics.csv` go too: TensorBoard's files, Weights & Biases, MLflow."""
     threads: int | None = limited(None, 1)
     """CPU threads per process; null leaves torch's choice."""
 

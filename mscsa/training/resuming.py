@@ -2,8 +2,8 @@
 
 What shapes the weights up to a given step is fixed. What may change: how far the run goes
 (`run.max_steps`; `run.epochs` and `run.steps` too unless the schedule stretches over them), when it
-saves, logs and evaluates, the loading (`data.workers`, `data.eval_batch_size`, `data.root` as long as
-classes, names and sizes of the files agree), threads and the kind of device.
+saves, logs (and where) and evaluates, the loading (`data.workers`, `data.eval_batch_size`, `data.root`
+as long as classes, names and sizes of the files agree), threads and the kind of device.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ CHANGEABLE = frozenset(
         "run.checkpoint_every",
         "run.eval_every",
         "run.log_every",
+        "run.logger",
         "run.threads",
     }
 )

@@ -9,6 +9,7 @@ from mscsa.data.contract import SPLITS
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Problem, shared_files
 from mscsa.errors import UserError
+from mscsa.progress import tracked
 
 
 def check_image_folder(root: str | Path) -> list[Problem]:
@@ -31,7 +32,8 @@ def check_image_folder(root: str | Path) -> list[Problem]:
         for split in SPLITS
     }
     readable = {
-        split: [path for path in paths if _decodes(path, problems)] for split, paths in images.items()
+        split: [path for path in tracked(paths, f"images of {split}", len(paths)) if _decodes(path, problems)]
+        for split, paths in images.items()
     }
     return problems + shared_files(readable["train"], readable["val"])
 

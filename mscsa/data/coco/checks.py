@@ -13,6 +13,7 @@ from mscsa.data.coco.layouts import find_objects, image_path
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.images import BadImage, decode_image
 from mscsa.data.problems import Findings, Problem, shared_files, some_of
+from mscsa.progress import tracked
 
 _SHOWN_GAPS = 12
 
@@ -60,7 +61,8 @@ def _check_images(
     """Return what is wrong with the images, and the id of each readable one by its path."""
     findings = Findings(annotation_file)
     ids: dict[str, int] = {}
-    for image in {image.file_name: image for image in images if image.file_name}.values():
+    named = {image.file_name: image for image in images if image.file_name}
+    for image in tracked(named.values(), f"images of {annotation_file.name}", len(named)):
         path = image_path(folder, image.file_name)
         if not os.path.isfile(path):
             what = f"image {image.id}: no such file"

@@ -13,6 +13,7 @@ from mscsa.data.images import BadImage, decode_image
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.layouts import LabelLayout, label_pairs, segmentation_classes
 from mscsa.data.problems import Problem, shared_files
+from mscsa.progress import tracked
 
 
 def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
@@ -41,7 +42,7 @@ def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
         ]
         readable[split] = []
         pixels[split] = np.zeros(IGNORED + 1, np.int64)
-        for image_path, label_path in pairs:
+        for image_path, label_path in tracked(pairs, f"images of {split}", len(pairs)):
             found, counts = _check_pair(image_path, label_path, layout, len(names))
             problems += found
             pixels[split] += counts
