@@ -68,8 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.hub": parts("assembly backbones checkpoints cost errors evaluation files heads macs names report"),
     "mscsa_cli": {"mscsa"}
     | parts(
-        "assembly backbones compare cost data errors evaluation hub models names neck_table pictures progress "
-        "recipes recipes.options report speed training"
+        "assembly backbones compare cost data errors evaluation hub models names neck_table pictures "
+        "progress recipes recipes.options report speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""

@@ -66,13 +66,17 @@ class Tracker:
         Raises:
             UserError: If the tracker does not let us.
         """
-        for each in self.loggers:
-            with _in_one_line(self.name):
-                _ = each.experiment  # type: ignore[attr-defined]
-                if self.name != "tensorboard":
-                    write_text(self._folder / TRACKER, json.dumps({self.name: each.version}) + "\n")
-                    if self._is_new:  # the settings of a record are not changed by a resume
-                        each.log_hyperparams(asdict(self._recipe))
+        with _in_one_line(self.name):
+            for each in self.loggers:
+                self._open(each)
+
+    def _open(self, tracker: Logger) -> None:
+        _ = tracker.experiment  # type: ignore[attr-defined]
+        if self.name == "tensorboard":
+            return
+        write_text(self._folder / TRACKER, json.dumps({self.name: tracker.version}) + "\n")
+        if self._is_new:  # the settings of a record are not changed by a resume
+            tracker.log_hyperparams(asdict(self._recipe))
 
     def end(self) -> None:
         """Send what is left; the next run of this process has a record of its own."""
