@@ -1,10 +1,11 @@
-"""Writing files so that each appears whole or not at all, also when the power fails."""
+"""Writing files, and folders, so that each appears whole or not at all, also when the power fails."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -72,3 +73,25 @@ def replace_durably(temporary: str | Path, path: str | Path, *, keep: str | Path
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """Give a new folder beside `place`, which takes its place at the end, whole or not at all.
+
+    Raises:
+        UserError: If there is something in its place, or it cannot be written.
+    """
+    beside = place.resolve().with_name(f".{place.resolve().name}.{os.getpid()}.tmp")
+    try:
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise UserError(f"{place} is there already and nothing is overwritten: give another folder")
+        beside.mkdir(parents=True)
+        yield beside
+        os.replace(beside, place)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {place}: {error.strerror or error}; give a folder that can be written, with space"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

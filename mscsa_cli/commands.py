@@ -16,8 +16,11 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from mscsa_cli.completion import completion
 from mscsa_cli.data import check_data, show_data
+from mscsa_cli.doctor import doctor
 from mscsa_cli.export import export
+from mscsa_cli.hub import pull, push
 from mscsa_cli.models import bench, info, list_models, macs, saliency
 from mscsa_cli.outputs import check_outputs
 from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments, nearest
@@ -40,6 +43,10 @@ COMMANDS: dict[str, Command] = {
     "saliency": saliency,
     "check-data": check_data,
     "show-data": show_data,
+    "push": push,
+    "pull": pull,
+    "doctor": doctor,
+    "completion": completion,
 }
 
 
@@ -51,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", stream=lines)
     logging.getLogger("mscsa").setLevel(logging.INFO)
     try:
-        if not argv or argv[0] in ("-h", "--help"):
+        if not argv:
+            print(first_steps())
+            return 0
+        if argv[0] in ("-h", "--help"):
             print(overview())
             return 0
         if argv[0] == "--version":
@@ -98,6 +108,24 @@ def _parse_recipe_command(name: str, argv: Sequence[str]) -> dict[str, Any]:
     recipe, parsed = parse_recipe(lambda: build_parser(name, COMMANDS[name]), argv, resumed_config)
     own = inspect.signature(COMMANDS[name]).parameters
     return {key: recipe if key == "recipe" else parsed[key] for key in own}
+
+
+FIRST = {
+    "mscsa info mscsa_pvt_v2_b1": "what a model is made of, and costs",
+    "mscsa check-data DATA": "what is wrong with images, labels, splits",
+    "mscsa train finetune/mscsa_resnet50 --data.root DATA": "train on your images",
+    "mscsa predict IMAGE --checkpoint runs/finetune/mscsa_resnet50": "ask what was trained",
+    "mscsa compare frozen_collages/mscsa_tf_efficientnet_lite0 --out runs/compare": "does MSCSA help?",
+}
+"""What people do first: command and purpose."""
+
+
+def first_steps() -> str:
+    """Say what people do first, and where the rest is."""
+    lines = ["Multi-Stage Cross-Scale Attention for timm backbones. What people do first:", ""]
+    for command, purpose in FIRST.items():
+        lines += [f"  {command}", f"      {purpose}"]
+    return "\n".join([*lines, "", "`mscsa --help` lists all commands, `mscsa COMMAND --help` their options."])
 
 
 def overview() -> str:

@@ -191,6 +191,7 @@ def saliency(
     from mscsa.pictures.output import OutputFolder
     from mscsa.pictures.saliency_maps import write_saliency
     from mscsa.pictures.saliency_model import load_saliency_model
+    from mscsa.progress import tracked
     from mscsa_cli.result_tables import saliency_table, show_with_errors
 
     queries = [parse_pixel(text) for text in query]
@@ -199,7 +200,7 @@ def saliency(
     if not loaded.is_trained:
         print(f"{loaded.name}: MSCSA has random weights, and shows nothing learnt", file=sys.stderr)
     folder = OutputFolder(Path(out), [*images, *([checkpoint] if checkpoint else [])])
-    written = list(write_saliency(loaded, images, folder, queries))
+    written = list(tracked(write_saliency(loaded, images, folder, queries), "images", len(images)))
     errors = [each.error for each in written]
     return show_with_errors([] if all(errors) else [saliency_table(written)], errors)
 

@@ -17,6 +17,7 @@ from mscsa.pictures.detections import write_detections
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.score_detail import draw_detail
 from mscsa.pictures.segmentations import write_segmentations
+from mscsa.progress import tracked
 from mscsa.report import Table, write_json
 from mscsa_cli.artifacts import Found, draw_images
 from mscsa_cli.evaluation_options import prediction_options
@@ -61,19 +62,18 @@ def predict_images(
     task = info.model.task
     options = prediction_options(info, asking)
     if task == "classification":
-        classified = list(
-            classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
-        )
+        answers = classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
+        classified = list(tracked(answers, "images", len(images)))
         return classified, predictions_table(classified)
     if out is None:
         raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
     folder = OutputFolder(Path(out), [*images, checkpoint, *others])
     if task == "segmentation":
-        found = segment(checkpoint, images, accelerator=device, **options)
-        segmented = list(write_segmentations(found, folder))
+        answered = segment(checkpoint, images, accelerator=device, **options)
+        segmented = list(tracked(write_segmentations(answered, folder), "images", len(images)))
         return segmented, segmentations_table(segmented)
     detected = detect(checkpoint, images, accelerator=device, **options)
-    drawn = list(write_detections(detected, folder, threshold=threshold))
+    drawn = list(tracked(write_detections(detected, folder, threshold=threshold), "images", len(images)))
     return drawn, detections_table(drawn)
 
 

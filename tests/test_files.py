@@ -14,7 +14,8 @@ from typing import IO
 import pytest
 
 from mscsa import files
-from mscsa.files import replace_durably, write_text, write_whole
+from mscsa.errors import UserError
+from mscsa.files import replace_durably, whole_folder, write_text, write_whole
 from tests.refusals import one_line_error
 
 
@@ -217,3 +218,31 @@ def test_the_file_itself_must_be_synced(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(files.os, "fsync", refuse)
     one_line_error(lambda: write_text(tmp_path / "a.txt", "a"), "Input/output error")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "file").write_text("content")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert (tmp_path / "deep" / "out" / "file").read_text() == "content"
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "other") as folder:
+        (folder / "file").write_text("content")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+def test_a_folder_takes_the_place_of_an_empty_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text("first")
+    with pytest.raises(UserError, match="nothing is overwritten"), whole_folder(tmp_path / "out"):
+        raise AssertionError("it was given")
+    assert (tmp_path / "out" / "file").read_text() == "first"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wanted = tmp_path / "file" / "below"
+    with pytest.raises(UserError, match="give a folder that can be written"), whole_folder(wanted):
+        raise AssertionError("it was given")

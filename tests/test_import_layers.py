@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.macs": set(),
     "mscsa_runtime": set(),
     "mscsa.files": parts("errors"),
+    "mscsa.progress": set(),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
     "mscsa.paper": parts("names"),
@@ -45,9 +46,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.assembly": parts(
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
-    "mscsa.data": {"mscsa_runtime"} | parts("errors recipes"),
-    "mscsa.evaluation": parts("assembly data detection errors files folding modes recipes"),
-    "mscsa.frozen": parts("assembly backbones data detection errors evaluation models names recipes"),
+    "mscsa.data": {"mscsa_runtime"} | parts("errors progress recipes"),
+    "mscsa.evaluation": parts("assembly data detection errors files folding modes progress recipes"),
+    "mscsa.frozen": parts(
+        "assembly backbones data detection errors evaluation models names progress recipes"
+    ),
     "mscsa.training": parts(
         "assembly checkpoints data detection errors evaluation files frozen heads macs recipes"
     ),
@@ -55,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
         "recipes report segmentation"
     ),
-    "mscsa.speed": parts("cost detection errors folding report"),
+    "mscsa.speed": parts("cost detection errors folding progress report"),
     "mscsa.pictures": parts(
         "assembly attention backbones data detection errors evaluation models names recipes report"
     ),
@@ -65,10 +68,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa.export": {"mscsa_runtime"}
     | parts("assembly data dense detection errors evaluation folding segmentation"),
+    "mscsa.hub": parts("assembly backbones checkpoints cost errors evaluation files heads macs names report"),
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
-        "assembly backbones compare cost data errors evaluation export models names neck_table pictures "
-        "recipes recipes.options report speed training"
+        "assembly backbones compare cost data errors evaluation export hub models names neck_table pictures "
+        "progress recipes recipes.options report speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""
@@ -79,6 +83,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.macs": {"torch"},
     "mscsa.modes": {"torch"},
     "mscsa.files": set(),
+    "mscsa.progress": {"rich"},
     "mscsa.report": {"rich"},
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"jsonargparse", "yaml"},

@@ -30,6 +30,9 @@ _CONFIG = "config.yaml"
 
 _REQUIRED = ("model", "data", "class_names", "input")
 
+_BEST_IN_FOLDER = ("best.safetensors", "model.safetensors")
+"""What the folder of a run stands for, and that of a published model."""
+
 _KIND_OF_FOLDER: dict[Task, str] = {
     "classification": "folder",
     "segmentation": "masks",
@@ -140,10 +143,13 @@ def weights_at(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    best = path / "best.safetensors"
-    if not best.is_file():
-        raise UserError(f"{path} has no {best.name} yet: give the folder of a run that was evaluated")
-    return best
+    found = [path / name for name in _BEST_IN_FOLDER if (path / name).is_file()]
+    if not found:
+        raise UserError(
+            f"{path} has no {_BEST_IN_FOLDER[0]} yet: give the folder of a run that was "
+            "evaluated, or of `mscsa pull`"
+        )
+    return found[0]
 
 
 def _with_root(info: WeightsInfo, path: Path) -> WeightsInfo:

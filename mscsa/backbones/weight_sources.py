@@ -47,16 +47,19 @@ def are_local(cfg: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def downloads(what: str, advice: str) -> Iterator[None]:
-    """Let timm download in the block; what was downloaded before is found without a network.
+def downloads(what: str, advice: str, *, verb: str = "downloaded") -> Iterator[None]:
+    """Let timm, or the hub's client, download in the block.
+
+    What was downloaded before is found without a network.
 
     Without a connection the hub is not asked: its client would try again and again for most of a minute.
 
     Args:
         what: What is downloaded, for the message.
         advice: What to do without it.
+        verb: What is done with it, for the message.
     Raises:
-        UserError: If it cannot be downloaded.
+        UserError: If it cannot be done.
     """
     is_offline = constants.HF_HUB_OFFLINE
     problem = "its offline mode is on" if is_offline else _hub_problem()
@@ -69,7 +72,7 @@ def downloads(what: str, advice: str) -> Iterator[None]:
             raise
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
         reason = f"{_host()}: {problem}" if isinstance(cause, OfflineModeIsEnabled) else lines[0][:200]
-        raise UserError(f"{what} cannot be downloaded ({reason}): {advice}") from error
+        raise UserError(f"{what} cannot be {verb} ({reason}): {advice}") from error
     finally:
         constants.HF_HUB_OFFLINE = is_offline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mscsa.compare.run import Run
 
@@ -28,6 +28,8 @@ class BarDisplay:
             TextColumn("{task.percentage:3.0f} %"),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
         )
         self._tasks: dict[Run, TaskID] = {}

@@ -230,7 +230,7 @@ def _root(data: DataSpec) -> str:
     if data.root is None:
         raise UserError(
             f"data.kind {data.kind!r} needs data.root, the folder that holds the data set; give "
-            "--data.root PATH"
+            "--data.root PATH, or --root PATH of eval"
         )
     return data.root
 

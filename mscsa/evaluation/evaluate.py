@@ -20,6 +20,7 @@ from mscsa.evaluation.running import choose_device, matmul_precision, process_ra
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.folding import fold_norms
+from mscsa.progress import progress
 from mscsa.recipes.spec import PARTS, DataSpec, Task
 
 
@@ -100,13 +101,17 @@ def evaluate_model(
     rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     run = info.provenance.get("recipe", {}).get("run", {})
-    with matmul_precision(run.get("matmul_precision")):
+    with (
+        matmul_precision(run.get("matmul_precision")),
+        progress("evaluation", len(loader)) as advance,
+    ):
         scores = measure(
             task,
             model,
             loader,
             device=device,
             precision=precision,
+            stop=lambda: bool(advance()),  # type: ignore[func-returns-value]  # None: go on
             inference=inference,
             results=results,
             with_detail=True,

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -34,12 +33,12 @@ from mscsa.frozen.reading import KeptMaps
 from mscsa.frozen.store import INDEX, MapStore, write_store
 from mscsa.models.pyramid import BackboneModel, Level
 from mscsa.names import parse_model_name
+from mscsa.progress import tracked
 from mscsa.recipes.spec import Recipe
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_LOG_EVERY_S = 10.0
 _OF_IMAGES = ("kind", "short_side", "long_side", "num_train", "num_val", "max_digits")
 """Fields of the data's description that the images depend on."""
 
@@ -162,7 +161,7 @@ def _compute(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as beside:
             whole = Path(beside) / "maps"
             whole.mkdir()
-            samples = _counted(_samples(records, has_labels=has_labels), count)
+            samples = tracked(_samples(records, has_labels=has_labels), "maps", count)
             write_store(whole, samples, partial(_read, pyramid, levels))
             with suppress(OSError):  # another process may have been as fast
                 whole.rename(folder)
@@ -187,16 +186,6 @@ def _samples(records: Sequence[TaskDataset], *, has_labels: bool) -> Iterator[tu
         for index in range(len(dataset)):
             pixels, target, _ = dataset[index]
             yield pixels, target if has_labels else torch.zeros(0, 0)
-
-
-def _counted(samples: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pass samples through and say how far they are."""
-    said = time.monotonic()
-    for done, sample in enumerate(samples, start=1):
-        yield sample
-        if time.monotonic() - said > _LOG_EVERY_S:
-            said = time.monotonic()
-            logger.info("maps: %d of %d", done, count)
 
 
 @torch.inference_mode()

@@ -48,7 +48,7 @@ def parse_recipe(
 ) -> tuple[Recipe, Namespace]:
     """Parse a command that takes a recipe: the named one, then `--config`, then the options over it.
 
-    With `--print_config` the result is printed and the process ends.
+    With `--print-config` the result is printed and the process ends.
 
     Args:
         make_parser: Builds the command's parser; it has a positional `recipe`, raises ValueError with
@@ -63,12 +63,12 @@ def parse_recipe(
     # The recipe's place among the options is known only after parsing, which needs a recipe for
     # its defaults; any serves the first time.
     some = next((RECIPES[word] for word in argv if word in RECIPES), next(iter(RECIPES.values())))
-    first = _with_recipe_options(make_parser(), some).parse_args(argv)
+    first = with_recipe_options(make_parser(), some).parse_args(argv)
     base = get_recipe(first.recipe)
     for path in (resumed_config(first), first.config):
         if path is not None and (path == first.config or path.exists()):
             base = _apply_file(base, path, make_parser)
-    parser = _with_recipe_options(make_parser(), base)
+    parser = with_recipe_options(make_parser(), base)
     parsed = parser.parse_args(argv)
     recipe = _recipe_of(parser, parsed, base)
     if parsed.print_config:
@@ -84,7 +84,7 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 
 def read_recipe_file(path: str | Path, recipe: Recipe) -> RecipeFile:
-    """Read a YAML file in the form that `--print_config` prints, whole or in part.
+    """Read a YAML file in the form that `--print-config` prints, whole or in part.
 
     No tag of the file runs code.
 
@@ -130,11 +130,11 @@ def read_recipe_file(path: str | Path, recipe: Recipe) -> RecipeFile:
     )
 
 
-def _with_recipe_options(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
+def with_recipe_options(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
     """Add a recipe's options to a command's parser, with the recipe's values as defaults."""
-    parser.add_argument("--config", help="YAML file of overrides, as --print_config prints them.")
+    parser.add_argument("--config", help="YAML file of overrides, as --print-config prints them.")
     parser.add_argument(
-        "--print_config", action="store_true", help="Print the recipe with all overrides as YAML and stop."
+        "--print-config", action="store_true", help="Print the recipe with all overrides as YAML and stop."
     )
     shown = f"The defaults shown of model, data, augment, optim and run are those of {recipe.name}."
     parser.epilog = f"{shown}\n\n{parser.epilog}"
@@ -199,7 +199,7 @@ def _check_keys(path: Path, content: Mapping[Any, Any], lines: Mapping[str, int]
 
 def _refuse(path: Path, key: str, lines: Mapping[str, int], known: tuple[str, ...]) -> None:
     raise unknown_name(
-        f"{path}:{lines[key]}: unknown key", key, known, all_names="--print_config shows all keys"
+        f"{path}:{lines[key]}: unknown key", key, known, all_names="--print-config shows all keys"
     )
 
 

@@ -394,6 +394,8 @@ class RunSpec:
     """Epochs between two evaluations; the last epoch is always evaluated."""
     log_every: int = limited(50, 1)
     """Optimiser steps between two log entries."""
+    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    """Where the numbers of `metrics.csv` go too: TensorBoard's files, Weights & Biases, MLflow."""
     monitor: str | None = None
     """Score by which evaluations are ranked, a column of `metrics.csv` after `val_`: best.safetensors,
     `patience` and `keep` go by it. Less is better of `loss`, more of others; null takes the main score."""

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from mscsa.errors import UserError
+from mscsa.progress import tracked
 from mscsa.speed.steps import Mode, StepOptions, build_step
 
 logger = logging.getLogger(__name__)
@@ -113,18 +114,18 @@ def compare_speed(
         torch.set_num_threads(threads)
     options = options or StepOptions()
     comparisons = []
-    for mode in modes:
-        for batch_size in batch_sizes:
-            logger.info("%s, batch %d: %d rounds of %d models", mode, batch_size, rounds, len(models))
-            try:
-                steps = [build_step(arm, mode, batch_size, size, options) for arm in models]
-                times = time_interleaved(steps, rounds, _synchronizer(options.device))
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"{mode} with batch {batch_size} does not fit into the memory of {options.device}: "
-                    "give smaller batch sizes"
-                ) from error
-            comparisons.append(summarize(times, mode, batch_size))
+    settings = [(mode, batch_size) for mode in modes for batch_size in batch_sizes]
+    for mode, batch_size in tracked(settings, "bench", len(settings)):
+        logger.info("%s, batch %d: %d rounds of %d models", mode, batch_size, rounds, len(models))
+        try:
+            steps = [build_step(arm, mode, batch_size, size, options) for arm in models]
+            times = time_interleaved(steps, rounds, _synchronizer(options.device))
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{mode} with batch {batch_size} does not fit into the memory of {options.device}: "
+                "give smaller batch sizes"
+            ) from error
+        comparisons.append(summarize(times, mode, batch_size))
     return comparisons
 
 

@@ -2,9 +2,9 @@
 
 What shapes the weights up to a given step is fixed. What may change: how far the run goes
 (`run.max_steps`, `run.patience`; `run.epochs` and `run.steps` too unless the schedule stretches over them,
-where a longer run must be asked for), when it saves, logs and evaluates, how much it keeps, the loading
-(`data.workers`, `data.eval_batch_size`, `data.root` as long as classes, names and sizes of the files agree),
-threads and the kind of device.
+where a longer run must be asked for), when it saves, logs (and where) and evaluates, how much it keeps, the
+loading (`data.workers`, `data.eval_batch_size`, `data.root` as long as classes, names and sizes of the files
+agree), threads and the kind of device.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ CHANGEABLE = frozenset(
         "run.checkpoint_every",
         "run.eval_every",
         "run.log_every",
+        "run.logger",
         "run.patience",
         "run.keep",
         "run.threads",

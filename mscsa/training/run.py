@@ -15,7 +15,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from mscsa.assembly.build import build_model, check_input_size, resolved_spec
@@ -66,6 +66,7 @@ from mscsa.training.resuming import check_same_run, is_extended, run_identity
 from mscsa.training.run_log import RunLog
 from mscsa.training.summary import opening_lines
 from mscsa.training.sync_batchnorm import SyncBatchNorms
+from mscsa.training.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ logger = logging.getLogger(__name__)
 def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False, extend: bool = False) -> RunResult:
     """Train, evaluate and export as a recipe says.
 
-    The folder gets `config.yaml`, `environment.json`, `log.txt`, `metrics.csv`, `tensorboard/`, `last.ckpt`
-    and the `previous.ckpt` before it, `best.safetensors`, `last.safetensors` (with a moving average also
+    The folder gets `config.yaml`, `environment.json`, `log.txt`, `metrics.csv`, `last.ckpt` and the
+    `previous.ckpt` before it, `best.safetensors`, `last.safetensors` (with a moving average also
     `best_other.safetensors` and `last_other.safetensors`: the worse of average and weights themselves),
     `last_images.npz` (what the last evaluation counted of each image), with `run.keep` `kept/`, and
     `result.json`. With several processes each runs this function; the first one writes.
@@ -112,6 +113,8 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: b
             lock = run_folder.open_run_folder(folder, recipe, resume=resume)
             at_the_end.callback(lock.release)
             _begin(recipe, folder, log, session, device, start)
+            at_the_end.callback(session.tracker.end)
+            session.tracker.start()
         _fit(session, start)
         result = _result(recipe, session)
         if trainer.is_global_zero:
@@ -190,6 +193,7 @@ class _Session:
     trainer: pl.Trainer
     evaluate: Evaluate
     display: Display
+    tracker: Tracker
 
 
 def _build_session(
@@ -250,8 +254,10 @@ def _build_session(
     callbacks += [] if average is None else [average]
     # The order matters: what `SaveLast` keeps must be done before it.
     callbacks += [evaluate, log_steps, *bad_images, save_last]
-    trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, _loggers(recipe, folder, saved))
-    return _Session(module, data, trainer, evaluate, display)
+    tracker = Tracker(recipe, folder, saved["global_step"] if saved else None)
+    loggers = [_metrics_file(recipe, folder, saved), *tracker.loggers]
+    trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, loggers)
+    return _Session(module, data, trainer, evaluate, display, tracker)
 
 
 def _build_trainer(
@@ -346,28 +352,16 @@ def _check_step(saved: dict[str, Any], path: Path, total_steps: int) -> None:
         )
 
 
-def _loggers(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> list[Logger]:
+def _metrics_file(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> MetricsCsv:
     step = saved["global_step"] if saved else 0
     evaluated = saved["callbacks"][Evaluate.__qualname__]["evaluated_step"] if saved else 0
-    return [
-        MetricsCsv(
-            folder / run_folder.METRICS,
-            score_names(SCORES[recipe.model.task]),
-            main=None
-            if recipe.optim.ema_decay is None
-            else recipe.run.monitor or SCORES[recipe.model.task].MAIN,
-            keep_train=step,
-            keep_val=evaluated,
-        ),
-        TensorBoardLogger(
-            folder,
-            name="",
-            version=run_folder.TENSORBOARD,
-            default_hp_metric=False,
-            # Events after the checkpoint come again.
-            purge_step=step + 1 if saved else None,
-        ),
-    ]
+    return MetricsCsv(
+        folder / run_folder.METRICS,
+        score_names(SCORES[recipe.model.task]),
+        main=None if recipe.optim.ema_decay is None else recipe.run.monitor or SCORES[recipe.model.task].MAIN,
+        keep_train=step,
+        keep_val=evaluated,
+    )
 
 
 def _result(recipe: Recipe, session: _Session) -> RunResult:

@@ -34,11 +34,18 @@ METRICS = "metrics.csv"
 LOG = "log.txt"
 CURVES = "curves.png"
 TENSORBOARD = "tensorboard"
+TRACKER = "tracker.json"
+"""Which record of W&B or MLflow the run has (`mscsa.training.trackers`)."""
+WANDB = "wandb"
+"""What W&B itself writes."""
 BAD_IMAGES = "bad_images.txt"
 LAST_IMAGES = "last_images.npz"
 """What the last evaluation counted of each image (`mscsa.evaluation.image_counts`)."""
 
-_BEFORE_CHECKPOINT = {CONFIG, ENVIRONMENT, METRICS, LOG, TENSORBOARD, BAD_IMAGES}
+_BEFORE_CHECKPOINT = {
+    *(CONFIG, ENVIRONMENT, METRICS, LOG, BAD_IMAGES),
+    *(TENSORBOARD, TRACKER, WANDB),
+}
 """What a run may have written before its first checkpoint."""
 
 _LOCK_TIMEOUT_S = 10

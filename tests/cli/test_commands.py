@@ -9,7 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from mscsa.recipes import get_recipe
-from mscsa_cli.commands import COMMANDS, main, parse_command
+from mscsa_cli.commands import COMMANDS, FIRST, main, parse_command
 from tests.cli.running import run
 
 RECIPE = "scenes/mscsa_resnet10t"
@@ -27,6 +27,26 @@ def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert code == 0
     for command in COMMANDS:
         assert f"\n  {command} " in out
+
+
+def test_alone_it_shows_what_people_do_first(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys)
+    assert code == 0 and len(FIRST) == 5
+    for command in FIRST:
+        assert f"\n  {command}\n" in out
+        program, *argv = shlex.split(command)
+        assert program == "mscsa" and parse_command(argv)[0] is COMMANDS[argv[0]]
+
+
+@pytest.mark.parametrize("command", [["train", RECIPE], ["compare", RECIPE, "--out", "x"]])
+def test_config_is_printed_and_read_by_train_and_compare(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "--run.logger", "tensorboard", "--print-config"])
+    file = tmp_path / "run.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert parse_command([*command, "--config", str(file)])[1]["recipe"].run.logger == "tensorboard"
 
 
 def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +167,7 @@ def test_command_line_wins_over_file_over_recipe(tmp_path: Path) -> None:
 def test_printed_config_is_a_recipe_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     argv = ["train", RECIPE, "--augment.scale", "[0.25, 0.5]", "--run.seed", "7"]
     with pytest.raises(SystemExit) as stop:
-        main([*argv, "--print_config"])
+        main([*argv, "--print-config"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert yaml.safe_load(text)["run"]["seed"] == 7

@@ -6,7 +6,15 @@ import json
 import subprocess
 import sys
 
-LIGHT = (["--help"], [], ["--version"], ["trian"], ["bench", "--help"], ["list", "--bakbones"])
+LIGHT = (
+    ["--help"],
+    [],
+    ["--version"],
+    ["trian"],
+    ["bench", "--help"],
+    ["list", "--bakbones"],
+    ["push", "--help"],
+)
 """Command lines that need neither torch nor the package."""
 
 SCRIPT = """

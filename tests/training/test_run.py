@@ -45,7 +45,6 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, RunResult]) -> None
         "config.yaml",
         "environment.json",
         "metrics.csv",
-        "tensorboard",
         ".lock",
         "log.txt",
         "last.ckpt",
@@ -65,7 +64,6 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, RunResult]) -> None
     assert session["versions"]["torch"] == torch.__version__.split("+")[0]
     assert session["seed"] == 3
     assert session["command"]
-    assert list((folder / "tensorboard").glob("events.*"))
 
 
 def test_metrics_and_result_agree(finished: tuple[Path, RunResult]) -> None:

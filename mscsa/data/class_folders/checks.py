@@ -9,6 +9,7 @@ from mscsa.data.contract import SPLITS
 from mscsa.data.mirroring import mirror_note, mirror_warning
 from mscsa.data.problems import Problem, shared_files
 from mscsa.errors import UserError
+from mscsa.progress import tracked
 from mscsa_runtime.images import BadImage, decode_image
 
 
@@ -32,7 +33,8 @@ def check_image_folder(root: str | Path) -> list[Problem]:
         for split in SPLITS
     }
     readable = {
-        split: [path for path in paths if _decodes(path, problems)] for split, paths in images.items()
+        split: [path for path in tracked(paths, f"images of {split}", len(paths)) if _decodes(path, problems)]
+        for split, paths in images.items()
     }
     warning = mirror_warning(classes["train"], (), can_swap=False)
     notes = [] if warning is None else [mirror_note(root, warning)]

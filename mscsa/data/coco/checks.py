@@ -15,6 +15,7 @@ from mscsa.data.contract import SPLITS, Split
 from mscsa.data.mirroring import mirror_note, mirror_warning, sided_pairs
 from mscsa.data.problems import Findings, Problem, shared_files, some_of
 from mscsa.errors import UserError
+from mscsa.progress import tracked
 from mscsa_runtime.images import BadImage, decode_image
 
 _SHOWN_GAPS = 12
@@ -72,7 +73,8 @@ def _check_images(
     """Return what is wrong with the images, and the id of each readable one by its path."""
     findings = Findings(annotation_file)
     ids: dict[str, int] = {}
-    for image in {image.file_name: image for image in images if image.file_name}.values():
+    named = {image.file_name: image for image in images if image.file_name}
+    for image in tracked(named.values(), f"images of {annotation_file.name}", len(named)):
         path = image_path(folder, image.file_name)
         if not os.path.isfile(path):
             what = f"image {image.id}: no such file"

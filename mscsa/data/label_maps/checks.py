@@ -14,6 +14,7 @@ from mscsa.data.label_maps.layouts import LabelLayout, find_maps
 from mscsa.data.label_maps.tables import LabelTable
 from mscsa.data.mirroring import mirror_note, mirror_warning
 from mscsa.data.problems import Problem, shared_files
+from mscsa.progress import tracked
 from mscsa_runtime.images import BadImage, decode_image
 
 
@@ -44,7 +45,7 @@ def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
         ]
         readable[split] = []
         pixels[split] = np.zeros(IGNORED + 1, np.int64)
-        for image_path, label_path in found_maps.pairs:
+        for image_path, label_path in tracked(found_maps.pairs, f"images of {split}", len(found_maps.pairs)):
             found, counts = _check_pair(image_path, label_path, table)
             problems += found
             pixels[split] += counts
