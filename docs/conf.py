@@ -1,0 +1,46 @@
+"""How the site is built: `make docs`."""
+
+from __future__ import annotations
+
+import os
+
+from mscsa import __version__
+
+# Notebooks run while the site is built: on one thread, and with what is installed alone.
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+
+project = "mscsa"
+author = "mscsa contributors"
+version = release = __version__
+copyright = author  # noqa: A001 (Sphinx names it so)
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["conf.py", "figures/*.py", "jupyter_execute"]
+
+html_theme = "furo"
+html_title = f"mscsa {version}"
+html_copy_source = False
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header"]  # README's parts are included below headings of other levels
+
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "force"  # a change of the library must show, so that nothing is taken from a cache
+nb_execution_timeout = 120  # seconds for one cell
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+default_role = "code"  # docstrings write code between single backticks
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
