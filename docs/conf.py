@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
+from typing import Any
 
 from mscsa import __version__
 
@@ -12,7 +15,7 @@ os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
 project = "mscsa"
 author = "mscsa contributors"
 version = release = __version__
-copyright = author  # noqa: A001 (Sphinx names it so)
+copyright = author
 
 extensions = [
     "myst_nb",
@@ -44,3 +47,28 @@ autodoc_typehints_description_target = "documented_params"
 default_role = "code"  # docstrings write code between single backticks
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {
+    "../CONTRIBUTING.md": "contributing.md",
+    "../benchmarks/results/PROTOCOL.md": "protocol.md",
+    "../benchmarks/results/timm_sweep.md": "sweep.md",
+}
+"""Documents outside `docs` that a page here includes."""
+
+
+def link_within(app: Any, name: str, source: list[str]) -> None:
+    """Turn links to what lies outside the site: to the page that includes it, or, of folders, to its name."""
+
+    def target(match: re.Match[str]) -> str:
+        text, link = match.groups()
+        if link in PAGES:
+            return f"[{text}]({PAGES[link]})"
+        return f"{text} (`{link.removeprefix('../')}`)" if (ROOT / "docs" / link).is_dir() else match[0]
+
+    source[0] = re.sub(r"\[([^\]]*)\]\((\.\./[^)#]*)\)", target, source[0])
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", link_within)
