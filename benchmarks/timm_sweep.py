@@ -312,7 +312,8 @@ def module_table(shapes: dict[str, Record]) -> list[str]:
     for module, records in sorted(modules.items()):
         passed = {name: record for name, record in records.items() if record["result"] == PASS}
         any_size = sum("refuses" not in record.get("non-square", "") for record in passed.values())
-        sizes = "any" if any_size == len(passed) else f"any for {any_size}, else the default"
+        some = f"any for {any_size}, else its own" if any_size else "its own alone"
+        sizes = "any" if any_size == len(passed) else some
         strides = sorted({tuple(record["strides"]) for record in passed.values()}, key=len)
         smallest = min(passed, key=lambda name: passed[name]["parameters"], default="")
         shown = "; ".join(" ".join(map(str, each)) for each in strides)
