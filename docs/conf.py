@@ -10,7 +10,8 @@ from typing import Any
 from mscsa import __version__
 
 # Notebooks run while the site is built: on one thread, and with what is installed alone.
-os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+# tqdm asks for a bar of Jupyter's, which a page has not.
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", PYTHONWARNINGS="ignore:IProgress not found")
 
 project = "mscsa"
 author = "mscsa contributors"
@@ -28,6 +29,8 @@ exclude_patterns = ["conf.py", "figures/*.py", "jupyter_execute"]
 
 html_theme = "furo"
 html_title = f"mscsa {version}"
+html_static_path = ["site"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 

@@ -69,7 +69,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_python_runs(document: Path, workplace: Path) -> None:
     """Page by page in one namespace; what needs a package of the site's own is run by the slow tests."""
     torch.manual_seed(0)
-    torch.save(timm.create_model("pvt_v2_b0").state_dict(), "weights.pth")
+    for name, file in (("pvt_v2_b0", "weights.pth"), ("p2t_tiny", "p2t_tiny.pth")):
+        torch.save(timm.create_model(name).state_dict(), file)
     namespace: dict[str, Any] = {}
     for block in blocks(document, "python"):
         if not (block.is_left_out or block.mark):
