@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Small models and small batches: two single-threaded workers beat one with two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: help quickstart test test-slow test-sweep check format clean
+.PHONY: help quickstart test test-slow test-sweep check format docs clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -17,7 +17,7 @@ quickstart: .venv/.train  ## A pretrained backbone with and without MSCSA, on em
 test: .venv/.dev  ## Run the tests
 	$(PYTEST)
 
-test-slow: .venv/.dev  ## Run the tests that take long
+test-slow: .venv/.docs  ## Run the tests that take long
 	$(PYTEST) -m slow
 
 test-sweep: .venv/.dev  ## Run every recipe and every family of timm (half an hour and more)
@@ -31,6 +31,10 @@ check: .venv/.dev  ## Formatting, lint and types
 format: .venv/.dev  ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: .venv/.docs  ## Build the site into build/docs, its notebooks run; any warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
 
 clean:  ## Remove the environment and caches; runs/ stays
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -49,3 +53,8 @@ clean:  ## Remove the environment and caches; runs/ stays
 	@echo "Installing into .venv: some minutes and 6 GB the first time"
 	$(INSTALL) -e '.[dev]'
 	@touch $@ .venv/.train
+
+.venv/.docs: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing into .venv: some minutes and 6 GB the first time"
+	$(INSTALL) -e '.[dev,docs]'
+	@touch $@ .venv/.dev .venv/.train

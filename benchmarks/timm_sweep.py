@@ -300,8 +300,29 @@ def counts(records: dict[str, Record]) -> str:
     return f"{len(records)} models: " + ", ".join(f"{tally[r]} {r}" for r in (PASS, REFUSED, TOO_LARGE, FAIL))
 
 
+def module_table(shapes: dict[str, Record]) -> list[str]:
+    """Markdown table of timm's modules: how many of their models pass, at any size or their own alone."""
+    modules: dict[str, dict[str, Record]] = {}
+    for name, record in shapes.items():
+        modules.setdefault(record["module"], {})[name] = record
+    lines = [
+        "| module of timm | models that pass | sizes | strides | such as |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for module, records in sorted(modules.items()):
+        passed = {name: record for name, record in records.items() if record["result"] == PASS}
+        any_size = sum("refuses" not in record.get("non-square", "") for record in passed.values())
+        some = f"any for {any_size}, else its own" if any_size else "its own alone"
+        sizes = "any" if any_size == len(passed) else some
+        strides = sorted({tuple(record["strides"]) for record in passed.values()}, key=len)
+        smallest = min(passed, key=lambda name: passed[name]["parameters"], default="")
+        shown = "; ".join(" ".join(map(str, each)) for each in strides)
+        lines.append(f"| {module} | {len(passed)} of {len(records)} | {sizes} | {shown} | `{smallest}` |")
+    return lines
+
+
 def report(content: dict[str, Any]) -> str:
-    """Write the result for a reader: counts, then failures and refusals with their reasons."""
+    """Write the result for a reader: counts, failures and refusals with their reasons, timm's modules."""
     shapes, runs, flat = content["shapes"], content["runs"], content["flat"]
     versions = ", ".join(f"{package} {version}" for package, version in content["versions"].items())
     usual = {name: r for name, r in shapes.items() if {4, 8, 16, 32} <= set(r.get("strides", ()))}
@@ -326,6 +347,7 @@ def report(content: dict[str, Any]) -> str:
         for result in (FAIL, REFUSED, TOO_LARGE):
             rows = table(records, result)
             lines += ["", f"## {title}: {result}", "", *rows] if rows else []
+    lines += ["", "## By module", "", *module_table(shapes)]
     return "\n".join(lines) + "\n"
 
 

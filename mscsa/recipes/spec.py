@@ -151,7 +151,7 @@ class SegmentationData(DataSpec):
     kind: Literal["scenes", "collages", "masks", "ade20k"]
     """`scenes`: rendered digits on background. `collages`: pieces of photographs that scikit-image and
     scikit-learn bundle, each a class. `masks`: ROOT/images/SPLIT/*.jpg, ROOT/labels/SPLIT/*.png
-    (index of the class, 255 ignored), ROOT/classes.txt, or another layout of label maps (docs/your_data.md):
+    (index of the class, 255 ignored), ROOT/classes.txt, or another layout of label maps (docs/data.md):
     Cityscapes', Pascal VOC's, SPLIT/images and SPLIT/masks, one folder for both splits, colours.
     `ade20k`: ROOT/images and ROOT/annotations as ADE20K's ADEChallengeData2016, whose label 0 is ignored."""
     image_size: int = limited(512, 1)
