@@ -105,8 +105,8 @@ def parse(argv: list[str]) -> None:
         (folder / "config.yaml").write_text(recipe_yaml(get_recipe("scenes/resnet10t")))
     try:
         parse_command(argv)
-    except SystemExit as end:  # --print_config
-        assert "--print_config" in argv and not end.code
+    except SystemExit as end:  # --print-config
+        assert "--print-config" in argv and not end.code
 
 
 @pytest.mark.parametrize("document", of_language("sh"))
@@ -142,7 +142,7 @@ def check_inline(name: str, argv: list[str], document: Path) -> None:
     assert name in COMMANDS, f"{document.name}: mscsa {name}"
     options = [word for word in argv if word.startswith("--") and "." not in word]
     known = {o for action in build_parser(name, COMMANDS[name])._actions for o in action.option_strings}
-    known |= {"--config", "--print_config", "--help"} if name in RECIPE_COMMANDS else {"--help"}
+    known |= {"--config", "--print-config", "--help"} if name in RECIPE_COMMANDS else {"--help"}
     assert not set(options) - known, f"{document.name}: mscsa {name} {argv}"
     is_whole = "/" in "".join(argv[:1]) and not argv[0].endswith("...")
     if name in RECIPE_COMMANDS and is_whole:
