@@ -71,7 +71,7 @@ def _described(place: str, recipe: str | None, root: str | None) -> tuple[ModelS
         if recipe is not None:
             raise UserError(f"{place} has its own recipe: leave --recipe out, or give the folder of its data")
         saved = info.provenance.get("recipe", {}).get("augment", {})
-        pairs = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+        pairs: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
         data = replace(info.data, max_bad=0, **info.overrides(root=root, size=None))
         return info.model, data, PARTS[info.model.task][1](**pairs)
     if root is not None:

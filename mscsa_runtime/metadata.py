@@ -90,7 +90,8 @@ class Metadata:
             values = json.loads(text)
             values["sizes"] = Sizes(**values["sizes"])
             lists = {each.name for each in fields(cls) if str(each.type).startswith("tuple")}
-            return cls(**{key: tuple(value) if key in lists else value for key, value in values.items()})
+            values |= {key: tuple(values[key]) for key in lists & values.keys()}
+            return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ArtifactError(

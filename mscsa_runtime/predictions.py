@@ -76,7 +76,7 @@ def classify(
     while batch := list(islice(rest, batch_size)):
         read = [_read(path) for path in batch]
         images = [image for image in read if isinstance(image, Image.Image)]
-        answers = iter(class_probabilities(artifact, images) if images else ())
+        answers: Iterator[NDArray[np.float32]] = iter(class_probabilities(artifact, images) if images else ())
         for path, image in zip(batch, read, strict=True):
             if isinstance(image, str):
                 yield ClassPrediction(path=str(path), error=image)
@@ -137,7 +137,8 @@ def find_objects(
 
 def at_own_size(found: Found, given: Prepared) -> Objects:
     """Bring what was found to the pixels of the image itself."""
-    scale = np.float32([given.own_size[1] / given.size[1], given.own_size[0] / given.size[0]] * 2)
+    (height, width), (own_height, own_width) = given.size, given.own_size
+    scale = np.array([own_width / width, own_height / height] * 2, np.float32)
     return Objects(found.boxes * scale, found.labels, found.scores, found.cells, given.own_size)
 
 

@@ -87,5 +87,5 @@ def padded(pixels: NDArray[np.float32], metadata: Metadata) -> NDArray[np.float3
 
 def _normalized(image: Image.Image, metadata: Metadata) -> NDArray[np.float32]:
     pixels = np.asarray(image, np.float32) / np.float32(255)
-    normal = (pixels - np.float32(metadata.mean)) / np.float32(metadata.std)
+    normal = (pixels - np.array(metadata.mean, np.float32)) / np.array(metadata.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1), np.float32)

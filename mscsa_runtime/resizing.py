@@ -11,7 +11,7 @@ def resize_bilinear(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray
     if maps.shape[-2:] == size:
         return maps
     low, high, share = _neighbours(maps.shape[-2], size[0])
-    rows = maps[..., low, :] * (1 - share[:, None]) + maps[..., high, :] * share[:, None]
+    rows: NDArray[np.float32] = maps[..., low, :] * (1 - share[:, None]) + maps[..., high, :] * share[:, None]
     low, high, share = _neighbours(maps.shape[-1], size[1])
     return rows[..., low] * (1 - share) + rows[..., high] * share
 

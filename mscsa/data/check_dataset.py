@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from mscsa.data.class_folders.checks import check_image_folder
 from mscsa.data.class_folders.listed import has_listed
@@ -20,10 +21,13 @@ from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+Layout = Literal["folder", "masks", "ade20k", "coco"]
+"""What folders of data are told apart by; `check_dataset` says what each is."""
+
 
 def check_dataset(
     root: str | Path | None,
-    kind: str = "auto",
+    kind: Layout | Literal["auto"] = "auto",
     *,
     annotations_only: bool = False,
     given: Mapping[Split, GivenFiles] | None = None,
@@ -56,7 +60,7 @@ def check_dataset(
     return check_image_folder(root)
 
 
-def layout_of(root: Path) -> tuple[str, str]:
+def layout_of(root: Path) -> tuple[Layout, str]:
     """Say of which kind a data set is, by its folders, and in which layout, for people."""
     objects = object_layout(root)
     if objects is not None:

@@ -213,7 +213,7 @@ def mirrored_maps(split: Split, data: SegmentationData, augment: SegmentationAug
     if split == "val" or not (augment.hflip or augment.vflip):
         return ()
     pairs: Sequence[Sequence[str]] = augment.flip_pairs
-    if not pairs and not data.is_rendered:
+    if not pairs and data.kind != "scenes" and data.kind != "collages":
         pairs = find_maps(_root(data), split, data.kind).table.flips
     return tuple(mirrored_classes(class_names_of(data), pairs)) if pairs else ()
 

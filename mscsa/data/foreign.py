@@ -88,8 +88,8 @@ def _other_task(root: Path, task: Kind) -> tuple[Kind, str] | None:
             return "detection", "Pascal VOC's layout"
     if task != "segmentation" and (places := find_places(root, "train")) is not None:
         return "segmentation", places.form
-    if task != "classification" and (layout := class_folders(root)) is not None:
-        return "classification", layout
+    if task != "classification" and (form := class_folders(root)) is not None:
+        return "classification", form
     return None
 
 

@@ -111,7 +111,7 @@ def evaluate_model(
             loader,
             device=device,
             precision=precision,
-            stop=lambda: bool(advance()),  # type: ignore[func-returns-value]  # None: go on
+            stop=lambda: bool(advance()),  # None: go on
             inference=inference,
             results=results,
             with_detail=True,

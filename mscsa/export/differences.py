@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,14 @@ def check_sizes(
         UserError: If it is larger than the tolerance, or the runtime fails; names part, size and batch.
     """
     largest = 0.0
-    for graph in graphs:
-        for size in sizes:
-            for batch in BATCHES:
-                found = _difference(artifact, graph, batch, size)
-                if not found <= tolerance:
-                    raise UserError(
-                        f"the part {graph.name!r} differs by {found:.2g} of the largest value from the "
-                        f"model at {size[0]}x{size[1]} px and batch {batch}, {tolerance:.2g} is allowed"
-                    )
-                largest = max(largest, found)
+    for graph, size, batch in product(graphs, sizes, BATCHES):
+        found = _difference(artifact, graph, batch, size)
+        if not found <= tolerance:
+            raise UserError(
+                f"the part {graph.name!r} differs by {found:.2g} of the largest value from the model at "
+                f"{size[0]}x{size[1]} px and batch {batch}, {tolerance:.2g} is allowed"
+            )
+        largest = max(largest, found)
     return largest
 
 

@@ -128,7 +128,8 @@ def _pyramid_of(model: nn.Module, checkpoint: str | Path) -> nn.Module:
         UserError: If there is none.
     """
     pyramid = model.pyramid if isinstance(model, Detector) else getattr(model, "backbone", None)
-    if not isinstance(model, (Detector, Segmenter)) or not hasattr(pyramid, "feature_info"):
+    has_head = isinstance(model, (Detector, Segmenter))
+    if not has_head or not isinstance(pyramid, nn.Module) or not hasattr(pyramid, "feature_info"):
         raise UserError(
             f"{checkpoint} has no pyramid whose maps could be exported (a classifier, or a head that makes "
             "its own): give a model with semantic_fpn or a detector, or leave --maps out"

@@ -54,7 +54,7 @@ def quantize(path: Path, images: list[NDArray[np.float32]], metadata: str) -> No
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Images(CalibrationDataReader):  # type: ignore[misc]
+    class Images(CalibrationDataReader):
         def __init__(self) -> None:
             self.rest: Iterator[NDArray[np.float32]] = iter(images)
 

@@ -218,12 +218,7 @@ def _build_session(
     bad_images = [BadImages(folder, tolerant, recipe.data.max_bad)] if tolerant else []
     if recipe.model.frozen:
         sets = freeze_backbone(model, recipe, sets)
-    data = RunData(recipe, *sets)
-    if data.steps_per_epoch == 0:
-        raise UserError(
-            f"the training set has {len(sets[0])} images, fewer than data.batch_size "
-            f"{recipe.data.batch_size}; lower it to at most that"
-        )
+    data = _run_data(recipe, sets)
     info = _describe(recipe, model, model_cfg, sets[0])
     if info.category_ids and saved is None:
         logger.info("category id -> label: %s", describe_categories(info))
@@ -258,6 +253,16 @@ def _build_session(
     loggers = [_metrics_file(recipe, folder, saved), *tracker.loggers]
     trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, loggers)
     return _Session(module, data, trainer, evaluate, display, tracker)
+
+
+def _run_data(recipe: Recipe, sets: tuple[TaskDataset, TaskDataset]) -> RunData:
+    data = RunData(recipe, *sets)
+    if data.steps_per_epoch == 0:
+        raise UserError(
+            f"the training set has {len(sets[0])} images, fewer than data.batch_size "
+            f"{recipe.data.batch_size}; lower it to at most that"
+        )
+    return data
 
 
 def _build_trainer(

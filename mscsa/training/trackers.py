@@ -105,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 def _patient(tracker: Logger, name: str) -> Logger:
     """Let a tracker's failure, such as a server's that is gone, end no run: `metrics.csv` has all numbers."""
-    said = []
+    said: list[Exception] = []
 
     def passing(call: Callable[..., None]) -> Callable[..., None]:
         def called(*arguments: Any, **options: Any) -> None:

@@ -21,11 +21,36 @@ from mscsa_runtime.images import EXTENSIONS
 logger = logging.getLogger(__name__)
 
 _WHOLE = ("labels", "annotations", "metadata", "data", "dataset", "train_labels", "image_labels")
-_OF_SPLIT = ("{}.csv", "{}_labels.csv", "{}/labels.csv", "{}/_classes.csv", "{}/metadata.csv")
+_OF_SPLIT: tuple[str, ...] = (
+    "{}.csv",
+    "{}_labels.csv",
+    "{}/labels.csv",
+    "{}/_classes.csv",
+    "{}/metadata.csv",
+)
 _OF_SPLIT += ("{}/metadata.jsonl",)
-_FILE = ("filename", "file_name", "file", "filepath", "file_path", "image_path", "path", "image", "img")
+_FILE: tuple[str, ...] = (
+    "filename",
+    "file_name",
+    "file",
+    "filepath",
+    "file_path",
+    "image_path",
+    "path",
+    "image",
+    "img",
+)
 _FILE += ("image_name", "image_id", "id", "name")
-_LABEL = ("class_name", "label_name", "category_name", "label", "class", "category", "labels", "target")
+_LABEL: tuple[str, ...] = (
+    "class_name",
+    "label_name",
+    "category_name",
+    "label",
+    "class",
+    "category",
+    "labels",
+    "target",
+)
 _LABEL += ("species", "breed", "diagnosis", "class_id", "label_id")
 _SPLIT = ("split", "set", "subset", "partition", "phase", "usage", "dataset", "data set")
 _IS_VAL = ("is_valid", "is_val", "valid")

@@ -19,14 +19,23 @@ LABEL_EXTENSIONS = tuple(extension for name in LABEL_FORMATS for extension in FO
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "leftimg8bit", "rgb")
 """What folders of images are called, in lower case."""
 
-LABELS = ("labels", "masks", "label", "mask", "annotations", "ann_dir", "gtfine", "segmentationclass")
+LABELS: tuple[str, ...] = (
+    "labels",
+    "masks",
+    "label",
+    "mask",
+    "annotations",
+    "ann_dir",
+    "gtfine",
+    "segmentationclass",
+)
 LABELS += ("segmentationclasspng", "segmentations", "groundtruth", "ground_truth", "gt", "annot")
 """What folders of label maps are called, in lower case."""
 
 _BESIDE = ("_labels", "_masks", "_mask", "_label", "annot", "_annot", "_gt", "_annotations")
 _LISTS = ("ImageSets/Segmentation/{}.txt", "{}.txt", "splits/{}.txt")
 
-MASK_SUFFIXES = (
+MASK_SUFFIXES: tuple[str, ...] = (
     "_mask",
     "_masks",
     "_label",
@@ -197,8 +206,8 @@ def _list(root: Path, split: Split) -> Path | None:
 def _expected(root: Path, split: Split, train: Iterator[MapPlaces]) -> Iterator[MapPlaces]:
     """Give the folders that a missing split would have, beside those of train."""
     for found in train:
-        names = [_renamed(path, root, split) for path in (found.images, found.labels)]
-        yield MapPlaces(found.form, *names)
+        images, labels = (_renamed(path, root, split) for path in (found.images, found.labels))
+        yield MapPlaces(found.form, images, labels)
 
 
 def _renamed(path: Path, root: Path, split: Split) -> Path:

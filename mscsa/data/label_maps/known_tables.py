@@ -34,7 +34,19 @@ CITYSCAPES = {
 
 _LAST_CITYSCAPES_ID = 33
 
-VOC = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow")
+VOC: tuple[str, ...] = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+)
 VOC += ("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train")
 VOC += ("tvmonitor",)
 """Classes of Pascal VOC, in the order of their indices."""

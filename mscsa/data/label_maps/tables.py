@@ -22,7 +22,15 @@ Colour = tuple[int, int, int]
 
 CLASSES_FILE = "classes.txt"
 
-TABLES = ("class_dict", "_class_dict", "_classes", "classes", "label_colors", "labelmap", "label_map")
+TABLES: tuple[str, ...] = (
+    "class_dict",
+    "_class_dict",
+    "_classes",
+    "classes",
+    "label_colors",
+    "labelmap",
+    "label_map",
+)
 TABLES += ("id2label", "palette", "class_names", "codes", "labels")
 """Names of the files that may hold a table, those with colours or values before those of names alone."""
 
@@ -92,8 +100,8 @@ def find_table(folders: Iterable[Path]) -> LabelTable | None:
                 errors.append(error)
         if errors and not read:
             raise errors[0]
-        for error in errors:  # another table is there; what this one is for, nobody knows
-            logger.warning("%s; it is left out", error)
+        for unread in errors:  # another table is there; what this one is for, nobody knows
+            logger.warning("%s; it is left out", unread)
         described = [each for each in read if any(row.colour or row.value is not None for row in each[1])]
         for path, rows in [*described, *read]:
             return _table_of(rows, path)

@@ -230,7 +230,8 @@ def placed(objects: Objects, frame: Frame) -> Objects:
     height, width = frame.size
     boxes = torch.minimum(exact.clamp(min=0), exact.new_tensor([width, height, width, height]))
     kept = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(dim=1).nonzero()[:, 0]
-    labels = objects.get("mirrored_labels", objects["labels"]) if frame.is_mirrored else objects["labels"]
+    is_swapped = frame.is_mirrored and "mirrored_labels" in objects
+    labels = objects["mirrored_labels"] if is_swapped else objects["labels"]
     found = {"boxes": boxes[kept], "labels": labels[kept]}
     if "masks" not in objects:
         return found
