@@ -3,7 +3,8 @@
     python -m tests.mutations          all of them: some minutes
     python -m tests.mutations 3 8 27   those of some promises, by their numbers in docs/guarantees.md
 
-Each is made alone in a copy of the sources; the checkout is not touched. The exit code is 1 if one survives.
+Each is made alone in a copy of the sources; the checkout is not touched. The tests must first pass without:
+one that fails anyway notices nothing. The exit code is 1 if one survives.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.guarantees import GUARANTEES, ROOT, Mutation
 COPIED = (
     "mscsa",
     "mscsa_cli",
+    "mscsa_runtime",
     "tests",
     "benchmarks",
     "docs",
@@ -38,14 +40,14 @@ def is_killed(copy: Path, mutation: Mutation) -> bool:
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
     try:
-        return not passes(copy, mutation.test)
+        return not passes(copy, [mutation.test])
     finally:
         path.write_text(text, encoding="utf-8")
 
 
-def passes(copy: Path, test: str) -> bool:
-    """Run one test in a copy; one that hangs does not pass."""
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "", test]
+def passes(copy: Path, tests: Sequence[str]) -> bool:
+    """Run tests in a copy, until one fails; one that hangs does not pass."""
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
             command,
@@ -58,26 +60,33 @@ def passes(copy: Path, test: str) -> bool:
     except subprocess.TimeoutExpired:
         return False
     if done.returncode > 1:  # not collected, or interrupted: nothing was tested
-        raise RuntimeError(f"{test}: pytest ended with {done.returncode}\n{done.stdout.decode()[-2000:]}")
+        raise RuntimeError(f"{tests}: pytest ended with {done.returncode}\n{done.stdout.decode()[-2000:]}")
     return done.returncode == 0
 
 
 def main(numbers: Sequence[int]) -> int:
     """Make the mutations of some promises, of all if there are none; give the exit code."""
+    chosen = [
+        (number, mutation)
+        for number, guarantee in enumerate(GUARANTEES, start=1)
+        for mutation in guarantee.mutations
+        if not numbers or number in numbers
+    ]
     survived = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in COPIED:
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
-        for number, guarantee in enumerate(GUARANTEES, start=1):
-            for mutation in guarantee.mutations if not numbers or number in numbers else ():
-                began = time.monotonic()
-                killed = is_killed(copy, mutation)
-                survived += not killed
-                word = "killed" if killed else "SURVIVED"
-                seconds = time.monotonic() - began
-                print(f"{number:>3} {word:<9}{seconds:4.0f} s  {mutation.path}: {mutation.new!r}", flush=True)
+        if not passes(copy, sorted({mutation.test for _, mutation in chosen})):
+            raise RuntimeError("a test of these mutations fails without them: see which by pytest")
+        for number, mutation in chosen:
+            began = time.monotonic()
+            killed = is_killed(copy, mutation)
+            survived += not killed
+            word = "killed" if killed else "SURVIVED"
+            seconds = time.monotonic() - began
+            print(f"{number:>3} {word:<9}{seconds:4.0f} s  {mutation.path}: {mutation.new!r}", flush=True)
     return 1 if survived else 0
 
 
