@@ -587,7 +587,7 @@ GUARANTEES = (
         ),
         (
             Mutation(
-                "mscsa/training/objectives.py",
+                "mscsa/training/arithmetic.py",
                 "torch.promote_types(logits.dtype, torch.float32)",
                 "logits.dtype",
                 f"{_T}/test_objectives.py::test_losses_are_not_in_half_precision",

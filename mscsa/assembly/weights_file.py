@@ -20,7 +20,15 @@ from mscsa.checkpoints.loading import load_weights
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.errors import UserError
 from mscsa.heads import Task
-from mscsa.recipes.spec import GIVEN_PLACES, PARTS, DataSpec, DetectionData, ModelSpec, SegmentationData
+from mscsa.recipes.spec import (
+    GIVEN_PLACES,
+    PARTS,
+    PLACES,
+    DataSpec,
+    DetectionData,
+    ModelSpec,
+    SegmentationData,
+)
 
 EVALUATION_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
@@ -49,7 +57,7 @@ class WeightsInfo:
     model: ModelSpec
     """How to build it; resolved (`resolved_spec`)."""
     data: DataSpec
-    """What it was trained on: kind and sizes; the root too where the file lies in the folder of its run."""
+    """What it was trained on: kind and sizes; in the folder of its run also where it is."""
     class_names: tuple[str, ...]
     """Name of each output."""
     category_ids: tuple[int, ...] = ()
@@ -152,14 +160,15 @@ def weights_at(path: str | Path) -> Path:
     return found[0]
 
 
-def _with_root(info: WeightsInfo, path: Path) -> WeightsInfo:
-    """Add the folder of the data, which a run's own files name and its weights do not."""
-    if info.data.root is not None or info.data.is_rendered:
+def _with_places(info: WeightsInfo, path: Path) -> WeightsInfo:
+    """Add where the data is, which a run's own files say and its weights do not."""
+    if info.data.places or info.data.is_rendered:
         return info
     for folder in (path.parent, path.parent.parent):
         with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-            root = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))["data"]["root"]
-            return replace(info, data=replace(info.data, root=root))
+            said = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))["data"]
+            places = {name: said[name] for name in PLACES if said.get(name) is not None}
+            return replace(info, data=replace(info.data, **places))
     return info
 
 
@@ -170,7 +179,7 @@ def read_info(path: str | Path) -> WeightsInfo:
         UserError: If the file is missing, damaged, or not one that training wrote.
     """
     path = weights_at(path)
-    return _with_root(WeightsInfo.from_metadata(read_state_dict(path)[1], path), path)
+    return _with_places(WeightsInfo.from_metadata(read_state_dict(path)[1], path), path)
 
 
 def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo]:
@@ -184,7 +193,7 @@ def load_trained(path: str | Path, *tasks: Task) -> tuple[nn.Module, WeightsInfo
     """
     path = weights_at(path)
     state, metadata = read_state_dict(path)
-    info = _with_root(WeightsInfo.from_metadata(metadata, path), path)
+    info = _with_places(WeightsInfo.from_metadata(metadata, path), path)
     if tasks and info.model.task not in tasks:
         raise UserError(f"{path} holds a model for {info.model.task}: give one for {' or '.join(tasks)}")
     model = build_model(info.model, len(info.class_names))

@@ -129,7 +129,7 @@ def build_validation(info: WeightsInfo, data: DataSpec) -> TaskDataset:
     Raises:
         UserError: If the data is not usable.
     """
-    if data.root is None and not data.is_rendered:
+    if not data.places and not data.is_rendered:
         raise UserError(
             "the model's file does not say where its data is, and there is no run's config.yaml beside it: "
             "give --root PATH, the folder of the data set"

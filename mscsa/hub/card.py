@@ -16,6 +16,7 @@ from mscsa.heads import Task
 from mscsa.hub.comparison import Matched
 from mscsa.hub.places import HUB
 from mscsa.names import parse_model_name
+from mscsa.recipes.spec import DataSpec
 
 _PIPELINES: dict[Task, str] = {
     "classification": "image-classification",
@@ -67,7 +68,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     task, pipeline = facts.info.model.task, _PIPELINES[facts.info.model.task]
     data = facts.info.data
     kind, result = SCORES[task], facts.info.provenance.get("result", {})
-    named = data.kind if data.is_rendered or data.root is None else PurePath(data.root).name
+    named = _place(data) or data.kind
     results = [
         EvalResult(
             task_type=pipeline,
@@ -136,9 +137,17 @@ def _use(facts: CardFacts) -> str:
     return "\n".join(lines)
 
 
+def _place(data: DataSpec) -> str | None:
+    """Name the folder of the data, or its annotations of train, without what lies above; None if unknown."""
+    place = None if data.is_rendered else next(iter(data.places.values()), None)
+    return None if place is None else PurePath(place).name
+
+
 def _data(info: WeightsInfo) -> str:
     data = info.data
-    where = "rendered images" if data.is_rendered else f"a folder, `{PurePath(str(data.root)).name}`"
+    place = _place(data)
+    what = "rendered images" if data.is_rendered else "images"
+    where = what if place is None else f"{'a folder' if data.root else 'images'}, `{place}`"
     names = ", ".join(info.class_names[:_NAMED_CLASSES])
     count = len(info.class_names)
     more = f" and {count - _NAMED_CLASSES} more" if count > _NAMED_CLASSES else ""

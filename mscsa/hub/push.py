@@ -25,10 +25,11 @@ from mscsa.hub.manifest import CARD, MANIFEST, TIMM_CONFIG, WEIGHTS, write_manif
 from mscsa.hub.places import Repository, parse_place
 from mscsa.hub.remote import upload
 from mscsa.macs import count_parameters
+from mscsa.recipes.spec import PLACES
 
 logger = logging.getLogger(__name__)
 
-_PATHS = ("checkpoint", "baseline_checkpoint", "root")
+_PATHS = ("checkpoint", "baseline_checkpoint", *PLACES)
 """Fields of a recipe that name places of the machine it ran on."""
 
 
@@ -128,9 +129,8 @@ def _is_same(one: nn.Module, other: nn.Module) -> bool:
 
 def _without_paths(info: WeightsInfo) -> WeightsInfo:
     """Leave out the folders of this machine: they are nobody's business, and nowhere else."""
-    return replace(
-        info, data=replace(info.data, root=None), provenance={k: _bare(v) for k, v in info.provenance.items()}
-    )
+    provenance = {key: _bare(each) for key, each in info.provenance.items()}
+    return replace(info, data=info.data.without_places(), provenance=provenance)
 
 
 def _bare(value: Any) -> Any:

@@ -7,8 +7,8 @@ override a recipe before anything heavy is imported. `mscsa.training` turns a `R
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 from mscsa.heads import Task, find_head
 from mscsa.names import parse_model_name
@@ -118,6 +118,16 @@ class DataSpec(
         return self.kind in ("scenes", "collages")
 
     @property
+    def places(self) -> dict[str, str]:
+        """Fields that say where on this machine the data is, by name, without those that are not given."""
+        given = {name: getattr(self, name, None) for name in PLACES}
+        return {name: place for name, place in given.items() if place is not None}
+
+    def without_places(self) -> Self:
+        """The same data, for others, who have it elsewhere."""
+        return replace(self, **dict.fromkeys(self.places))
+
+    @property
     @abstractmethod
     def input_size(self) -> tuple[int, int]:
         """(H, W) in pixels at which the model's cost is counted and its budget holds."""
@@ -173,6 +183,9 @@ class SegmentationData(DataSpec):
 
 GIVEN_PLACES = ("train_annotations", "train_images", "val_annotations", "val_images")
 """Fields of `DetectionData` that name files and folders one by one, in place of `root`."""
+
+PLACES = ("root", *GIVEN_PLACES)
+"""Fields of the data that name places of one machine: a file of weights, which others get, has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 import torch
+from torch import Tensor
 
 from mscsa.errors import UserError
 from mscsa.evaluation.running import matmul_precision
@@ -45,6 +46,11 @@ def arithmetic(run: RunSpec) -> Iterator[None]:
                 f"run.compile: torch cannot compile this model here ({reason}); leave run.compile out"
             ) from error
         raise
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Take logits out of half precision: a loss of them would have three digits under autocast on the CPU."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from mscsa.recipes.spec import ClassificationAugment, Recipe
+from mscsa.training.arithmetic import at_least_float32
 from mscsa.training.segmentation_loss import SegmentationLoss
 
 Images = Tensor | Sequence[Tensor]
@@ -61,11 +62,6 @@ class SegmentationObjective:
         """Segment images (B, 3, H, W) with labels (B, H, W)."""
         logits = forward(images)
         return Outcome(self.loss(logits, targets), images, logits)
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Take logits out of half precision: a loss of them would have three digits under autocast on the CPU."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class DetectionObjective:

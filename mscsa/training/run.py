@@ -99,7 +99,7 @@ def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False, extend: 
 
 
 def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: bool) -> RunResult:
-    recipe = _with_whole_path(with_processes(recipe))
+    recipe = _with_whole_paths(with_processes(recipe))
     device = choose_device(recipe.run.accelerator)
     check_recipe(recipe, device)
     if recipe.run.threads is not None:
@@ -122,10 +122,10 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: b
     return result
 
 
-def _with_whole_path(recipe: Recipe) -> Recipe:
-    """Let the folder of the data be found from anywhere, as by `mscsa eval RUN` in another folder."""
-    root = recipe.data.root
-    return recipe if root is None else replace(recipe, data=replace(recipe.data, root=os.path.abspath(root)))
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """Let the data be found from anywhere, as by `mscsa eval RUN` in another folder."""
+    places = {name: os.path.abspath(place) for name, place in recipe.data.places.items()}
+    return replace(recipe, data=replace(recipe.data, **places))
 
 
 def _begin(
@@ -319,7 +319,7 @@ def _describe(
 ) -> WeightsInfo:
     return WeightsInfo(
         model=resolved_spec(recipe.model, model),
-        data=replace(recipe.data, root=None),
+        data=recipe.data.without_places(),
         class_names=tuple(dataset.class_names),
         category_ids=tuple(getattr(dataset, "category_ids", ())),
         input={key: model_cfg[key] for key in EVALUATION_INPUT if key in model_cfg},
@@ -333,8 +333,7 @@ def _describe(
 
 def _publishable(recipe: Recipe) -> dict[str, Any]:
     """Give a recipe without the folders of this machine, which files of weights would take along."""
-    plain = asdict(recipe)
-    plain["data"]["root"] = None
+    plain = asdict(replace(recipe, data=recipe.data.without_places()))
     for field in ("checkpoint", "baseline_checkpoint"):
         path = plain["model"][field]
         plain["model"][field] = None if path is None else Path(path).name

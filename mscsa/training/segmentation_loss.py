@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mscsa.data.contract import IGNORED
 from mscsa.errors import UserError, unknown_name
+from mscsa.training.arithmetic import at_least_float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class SegmentationLoss:
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Give the loss of a batch; pixels without a class do not count."""
-        log_probabilities = logits.float().log_softmax(dim=1)
+        log_probabilities = at_least_float32(logits).log_softmax(dim=1)
         loss = log_probabilities.new_zeros(())
         if self.cross_entropy:
             loss = loss + self.cross_entropy * self._of_pixels(log_probabilities, labels)

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from mscsa.assembly import WeightsInfo, build_model, load_trained, read_info, resolved_spec
 from mscsa.assembly.weights_file import weights_at
 from mscsa.checkpoints import read_state_dict, save_weights
 from mscsa.errors import UserError
-from mscsa.recipes.spec import ClassificationData, DetectionData, ModelSpec, SegmentationData
+from mscsa.recipes.spec import (
+    GIVEN_PLACES,
+    ClassificationData,
+    DetectionData,
+    ModelSpec,
+    SegmentationData,
+)
 
 CLASSIFIER = WeightsInfo(
     model=ModelSpec(name="test_resnet"),
@@ -64,6 +71,16 @@ def test_the_folder_of_the_data_is_that_of_the_run_it_lies_in(tmp_path: Path) ->
     for spoilt in ("data: {}", "data: [", "- a", "data: {root: null}"):
         (run / "config.yaml").write_text(spoilt)
         assert read_info(run).data.root is None
+
+
+def test_places_that_are_given_one_by_one_are_those_of_the_run_too(tmp_path: Path) -> None:
+    data = DetectionData(kind="coco", short_side=96, long_side=128)
+    places = {name: f"/data/{name}" for name in GIVEN_PLACES}
+    file, info = tmp_path / "a.safetensors", replace(DETECTOR, data=data)
+    save_weights(torch.nn.Linear(1, 1), file, info.to_metadata())
+    assert read_info(file).data.places == {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"root": None, **places}}))
+    assert read_info(file).data == replace(data, **places)
 
 
 def test_a_file_makes_nobody_load_others() -> None:

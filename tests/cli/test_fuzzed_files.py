@@ -69,7 +69,7 @@ def refused(count: int, seed: int) -> int:
         try:
             parse_command(["train", RECIPE, "--config", str(path)])
         except ValueError as error:
-            assert "broken.yaml" in str(error) and "\n" not in " ".join(str(error).split()), error
+            assert "broken.yaml" in str(error), error
             assert len(str(error)) < 1000, error
             found += 1
         assert not Path("executed").exists(), path.read_text()

@@ -1,4 +1,4 @@
-"""Groups of processes on this machine, forked, which share their work."""
+"""Groups of processes on this machine, which share their work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def run_group(target: Callable[..., None], size: int, folder: Path, *arguments: Any) -> None:
-    """Run `target(rank, size, folder, *arguments)` in a group of `size` processes and wait for all."""
+def run_group(
+    target: Callable[..., None], size: int, folder: Path, *arguments: Any, start_method: str = "fork"
+) -> None:
+    """Run `target(rank, size, folder, *arguments)` in a group of `size` processes and wait for all.
+
+    Args:
+        start_method: "forkserver" for a target with a backward pass: autograd has threads, which a fork loses.
+    """
     store = folder / f"store{size}"
-    mp.start_processes(_enter, (target, size, folder, store, arguments), nprocs=size, start_method="fork")
+    mp.start_processes(
+        _enter, (target, size, folder, store, arguments), nprocs=size, start_method=start_method
+    )
 
 
 def _enter(

@@ -10,6 +10,7 @@ import pytest
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.recipes.spec import GIVEN_PLACES
 from tests.evaluation.process_groups import run_group
 
 
@@ -27,6 +28,13 @@ def test_other_data_of_the_same_classes_may_be_given(classifier: Path) -> None:
         evaluate(classifier, {"rot": "x"})
     with pytest.raises(UserError, match="no such folder"):
         evaluate(classifier, {"kind": "folder", "root": "/nowhere/at/all"})
+
+
+def test_places_that_are_given_one_by_one_need_no_root(detector: Path) -> None:
+    with pytest.raises(UserError, match="does not say where its data is"):
+        evaluate(detector, {"kind": "coco"})
+    with pytest.raises(UserError, match="data.val_annotations gone is not there"):
+        evaluate(detector, {"kind": "coco", **dict.fromkeys(GIVEN_PLACES, "gone")})
 
 
 def test_a_segmenter_may_be_asked_otherwise(segmenter: Path) -> None:

@@ -22,7 +22,7 @@ from tests.evaluation.untrained import (
 RECIPE = {
     "name": "scenes/mscsa_test_resnet",
     "model": {"name": "test_resnet", "pretrained": False, "checkpoint": "/home/somebody/secret/start.pth"},
-    "data": {"root": "/home/somebody/secret/flowers"},
+    "data": {"root": "/home/somebody/secret/flowers", "train_images": "/home/somebody/secret/flowers/train"},
 }
 RESULT = {
     "epoch": 2.0,

@@ -11,7 +11,15 @@ import pytest
 
 from mscsa.errors import UserError
 from mscsa.heads import HEADS
-from mscsa.recipes.spec import PARTS, ClassificationData, DataSpec, DetectionData, ModelSpec, SegmentationData
+from mscsa.recipes.spec import (
+    GIVEN_PLACES,
+    PARTS,
+    ClassificationData,
+    DataSpec,
+    DetectionData,
+    ModelSpec,
+    SegmentationData,
+)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -29,6 +37,16 @@ def test_without_a_head_it_is_a_classifier() -> None:
 def test_an_unknown_head_is_one_line() -> None:
     with pytest.raises(UserError, match="no head is called 'mask_rnn': did you mean mask_rcnn"):
         _ = ModelSpec(name="resnet18", head="mask_rnn").task
+
+
+def test_places_of_one_machine_are_told_from_the_rest() -> None:
+    given = dict.fromkeys(GIVEN_PLACES, "/data/x")
+    for places, data in (
+        ({"root": "/data"}, ClassificationData(kind="folder", root="/data")),
+        (given, DetectionData(kind="coco", **given)),
+    ):
+        assert data.places == places
+        assert data.without_places() == type(data)(kind=data.kind) and data.without_places().places == {}
 
 
 def test_the_size_at_which_costs_are_counted() -> None:

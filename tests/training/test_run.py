@@ -23,12 +23,13 @@ from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.evaluation.scores import score_values
 from mscsa.evaluation.top1 import Accuracy, Hits
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes import get_recipe
+from mscsa.recipes.spec import GIVEN_PLACES, DetectionData, Recipe
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
-from mscsa.training.run import RunResult, train
+from mscsa.training.run import RunResult, _publishable, _with_whole_paths, train
 from tests.training.processes import run
 from tests.training.small_runs import before_step, plain_recipe, small_recipe
 
@@ -138,6 +139,17 @@ def test_weights_name_no_folder_and_a_run_finds_its_data_from_anywhere(
         evaluate("given.safetensors")
     assert evaluate("given.safetensors", {"root": str(tmp_path / "data")}).scores.num_samples == 4
     assert train(recipe_from(tmp_path / "run"), tmp_path / "run", resume=True).steps == 2
+
+
+def test_all_places_are_found_from_anywhere_and_none_goes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = get_recipe("scenes_retinanet/resnet10t")
+    data = DetectionData(kind="coco", **{name: name for name in GIVEN_PLACES})
+    whole = _with_whole_paths(replace(recipe, data=data))
+    assert whole.data.places == {name: str(tmp_path / name) for name in GIVEN_PLACES}
+    assert str(tmp_path) not in json.dumps(_publishable(whole))
 
 
 def recipe_from(folder: Path) -> Recipe:

@@ -15,6 +15,7 @@ from mscsa.data.contract import IGNORED
 from mscsa.errors import UserError
 from mscsa.training.segmentation_loss import SegmentationLoss
 from tests.evaluation.process_groups import run_group
+from tests.training.processes import CONTEXT
 
 K = 4
 WEIGHTS = (0.5, 1.0, 2.0, 0.0)
@@ -96,12 +97,13 @@ def test_two_processes_step_as_one(tmp_path: Path) -> None:
     logits.requires_grad_()
     loss = SegmentationLoss(**ALL)(logits, labels)  # type: ignore[arg-type]
     loss.backward()
-    run_group(share, 2, tmp_path)
+    run_group(share, 2, tmp_path, start_method=CONTEXT.get_start_method())
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    assert torch.stack([each["loss"] for each in found]).mean().item() == pytest.approx(loss.item(), rel=1e-5)
+    mean = torch.stack([each["loss"] for each in found]).mean()
+    assert mean.item() == pytest.approx(loss.item(), rel=1e-12)
     assert logits.grad is not None
     for rank, each in enumerate(found):
-        torch.testing.assert_close(each["grad"] / 2, logits.grad[rank::2], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(each["grad"] / 2, logits.grad[rank::2], rtol=1e-9, atol=1e-15)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
