@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import timm
 import torch
 from PIL import Image
 
+from mscsa.export import export_checkpoint
 from mscsa.recipes import get_recipe
 from mscsa.recipes.options import recipe_yaml
 from mscsa_cli import main
@@ -23,10 +25,13 @@ from mscsa_cli.parsing import build_parser
 from tests.data.coco.coco_folder import write_coco
 from tests.data.label_maps.label_map_folder import write_label_maps
 from tests.documents import DOCUMENTS, ROOT, Block, agrees, blocks_of, inline_commands, run_python
+from tests.export.small_exports import save
 
-IMAGES = ("flower.jpg", "street.jpg", "cells.png", "scene.png")
-QUICK = ("info", "macs", "list")
-"""Commands that are run by default, where they are not of a detector and build no long list."""
+IMAGES = ("cat.jpg", "flower.jpg", "street.jpg", "cells.png", "scene.png")
+QUICK = ("info", "list")
+"""Commands that are run by default, where they are not of a detector."""
+FIRST = "runs/first"
+"""The trained model that pages about what comes after training begin with."""
 SHORTER = [
     "--run.max_steps",
     "2",
@@ -62,12 +67,15 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder = tmp_path / "data" / "flowers" / ("rose", "tulip")[index % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((64, 64), 20 + index).convert("RGB").save(folder / f"{index}.png")
+    for split, images in (("train", "photos"), ("val", "more_photos")):
+        shutil.copytree(tmp_path / "data" / "cells" / split, tmp_path / images)
+        shutil.copy(tmp_path / "data" / "cells" / "annotations" / f"instances_{split}.json", f"{split}.json")
     return tmp_path
 
 
 @pytest.mark.parametrize("document", of_language("python"))
 def test_python_runs(document: Path, workplace: Path) -> None:
-    """Page by page in one namespace; what needs a package of the site's own is run by the slow tests."""
+    """Page by page in one namespace; what needs more than the package is run by the slow tests."""
     torch.manual_seed(0)
     for name, file in (("pvt_v2_b0", "weights.pth"), ("p2t_tiny", "p2t_tiny.pth")):
         torch.save(timm.create_model(name).state_dict(), file)
@@ -78,9 +86,11 @@ def test_python_runs(document: Path, workplace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_python_that_needs_a_package_of_the_sites_own_runs() -> None:
+def test_python_that_needs_more_runs(workplace: Path) -> None:
+    """A package of the site's own, or an exported detector."""
+    export_checkpoint(save("mask_rcnn", workplace), workplace / "exported")
     needy = [b for path in DOCUMENTS for b in blocks(path, "python") if b.mark.startswith("needs ")]
-    assert needy
+    assert {block.mark for block in needy} == {"needs monai", "needs an export"}
     for block in needy:
         run_python(block, {})
 
@@ -109,6 +119,12 @@ def parse(argv: list[str]) -> None:
         assert "--print-config" in argv and not end.code
 
 
+def launched(words: list[str]) -> list[str]:
+    """What `torchrun` or `srun` starts, in a string of a shell too, up to what that works out by itself."""
+    words = " ".join(words).split()
+    return list(takewhile(lambda word: not word.startswith("$("), words[words.index("mscsa_cli") + 1 :]))
+
+
 @pytest.mark.parametrize("document", of_language("sh"))
 def test_commands_are_real(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,8 +132,8 @@ def test_commands_are_real(document: Path, tmp_path: Path, monkeypatch: pytest.M
     extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for block in blocks(document, "sh"):
         for program, *argv in block.commands:
-            if program == "mscsa":
-                parse(argv)
+            if program in ("mscsa", "torchrun", "srun"):
+                parse(argv if program == "mscsa" else launched(argv))
             elif program == "make":
                 assert re.search(rf"^{argv[0]}:", makefile, re.MULTILINE), block.name
             elif program == "python":
@@ -165,10 +181,12 @@ def test_commands_run(document: Path, workplace: Path) -> None:
     """Page by page, in order, as written; training is shortened, and nothing is installed."""
     shutil.copytree(ROOT / "benchmarks", workplace / "benchmarks")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    for block in blocks(document, "sh"):
-        for program, *argv in [] if block.is_left_out else block.commands:
-            if program != "mscsa":
-                continue
+    lines = [(b, argv) for b in blocks(document, "sh") if not b.is_left_out for argv in b.commands]
+    if any(FIRST in argv for _, argv in lines):
+        recipe = "finetune/mscsa_tf_efficientnet_lite0"
+        lines[:0] = [(lines[0][0], ["mscsa", "train", recipe, "--data.root", "data/flowers", "--out", FIRST])]
+    for block, (program, *argv) in lines:
+        if program == "mscsa":
             command = [sys.executable, "-m", "mscsa_cli", *shortened(argv)]
             done = subprocess.run(command, capture_output=True, text=True, env=environment)
             assert done.returncode == 0, f"{block.name}: {argv}: {done.stderr}"
