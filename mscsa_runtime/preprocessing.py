@@ -36,7 +36,7 @@ def prepare(image: Image.Image, metadata: Metadata) -> Prepared:
     """
     own = (image.height, image.width)
     how = metadata.preprocessing
-    if metadata.task in ("classification", "pyramid"):
+    if metadata.task == "classification":
         cropped = resize_and_crop(image, (metadata.sizes.height, metadata.sizes.width), how)
         return Prepared(_normalized(cropped, metadata), (cropped.height, cropped.width), own)
     size = resized_to(own, how, metadata)

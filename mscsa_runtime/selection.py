@@ -92,6 +92,8 @@ def _of_proposals(artifact: Artifact, raw: Raw, sizes: Floats) -> list[Found]:
         _propose(scores, box, size, how)
         for scores, box, size in zip(raw["objectness"], raw["boxes"], sizes, strict=True)
     ]
+    if not any(len(each) for each in proposals):  # the files take one box and more
+        return [_nothing(how) for _ in proposals]
     scores, boxes = artifact.run_part("boxes", {**maps, "rois": _rois(proposals), "sizes": sizes})
     ends = np.cumsum([len(each) for each in proposals])[:-1]
     found = [
@@ -100,7 +102,7 @@ def _of_proposals(artifact: Artifact, raw: Raw, sizes: Floats) -> list[Found]:
     ]
     labels = np.concatenate([each.labels for each in found])
     if not len(labels):
-        return [Found(each.boxes, each.labels, each.scores, _no_cells(how)) for each in found]
+        return [_nothing(how) for _ in found]
     inputs = {**maps, "rois": _rois([each.boxes for each in found]), "labels": labels}
     (cells,) = artifact.run_part("masks", inputs)
     of_images = np.split(cells, np.cumsum([len(each.labels) for each in found])[:-1])
@@ -184,8 +186,9 @@ def _rois(boxes: list[Floats]) -> Floats:
     return np.concatenate([numbers[:, None], np.concatenate(boxes)], axis=1)
 
 
-def _no_cells(how: Mapping[str, Any]) -> Floats:
-    return np.zeros((0, how["mask_side"], how["mask_side"]), np.float32)
+def _nothing(how: Mapping[str, Any]) -> Found:
+    cells = np.zeros((0, how["mask_side"], how["mask_side"]), np.float32)
+    return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32), cells)
 
 
 def _sigmoid(x: Floats) -> Floats:

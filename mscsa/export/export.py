@@ -100,6 +100,8 @@ def export_checkpoint(
     size = _size_of(info, folded, size)
     metadata = _describe(info, chosen, size, maps)
     graphs = build_pyramid_graphs(_pyramid_of(folded, checkpoint)) if maps else build_graphs(folded, size)
+    if int8 is not None and (graphs.selection or {}).get("takes_sizes"):
+        raise UserError("8 bits are not there for Deformable DETR: leave --int8 out")
     with _new_folder(Path(out), chosen) as folder:
         written = _write(graphs, metadata, chosen, folder, size, is_fixed, tolerance)
         if int8 is not None:

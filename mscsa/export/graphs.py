@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mscsa.detection.detector import Detector
 from mscsa.export.anchors import AnchorGraph
-from mscsa.export.two_stage import BoxGraph, MaskGraph, ProposalGraph
+from mscsa.export.two_stage import BoxGraph, MaskGraph, ProposalGraph, stages_of
 from mscsa.segmentation.segmenter import Segmenter
 
 STEP = 32
@@ -163,9 +163,7 @@ def _two_stage_graphs(net: Any, size: Size) -> Graphs:
             module=MaskGraph(net),
             axes={"rois": on_rois, "labels": on_rois, **of_maps},
             outputs=("cells",),
-            example=partial(
-                _roi_example, first, lambda batch, _: torch.ones(_ROIS * batch, dtype=torch.int64)
-            ),
+            example=partial(_roi_example, first, partial(_labels, net)),
         ),
     )
     return Graphs(graphs=graphs, has_one_size=True, selection=first.selection())
@@ -173,6 +171,12 @@ def _two_stage_graphs(net: Any, size: Size) -> Graphs:
 
 _ROIS = 5
 """Boxes of each image of an example."""
+
+
+def _labels(net: Any, batch: int, _: Size) -> Tensor:
+    """Give a class to each box of an example, all classes in turn."""
+    num_classes = stages_of(net)[-1].mask_predictor.mask_fcn_logits.out_channels - 1
+    return 1 + torch.arange(_ROIS * batch) % num_classes
 
 
 def _roi_example(

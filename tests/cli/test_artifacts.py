@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]
 from PIL import Image
 
 from tests.cli.running import run
+from tests.export.small_exports import save
 from tests.runtime.small_files import write_means
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,3 +55,45 @@ def test_a_model_without_a_task_for_eval_is_refused(
 ) -> None:
     code, _, err = run(capsys, "eval", files[-1])
     assert code == 2 and "has no score: give a trained model's" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "is_int8"),
+    [
+        ("classifier", "64", False),
+        ("classifier", "64", True),
+        ("semantic_fpn", "64x96", False),
+        ("semantic_fpn", "64x96", True),
+        ("mask_rcnn", "64x96", False),
+        ("deformable_detr", "64x96", False),
+    ],
+)
+def test_an_export_is_scored_and_asked_in_the_place_of_its_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, size: str, is_int8: bool
+) -> None:
+    weights, out = save(name, tmp_path), tmp_path / "exported"
+    photograph = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(photograph).save(tmp_path / "images" / "a.png")
+    # An untrained model's score says nothing about 8 bits, whose loss is allowed here.
+    options = ["--int8", str(tmp_path / "images"), "--max-loss", "100"] if is_int8 else []
+    code, shown, err = run(
+        capsys, "export", str(weights), "--out", str(out), "--size", size, "--check", *options
+    )
+    assert (code, err) == (0, "") and "largest difference, images" in shown
+    assert ("int8" if is_int8 else "float32") in shown and "model and artifact" in shown
+    scores = []
+    for each in (weights, out):
+        result = tmp_path / f"{each.name}.json"
+        code, _, err = run(capsys, "eval", str(each), "--device", "cpu", "--json", str(result))
+        assert (code, err) == (0, "")
+        scores.append(json.loads(result.read_text())["scores"])
+    assert scores[0].keys() == scores[1].keys()
+    if name in ("classifier", "semantic_fpn") and not is_int8:
+        assert scores[0] == pytest.approx(scores[1], abs=0.5)
+    pictures = [] if name == "classifier" else ["--out", str(tmp_path / "pictures")]
+    code, shown, err = run(
+        capsys, "predict", str(tmp_path / "images" / "a.png"), "--checkpoint", str(out), *pictures
+    )
+    assert (code, err) == (0, "") and "a.png" in shown

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mscsa.export.graphs import build_graphs, build_pyramid_graphs, random_images
+from tests.detection.small import small as small_detector
 from tests.segmentation.small import small
 
 SIZE = (64, 96)
@@ -31,3 +32,11 @@ def test_a_pyramids_maps_are_named_by_their_strides() -> None:
         found, wanted = graphs.graphs[0].module(images), model.backbone(images)
     assert graphs.graphs[0].outputs == ("stride4", "stride8", "stride16", "stride32")
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+def test_a_mask_heads_example_has_all_classes() -> None:
+    graphs = build_graphs(small_detector("mask_rcnn").eval(), SIZE)
+    rois, labels, *maps = graphs.graphs[2].example(2, SIZE)
+    assert (
+        labels.tolist() == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1] and rois.shape == (10, 5) and maps[0].shape[0] == 2
+    )

@@ -67,3 +67,9 @@ def test_what_does_not_fit_into_the_one_size_is_made_smaller() -> None:
     how = {"short_side": 60, "long_side": 90, "size_multiple": 1}
     found = prepare(photograph(100, 50), metadata("detection", Sizes(height=64, width=96), **how))
     assert found.pixels.shape == (3, 64, 96) and found.size == (64, 32)
+
+
+def test_a_pyramids_image_is_that_of_its_head() -> None:
+    sizes = Sizes(height=64, width=96, is_dynamic=True, least=64, step=32)
+    found = prepare(photograph(100, 50), metadata("pyramid", sizes, short_side=60, long_side=90))
+    assert found.pixels.shape == (3, 96, 64) and found.size == (90, 45)

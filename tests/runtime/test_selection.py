@@ -39,6 +39,16 @@ def test_each_detector_finds_the_same_in_a_batch_of_two_sizes(name: str) -> None
             np.testing.assert_allclose(one.cells, other["masks"][:, 0], rtol=0, atol=1e-5)
 
 
+def test_images_without_a_proposal_have_no_object() -> None:
+    detector = small("mask_rcnn").eval()
+    sizes = Sizes(height=SIZE[0], width=SIZE[1])
+    artifact = EagerArtifact(build_graphs(detector, SIZE), detector, "detection", sizes)
+    artifact.metadata.selection["least_proposal"] = 1000
+    found = find_objects(artifact, np.zeros((2, 3, *SIZE), np.float32), [SIZE, SIZE])
+    assert [each.boxes.shape for each in found] == [(0, 4)] * 2
+    assert found[0].cells is not None and found[0].cells.shape == (0, 28, 28)
+
+
 def test_overlapping_boxes_are_left_out_as_torchvision_does() -> None:
     generator = torch.Generator().manual_seed(0)
     corners = 40 * torch.rand(300, 2, generator=generator)
