@@ -125,7 +125,8 @@ class DataSpec(
 
     def without_places(self) -> Self:
         """The same data, for others, who have it elsewhere."""
-        return replace(self, **dict.fromkeys(self.places))
+        nowhere: dict[str, Any] = dict.fromkeys(self.places)
+        return replace(self, **nowhere)
 
     @property
     @abstractmethod

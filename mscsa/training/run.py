@@ -124,7 +124,7 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: b
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
     """Let the data be found from anywhere, as by `mscsa eval RUN` in another folder."""
-    places = {name: os.path.abspath(place) for name, place in recipe.data.places.items()}
+    places: dict[str, Any] = {name: os.path.abspath(place) for name, place in recipe.data.places.items()}
     return replace(recipe, data=replace(recipe.data, **places))
 
 

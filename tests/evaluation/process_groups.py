@@ -17,7 +17,8 @@ def run_group(
     """Run `target(rank, size, folder, *arguments)` in a group of `size` processes and wait for all.
 
     Args:
-        start_method: "forkserver" for a target with a backward pass: autograd has threads, which a fork loses.
+        start_method: "forkserver" for a target with a backward pass: autograd has threads, which a fork
+            loses.
     """
     store = folder / f"store{size}"
     mp.start_processes(
