@@ -40,7 +40,7 @@ suppress_warnings = ["myst.header"]  # README's parts are included below heading
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"  # a change of the library must show, so that nothing is taken from a cache
-nb_execution_timeout = 120  # seconds for one cell
+nb_execution_timeout = 900  # seconds for one cell, on a machine that has other work, too
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
