@@ -33,6 +33,7 @@ html_static_path = ["site"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+smartquotes = False  # `--resume` is two hyphens, in prose too
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
