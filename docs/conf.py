@@ -33,6 +33,7 @@ html_static_path = ["site"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+smartquotes = False  # `--resume` is two hyphens, in prose too
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -40,7 +41,7 @@ suppress_warnings = ["myst.header"]  # README's parts are included below heading
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"  # a change of the library must show, so that nothing is taken from a cache
-nb_execution_timeout = 120  # seconds for one cell
+nb_execution_timeout = 900  # seconds for one cell, on a machine that has other work, too
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 

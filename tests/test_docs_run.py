@@ -32,6 +32,8 @@ QUICK = ("info", "list")
 """Commands that are run by default, where they are not of a detector."""
 FIRST = "runs/first"
 """The trained model that pages about what comes after training begin with."""
+LONG = ("docs/add.md", "docs/backbones.md", "docs/detection.md")
+"""Pages whose Python is run by the slow tests; what they show has quick tests elsewhere."""
 SHORTER = [
     "--run.max_steps",
     "2",
@@ -47,7 +49,12 @@ SHORTER = [
 def of_language(language: str) -> list[Any]:
     """Parameters: the documents that have blocks of a language."""
     found = [path for path in DOCUMENTS if any(block.language == language for block in blocks_of(path))]
-    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in found]
+    names = [str(path.relative_to(ROOT)) for path in found]
+    is_slow = [language == "python" and name in LONG for name in names]
+    return [
+        pytest.param(path, id=name, marks=[pytest.mark.slow] * slow)
+        for path, name, slow in zip(found, names, is_slow, strict=True)
+    ]
 
 
 def blocks(document: Path, language: str) -> list[Block]:
