@@ -31,6 +31,7 @@ from mscsa.export.scoring import evaluate_artifact, first_images
 from mscsa.folding import fold_norms
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa_runtime.artifact import FIRST, Artifact
+from mscsa_runtime.errors import ArtifactError
 from mscsa_runtime.metadata import Metadata, Sizes
 from mscsa_runtime.preprocessing import CROP_MODES
 
@@ -231,7 +232,7 @@ def _write(
             return _write_files(
                 graphs, replace(metadata, sizes=sizes), chosen, folder, _probes(size, graphs.step), tolerance
             )
-        except UserError as error:
+        except (UserError, ArtifactError) as error:
             logger.info("the size is fixed to %dx%d, since others are not right: %s", *size, error)
     return _write_files(graphs, metadata, chosen, folder, [size], tolerance)
 
@@ -249,11 +250,11 @@ def _write_files(
     sizes: Sequence[Size],
     tolerance: float,
 ) -> Exported:
-    write, size = chosen.load("write"), sizes[0]
+    size = sizes[0]
     step = metadata.sizes.step if metadata.sizes.is_dynamic else None
     for graph in graphs.graphs:
         program = trace(graph, size, step=step)
-        write(program, graph, folder / f"{graph.name}{chosen.ending}", metadata.to_json())
+        chosen.call("write", program, graph, folder / f"{graph.name}{chosen.ending}", metadata.to_json())
     path = folder / metadata.parts[0]
     difference = check_sizes(Artifact(path), graphs.graphs, sizes, tolerance)
     return Exported(path=path, metadata=metadata, difference=difference)
@@ -262,7 +263,7 @@ def _write_files(
 def _quantize(written: Exported, chosen: Format, folder: Path, images: str | Path) -> Exported:
     """Turn the first file into one of 8 bits; a two-stage detector's heads stay as they are."""
     metadata = replace(written.metadata, precision="int8")
-    chosen.load("quantize")(written.path, read_images(images, metadata), metadata.to_json())
+    chosen.call("quantize", written.path, read_images(images, metadata), metadata.to_json())
     return replace(written, metadata=metadata)
 
 

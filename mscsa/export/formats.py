@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,22 @@ class Format:
         except ImportError as error:
             raise UserError(
                 f"this format needs a package that is not installed ({error}); run: pip install mscsa[export]"
+            ) from error
+
+    def call(self, function: str, *arguments: Any) -> None:
+        """Call one of its functions.
+
+        Raises:
+            UserError: If it does not know an operation of the model, or a package is missing.
+        """
+        work = self.load(function)
+        try:
+            work(*arguments)
+        except Exception as error:  # each package has errors of its own
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{self.package} cannot {function} this model as {self.ending} ({reason}): give another "
+                "--format, or use the checkpoint itself"
             ) from error
 
 

@@ -12,6 +12,7 @@ from mscsa.assembly.weights_file import load_trained
 from mscsa.errors import UserError
 from mscsa.export import Exported, export_checkpoint
 from mscsa.export import differences as differences_module
+from mscsa.export.export import _new_folder
 from mscsa.export.formats import FORMATS
 from mscsa_runtime import Artifact
 from tests.export.small_exports import MODELS, save
@@ -43,6 +44,18 @@ def test_the_file_knows_what_the_checkpoint_knew(exported: Exported) -> None:
     assert metadata.provenance["recipe"] == "test" and "torch" in metadata.provenance["versions"]
 
 
+def test_nothing_stays_of_an_export_that_fails(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="wrong"), _new_folder(out, FORMATS["onnx"]) as folder:
+        (folder / "model.onnx").write_text("half")
+        raise UserError("wrong")
+    assert not out.exists()
+    with _new_folder(out, FORMATS["onnx"]) as folder:
+        (folder / "model.onnx").write_text("whole")
+    assert [path.name for path in out.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.slow
 def test_a_wrong_artifact_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mscsa.errors import UserError
+from mscsa.export import torch_file
 from mscsa.export.formats import FORMATS, Format
 from mscsa_runtime.backends import OPENERS
 
@@ -20,3 +21,12 @@ def test_each_format_is_written_and_run() -> None:
 def test_a_missing_package_names_the_extra() -> None:
     with pytest.raises(UserError, match=r"pip install mscsa\[export\]"):
         Format("mscsa.export.torch_file", ".pt2", "no_such_package").load("write")
+
+
+def test_what_a_package_cannot_write_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise RuntimeError("no such operation\nin this version")
+
+    monkeypatch.setattr(torch_file, "write", write)
+    with pytest.raises(UserError, match=r"torch cannot write this model as .pt2 \(no such operation in this"):
+        FORMATS["torch_export"].call("write")

@@ -12,22 +12,22 @@ from mscsa.export.programs import trace
 
 
 class Halves(nn.Module):
-    """Cuts images in two, and asks for the batch in a way that fixes it if it is to."""
+    """Cuts images in two, and does what depends on their values if it is to."""
 
-    def __init__(self, is_fixed: bool) -> None:
+    def __init__(self, is_branched: bool) -> None:
         super().__init__()
-        self.is_fixed = is_fixed
+        self.is_branched = is_branched
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.is_fixed:
-            images = images + torch.zeros(len(images.tolist()))[:, None, None, None]
+        if self.is_branched and images.sum() > 0:
+            images = -images
         return images[..., : images.shape[-1] // 2] * 2
 
 
-def graph(is_fixed: bool) -> Graph:
+def graph(is_branched: bool) -> Graph:
     return Graph(
         name="model",
-        module=Halves(is_fixed),
+        module=Halves(is_branched),
         axes={"images": IMAGES},
         outputs=("half",),
         example=random_images,
