@@ -26,6 +26,8 @@ class Mutation:
     new: str
     test: str
     """Node id without parameters."""
+    seen: bool = False
+    """Whether `python -m tests.mutations` was seen to end with it killed."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ _BOTH = "tests/models/test_model.py"
 GUARANTEES = (
     Guarantee(
         "A run that is killed at any step and resumed ends with the same bits (CPU, fp32): weights, optimiser, "
-        "moving average, sample order, metrics; also extended, with patience, deterministic or compiled.",
+        "moving average, sample order, metrics; also extended, with patience or deterministic.",
         "4 steps with 0 and 2 loader workers by default; 50 random kills with 0 and 4 in `make test-slow`",
         (
             f"{_R}::test_kill_and_resume_is_exact",
@@ -77,7 +79,7 @@ GUARANTEES = (
                 f"{_W}/test_choices.py::test_an_extended_run_follows_the_longer_schedule",
             ),
         ),
-        "A detector that is compiled sees images of many sizes, and what torch makes of them depends on their order.",
+        "With `run.compile` it is not shown: what torch makes of a model may depend on what it saw before.",
         in_readme=True,
     ),
     Guarantee(
@@ -723,15 +725,22 @@ def page() -> str:
     lines = [
         "# Guarantees",
         "",
-        "What is promised, at which size, by which test. The page is written from `tests/guarantees.py`, which also has a",
-        "change of the code for each promise that its tests must notice: `python -m tests.mutations` makes them, one at a",
-        "time, in a copy. Tests that take long run by `make test-slow`.",
+        "What is promised, at which size, by which test. The page is written from `tests/guarantees.py`, which also has",
+        "changes of the code that these tests must notice: `python -m tests.mutations` makes them, one at a time, in a copy.",
+        "Where a test was seen to fail so, the promise says which. Tests that take long run by `make test-slow`.",
     ]
     for number, each in enumerate(GUARANTEES, start=1):
         lines += ["", f"## {number}", "", each.promise, "", f"* Size: {each.figure}."]
         if each.limit:
             lines.append(f"* Not promised: {each.limit}")
         lines += [f"* `{test}`" for test in each.tests]
+        for test in dict.fromkeys(mutation.test for mutation in each.mutations if mutation.seen):
+            broken = [
+                f"`{mutation.path}`" for mutation in each.mutations if mutation.seen and mutation.test == test
+            ]
+            lines.append(
+                f"* Seen to fail with {', '.join(dict.fromkeys(broken))} broken on purpose: `{test}`"
+            )
     return "\n".join(lines) + "\n"
 
 
