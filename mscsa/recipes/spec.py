@@ -419,7 +419,7 @@ class RunSpec:
     """Keep the weights of so many of the best evaluations: with 2 or more in kept/step_N.safetensors, too."""
     compile: bool = False
     """Let torch.compile make programs of the training step, of a detector's backbone and neck; evaluation
-    runs without. A resumed run has the same bits if all batches have one shape. Not with `model.frozen`."""
+    runs without. That a resumed run has the same bits is not promised. Not with `model.frozen`."""
     matmul_precision: Literal["highest", "high", "medium"] | None = None
     """How torch may round in float32 matrix products (`high` is TF32 on GPUs); null leaves torch's choice."""
     deterministic: bool = False

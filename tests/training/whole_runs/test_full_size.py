@@ -1,4 +1,4 @@
-"""Promises at their full size, whose quicker counterparts run by default (`docs/guarantees.md`)."""
+"""Promises at a larger size than by default, and than `docs/guarantees.md` states."""
 
 from __future__ import annotations
 
