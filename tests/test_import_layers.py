@@ -68,7 +68,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa.export": {"mscsa_runtime"}
     | parts("assembly data dense detection errors evaluation folding segmentation"),
-    "mscsa.hub": parts("assembly backbones checkpoints cost errors evaluation files heads macs names report"),
+    "mscsa.hub": parts(
+        "assembly backbones checkpoints cost errors evaluation files heads macs names recipes report"
+    ),
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
         "assembly backbones compare cost data errors evaluation export hub models names neck_table pictures "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.options import recipe_yaml
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.spec import OptimSpec, Recipe, RunSpec
 
 
 def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
@@ -35,8 +36,12 @@ def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
         ) from error
 
 
+_DEFAULTS = {"run.": asdict(RunSpec()), "optim.": asdict(OptimSpec())}
+"""What the fields of these parts of a recipe are where nothing is said."""
+
+
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse another recipe; a field that an older version did not have is as if it were empty.
+    """Refuse another recipe; a field that an older version did not have is as if it had its default, or none.
 
     Raises:
         UserError: Names the first difference.
@@ -55,7 +60,8 @@ def _first_difference(
 ) -> tuple[str, Any, Any] | None:
     for key in {**now, **before}:
         old, new = before.get(key), now.get(key)
-        if old == new or (key not in before and not new):
+        default = _DEFAULTS.get(prefix, {}).get(key)
+        if old == new or (key not in before and (not new or new == default)):
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             inner = _first_difference(old, new, f"{prefix}{key}.")

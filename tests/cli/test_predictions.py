@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mscsa.errors import UserError
@@ -118,8 +119,14 @@ def test_an_evaluation_is_written_as_json_and_pictures(tmp_path: Path) -> None:
     assert written["miou"] == 50.0 and written["class_names"] == ["cat", "dog"]
     assert written["detail"] == {"confusion": [[5, 1, 0], [2, 8, 1]]}
     assert [each.name for each in Path(folder).iterdir()] == ["confusion.png"]
-    plain: Any = SimpleNamespace(
-        scores=Accuracy(top1=1.0, top5=2.0, loss=1.0, num_samples=1), task="classification"
-    )
-    with pytest.raises(UserError, match="for classification: leave --out out"):
-        write_evaluation(plain, "best.safetensors", json=None, out=folder, others=[])
+
+
+def test_a_classifiers_evaluation_is_written_too(tmp_path: Path) -> None:
+    confusion = np.array([[3, 1, 0], [2, 1, 1]])
+    scores = Accuracy(top1=50.0, top5=None, loss=1.0, num_samples=8, confusion=confusion)
+    result: Any = SimpleNamespace(scores=scores, class_names=("cat", "dog"), task="classification")
+    file, folder = tmp_path / "a.json", tmp_path / "pictures"
+    write_evaluation(result, "best.safetensors", json=str(file), out=str(folder), others=[])
+    written = json.loads(file.read_text())
+    assert written["confusion"] == [[3, 1], [2, 1]] and written["class_accuracy"] == [75.0, 25.0]
+    assert [each.name for each in folder.iterdir()] == ["confusion.png"]

@@ -143,9 +143,11 @@ def test_workers_and_pinning():
     dataset = build_dataset("val", SCENES, AUGMENT, {}, 0)
     for workers in (0, 2):
         data = replace(SCENES, workers=workers)
-        for loader in (train_loader(data), build_eval_loader(dataset, data)):
+        training, evaluation = train_loader(data), build_eval_loader(dataset, data)
+        # Those of an evaluation end with it: they would wait through the next epoch.
+        assert training.persistent_workers == (workers > 0) and not evaluation.persistent_workers
+        for loader in (training, evaluation):
             assert loader.num_workers == workers
-            assert loader.persistent_workers == (workers > 0)
             assert loader.pin_memory == torch.cuda.is_available()
 
 

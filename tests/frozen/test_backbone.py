@@ -77,8 +77,8 @@ def detectors(recipe: Recipe) -> tuple[Any, Any, Any, Any]:
 def assert_same(found: Any, expected: Any) -> None:
     assert found.keys() == expected.keys() and len(found)
     for name, value in expected.items():
-        # A mask is pasted at its box to parts of a pixel: what is allowed to a box moves its values by more.
-        assert_close(found[name], value, atol=1e-3 if name == "masks" else 1e-5, rtol=1e-4)
+        # Boxes are in pixels. A mask is pasted at its box to parts of one: what is allowed to a box moves it.
+        assert_close(found[name], value, atol=1e-3 if name in ("boxes", "masks") else 1e-5, rtol=1e-4)
 
 
 def assert_reads_as_images(recipe: Recipe) -> None:
