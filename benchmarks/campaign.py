@@ -96,6 +96,7 @@ ROWS: dict[str, Row] = {
         recipe=_SEGMENT,
         options=(*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14"),
         seeds=6,
+        necks=True,
     ),
     "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
     # Its classes say left and right: no mirroring.
