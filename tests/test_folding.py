@@ -119,7 +119,13 @@ def test_segmenters(head: str, backbone: str) -> None:
     check(segmenters.small(head, backbone), BEFORE_ATTENTION if backbone.startswith("mscsa_") else set())
 
 
-@pytest.mark.parametrize("name", detectors.VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("mask_rcnn", "deformable_detr") else pytest.mark.slow)
+        for name in detectors.VARIANTS
+    ],
+)
 def test_detectors(name: str) -> None:
     """In float64, so that no box changes its place in an order."""
     normed = {"fpn_norm": "bn", "head_norm": "bn"}

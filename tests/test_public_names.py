@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if path.name == "__init__.py" else parts)
 
 
+@cache
 def imports_of(path: Path) -> list[tuple[str, str, str]]:
     """(module, name, name here) of each `from module import name`; modules are told by their full names."""
     package = path.parent.relative_to(ROOT).parts

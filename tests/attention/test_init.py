@@ -71,7 +71,13 @@ def parts_of_attention(csa: CrossScaleAttention, x: Tensor) -> tuple[list[float]
     return parts, rms(csa.convolve_value(value_map))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+FAST = ("resnet18", "pvt_v2_b1", "topformer_tiny", "coat_serial_tiny")
+every_preset = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in PRESETS]
+)
+
+
+@every_preset
 def test_every_scale_and_path_takes_part(name: str) -> None:
     module, maps = build_preset(name)
     block = module.blocks[0]
@@ -87,7 +93,7 @@ def test_every_scale_and_path_takes_part(name: str) -> None:
     assert 0.5 < parallel / (own + sum(coarser)) < 2
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@every_preset
 def test_every_branch_moves_the_stream(name: str) -> None:
     module, maps = build_preset(name)
     with torch.no_grad():
@@ -102,7 +108,7 @@ def test_every_branch_moves_the_stream(name: str) -> None:
                 x = x + added
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@every_preset
 def test_every_scale_learns_at_a_like_pace(name: str) -> None:
     """Gradients of K_j and V_j per weight, beside those of K_0 and V_0."""
     module, maps = build_preset(name)

@@ -128,6 +128,7 @@ def test_other_sizes_are_an_error_in_one_line(build):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_full_model_at_any_size_exports():
     model = accept_any_size(timm.create_model("coat_tiny", num_classes=5).eval())
     image = torch.randn(1, 3, 64, 96)

@@ -480,7 +480,11 @@ def assert_exports(model: nn.Module, free: set[int], sizes: list[tuple[int, int,
             torch.testing.assert_close(program(image), model(image), rtol=1e-5, atol=1e-5)
 
 
-@every_backbone
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=() if c.name == "topformer_tiny" else pytest.mark.slow) for c in CASES],
+    ids=lambda case: case.name,
+)
 def test_exports_with_the_batch_free(case):
     assert_exports(build(case, num_classes=7), {0}, [(2, 64, 96), (5, 64, 96)])
 

@@ -115,7 +115,9 @@ def num_recognised(name: str, state: dict[str, torch.Tensor]) -> int:
     return sum(best_classes(name, state, photograph())[0] in right for photograph, right in cases)
 
 
-@every_model
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == LITE0 else pytest.mark.slow) for name in SHIPPED]
+)
 def test_photographs_are_recognised(name):
     state = shipped_weights(name)
     assert state is not None

@@ -29,7 +29,7 @@ def golden():
 
 
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tag", SIZES)
 def test_agrees_with_the_official_code(golden, tag, dtype, fused):
     model = timm.create_model("shunted_tiny").eval()

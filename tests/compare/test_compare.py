@@ -177,6 +177,7 @@ def test_three_arms_of_a_segmenter_and_the_control_later(
     assert [each.image_interval[0] <= each.image_interval[1] for each in compared.contrasts] == [True] * 3
 
 
+@pytest.mark.slow
 def test_a_neck_joins_a_finished_comparison(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
 ) -> None:

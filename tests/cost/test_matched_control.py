@@ -43,7 +43,12 @@ def macs(recipe: Recipe) -> int:
     )
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW = ("semantic_fpn-gn", "cascade_mask_rcnn", "retinanet-gn")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES]
+)
 def test_a_control_costs_what_mscsa_does_or_just_more(case: str) -> None:
     recipe = CASES[case]
     control = matched_control(recipe, 5).recipe

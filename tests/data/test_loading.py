@@ -169,7 +169,12 @@ def any_dataset(kind: str, root: Path, images: Path) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize(
     ("kind", "method"),
-    [*((kind, "spawn") for kind in ("classes", "objects", "scenes", "maps")), ("objects", "forkserver")],
+    [
+        ("classes", "spawn"),
+        pytest.param("scenes", "spawn", marks=pytest.mark.slow),
+        pytest.param("maps", "spawn", marks=pytest.mark.slow),
+        ("objects", "forkserver"),
+    ],
 )
 def test_workers_need_not_be_forked(kind: str, method: str, tmp_path: Path, folder: Path) -> None:
     """Elsewhere than on Linux, and there from Python 3.14 on, a worker gets its data set as bytes."""

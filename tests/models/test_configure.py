@@ -60,7 +60,9 @@ def added_share(model: mscsa.MSCSAModel, size: tuple[int, int]) -> float:
     return (count_macs(model, size) - head - own) / count_macs(plain, size)
 
 
-@pytest.mark.parametrize("budget", [None, 0.05, 0.25, 1.0])
+@pytest.mark.parametrize(
+    "budget", [None, 0.25, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.05, 1.0))]
+)
 @pytest.mark.parametrize("name", ["resnet10t", "test_convnext", "mobilenetv3_small_050"])
 @pytest.mark.parametrize("features_only", [False, True])
 @pytest.mark.usefixtures("on_meta")

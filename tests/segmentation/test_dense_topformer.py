@@ -26,7 +26,9 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)], ids=str
+)
 @pytest.mark.parametrize("tag", IMAGE_SIZES)
 @pytest.mark.parametrize("kind", ["backbone", "seg"])
 @pytest.mark.parametrize("size", OFFICIAL)

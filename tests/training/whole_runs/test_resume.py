@@ -139,7 +139,13 @@ def test_stopped_by_sigterm_within_the_step(tmp_path: Path, reference: Path) -> 
     assert_same_weights(folder, reference)
 
 
-@pytest.mark.parametrize("number", [3, 4], ids=["of-the-average", "of-the-weights"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(3, id="of-the-average"),
+        pytest.param(4, id="of-the-weights", marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_in_an_evaluation(tmp_path: Path, reference: Path, number: int) -> None:
     """The second evaluation, which goes through the images twice."""
     folder = tmp_path / "run"
