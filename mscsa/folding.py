@@ -1,7 +1,9 @@
-"""A whole model for inference: every batch norm that has a convolution beside it, folded into it.
+"""Whole models with batch norms folded into the convolutions beside them, for inference and for training.
 
-Modules of ours and of timm say themselves how (`fuse`, `reparameterize`). In what else there is, backbones
-above all, a norm is folded where one forward pass shows that it alone reads what a convolution gives.
+For inference all are, and their weights with them: modules of ours and of timm say themselves how (`fuse`,
+`reparameterize`); in what else there is, backbones above all, a norm is folded where one forward pass shows
+that it alone reads what a convolution gives. In training those are that stay in evaluation mode, in each
+step anew, so that both have their gradients.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers import BatchNormAct2d, Conv2dSame, conv2d_same
 from timm.models import reparameterize_model
 from timm.models._input import get_model_input_config
 from torch import Tensor, nn
@@ -52,6 +54,7 @@ def fold_norms(model: AnyModule) -> AnyModule:
         The copy; of a folded model a plain one.
     """
     folded = copy.deepcopy(model).eval()
+    unfold_frozen_norms(folded)
     if is_folded(folded):
         return folded
     owner: Any = nn.ModuleDict({"model": folded})  # timm asks children alone
@@ -63,6 +66,69 @@ def fold_norms(model: AnyModule) -> AnyModule:
     for part in _image_models(folded):
         _fold_found(part)
     return folded.eval()
+
+
+def fold_frozen_norms(model: nn.Module) -> int:
+    """Let convolutions do the work of the frozen norms behind them while a model trains, in place.
+
+    A norm in evaluation mode keeps its input for the backward pass, a map as large as its output. Scaling the
+    convolution's weights in its place keeps weights alone: less memory for the same values and gradients, to
+    rounding. Modules, weights and keys stay as they are, and a norm that is put into training mode normalises
+    by the batch again. (The rewrite is MMEngine's "efficient conv-bn eval"; figures in docs/speed.md.)
+
+    Args:
+        model: Classifier, pyramid, segmenter or detector, in the modes in which it is to train.
+    Returns:
+        Number of norms whose work is done so.
+    """
+    unfold_frozen_norms(model)
+    count = 0
+    for part in _image_models(model):
+        if not any(_learns_frozen(module) for module in part.modules()):
+            continue
+        for conv_name, norm_name in _norms_behind_convolutions(part):
+            conv, norm = part.get_submodule(conv_name), part.get_submodule(norm_name)
+            if not norm.training:
+                conv.forward = partial(_convolve_and_norm, conv, norm)
+                norm.forward = partial(_behind_the_norm, norm)
+                count += 1
+    return count
+
+
+def unfold_frozen_norms(model: nn.Module) -> None:
+    """Undo `fold_frozen_norms`, in place."""
+    for module in model.modules():
+        forward = vars(module).get("forward")
+        if isinstance(forward, partial) and forward.func in (_convolve_and_norm, _behind_the_norm):
+            del module.forward
+
+
+def _learns_frozen(module: nn.Module) -> bool:
+    """Whether it is a norm in evaluation mode that has gradients."""
+    is_norm = is_plain_norm(module, also=(BatchNormAct2d,))
+    return is_norm and not module.training and any(p.requires_grad for p in module.parameters())
+
+
+def _convolve_and_norm(conv: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:
+    """Run a convolution, and in evaluation mode of its norm that as well."""
+    if norm.training:
+        return type(conv).forward(conv, x)
+    scale = (norm.running_var + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = norm.weight * scale
+    shift = -norm.running_mean * scale if norm.bias is None else norm.bias - norm.running_mean * scale
+    weight = conv.weight * scale.reshape(-1, 1, 1, 1)
+    bias = shift if conv.bias is None else conv.bias * scale + shift
+    if type(conv) is Conv2dSame:
+        return conv2d_same(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return conv._conv_forward(x, weight, bias)
+
+
+def _behind_the_norm(norm: Any, x: Tensor) -> Tensor:
+    """Run what a norm's module does beside the norm, which its convolution has done in evaluation mode."""
+    if norm.training:
+        return type(norm).forward(norm, x)
+    return norm.act(norm.drop(x)) if type(norm) is BatchNormAct2d else x
 
 
 def _image_models(model: nn.Module) -> list[nn.Module]:

@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 import mscsa
 from mscsa.attention.folding import FoldedNorm
-from mscsa.folding import fold_norms
+from mscsa.detection import Detector
+from mscsa.folding import fold_frozen_norms, fold_norms, unfold_frozen_norms
 from mscsa.heads import HEADS
 from mscsa.models import build_pyramid
 from mscsa.neck_table import NECKS
@@ -53,7 +54,7 @@ def assert_same(ours: Any, expected: Any, tolerance: float = 1e-6) -> None:
     assert leaves
     for a, b in leaves:
         assert a.shape == b.shape
-        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * max(1.0, float(b.abs().max())))
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * max(1.0, float(b.detach().abs().max())))
 
 
 BEFORE_ATTENTION = {"norm1", "norm3"}
@@ -240,3 +241,96 @@ def test_copies_and_pickles() -> None:
     for copied in (again, copy.deepcopy(folded)):
         assert torch.equal(copied(image), folded(image))
         assert any(isinstance(module, FoldedNorm) for module in copied.modules())
+
+
+def frozen(name: str, **options: Any) -> Any:
+    """A pyramid or detector with norms that are not as they start, in training with its backbone's held."""
+    if name in detectors.VARIANTS:
+        model: Any = detectors.small(name, "mscsa_resnet10t", backbone_norm="frozen", **options)
+        return trained(model).requires_grad_(True).double().train()
+    model = trained(build_pyramid(name, **options)).requires_grad_(True).double().train()
+    for module in model.backbone.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    return model
+
+
+def learn(model: Any, image: Tensor) -> tuple[Any, dict[str, Tensor], int]:
+    """Give what a model says in training, its gradients, and the values of maps kept for the backward."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        if value.ndim == 4 and len(value) == len(image):  # not weights, which a large image makes small
+            kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    is_detector = isinstance(model, Detector)
+    arguments = [[detectors.scene(97, 131, 2, image.dtype)[1] for _ in image]] if is_detector else []
+    torch.manual_seed(0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        out = model(list(image) if is_detector else image, *arguments)
+        sum(each.square().sum() for each in tree_leaves(out)).backward()
+    gradients = {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    return out, gradients, sum(each.numel() for each in kept.values())
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mscsa_resnet10t", "tf_efficientnet_lite0", "mask_rcnn"])
+def test_frozen_norms_train_alike_in_less_memory(name: str) -> None:
+    """EfficientNet-Lite pads as TensorFlow does, and its norms hold their activations."""
+    model = frozen(name)
+    image = torch.rand(2, 3, 97, 131, dtype=torch.float64)
+    keys = list(model.state_dict())
+    out, gradients, kept = learn(model, image)
+    assert fold_frozen_norms(model) == sum(not model.get_submodule(norm).training for norm in norms(model))
+    folded_out, folded_gradients, folded_kept = learn(model, image)
+    assert list(model.state_dict()) == keys and folded_kept < 0.85 * kept
+    assert_same(folded_out, out, 1e-9)
+    assert folded_gradients.keys() == gradients.keys() and len(gradients) > 20
+    assert_same(list(folded_gradients.values()), list(gradients.values()), 1e-8)
+
+
+def test_a_norm_that_is_set_free_takes_the_batchs_statistics_again() -> None:
+    model = frozen("resnet10t")
+    free = copy.deepcopy(model).train()
+    fold_frozen_norms(model)
+    image = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    assert_same(model.train()(image), free(image), 1e-12)
+    assert torch.equal(model.backbone.bn1.running_mean, free.backbone.bn1.running_mean)
+
+
+def test_live_norms_stay_alone_and_all_can_be_undone() -> None:
+    live = detectors.small("mask_rcnn", "mscsa_resnet10t")
+    assert fold_frozen_norms(live) == 0
+    model = frozen("mask_rcnn")
+    assert fold_frozen_norms(model) == fold_frozen_norms(model) > 0
+    unfold_frozen_norms(model)
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_what_trains_folded_is_copied_pickled_and_folded_for_inference() -> None:
+    model = frozen("mask_rcnn")
+    image = torch.rand(1, 3, 97, 131, dtype=torch.float64)
+    expected = model.eval()(image)
+    fold_frozen_norms(model.train())
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), fold_norms(model)):
+        with torch.no_grad():
+            assert_same(copied.eval()(image), expected)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert_same(model.eval()(image), expected)
+
+
+@pytest.mark.slow
+def test_what_trains_folded_compiles() -> None:
+    model = frozen("resnet10t")
+    image = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    out, gradients, _ = learn(model, image)
+    fold_frozen_norms(model)
+    compiled: Any = torch.compile(model, fullgraph=True)
+    compiled_out = compiled(image)
+    sum(each.square().sum() for each in compiled_out).backward()
+    assert_same(compiled_out, out, 1e-9)
+    assert_same([value.grad for value in model.parameters()], list(gradients.values()), 1e-8)

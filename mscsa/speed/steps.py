@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mscsa.detection.cost import fix_workload
 from mscsa.detection.detector import Detector
-from mscsa.folding import fold_norms
+from mscsa.folding import fold_frozen_norms, fold_norms
 
 Mode = Literal["inference", "training"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -34,7 +34,8 @@ class StepOptions:
     channels_last: bool = False
     """Memory layout of images and convolutions; else contiguous."""
     folded: bool = False
-    """Whether norms are folded for inference (`mscsa.fold_norms`); training never folds."""
+    """Whether norms are folded: for inference all (`fold_norms`), in training those that are frozen, as
+    `mscsa train` does (`fold_frozen_norms`)."""
     compiled: bool = False
     """Whether `torch.compile` makes a program of the model for each size and batch; of a detector, of its
     backbone and neck."""
@@ -52,7 +53,7 @@ def build_step(
     detector runs whole, from a list of images to boxes and pasted masks, with as many proposals and
     detections as it is built for, whatever its weights (`fix_workload`): two detectors then do the same
     work behind their backbones. The model's dtype, mode and gradient checkpointing change, whether it is
-    compiled, and what a detector finds; what is folded is a copy.
+    compiled, and what a detector finds; what is folded for inference is a copy.
 
     Args:
         batch_size: Images per step.
@@ -86,6 +87,8 @@ def build_step(
 
         return infer
     model.train()
+    if options.folded:
+        fold_frozen_norms(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     loss_of = _loss_function(model, images)
 

@@ -20,6 +20,7 @@ from mscsa.data.problems import some_of
 from mscsa.data.seeding import derive_seed
 from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
+from mscsa.folding import fold_frozen_norms, unfold_frozen_norms
 from mscsa.frozen.backbone import frozen_prefix
 from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
@@ -91,6 +92,14 @@ class TrainingModule(pl.LightningModule):
         super().train(mode)
         hold_in_eval(self.model, self._held)
         return self
+
+    def on_fit_start(self) -> None:
+        """Let convolutions do the work of frozen norms, now that no plugin exchanges modules any more."""
+        fold_frozen_norms(self.model)
+
+    def on_fit_end(self) -> None:
+        """Leave the model as it was given."""
+        unfold_frozen_norms(self.model)
 
     def forward(self, images: Images, *arguments: Any) -> Any:
         """Run the model on images in its dtype and memory layout."""

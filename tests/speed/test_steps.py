@@ -41,12 +41,19 @@ def test_inference_runs_in_eval_mode_with_dtype_and_layout() -> None:
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
-def test_inference_folds_and_training_does_not(mode: Mode) -> None:
+def test_inference_folds_and_training_leaves_live_norms(mode: Mode) -> None:
     model = build_pyramid("mscsa_test_resnet", fields={"pool_stride": 16})
     ran: list[bool] = []
     model.register_forward_hook(lambda module, args, out: ran.append(is_folded(module)))
     build_step(model, mode, 2, (32, 32), StepOptions(folded=True))()
     assert ran == [mode == "inference"] and not is_folded(model)
+
+
+def test_training_folds_what_is_frozen() -> None:
+    detector = build_detector("retinanet", "test_resnet", 3, fpn_channels=16)
+    for options in (StepOptions(), StepOptions(folded=True)):
+        build_step(detector, "training", 1, (64, 64), options)()
+        assert any("forward" in vars(module) for module in detector.modules()) == options.folded
 
 
 def test_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from mscsa.checkpoints import read_state_dict
 from mscsa.data.scenes.classification import SceneClassification
 from mscsa.errors import UserError
 from mscsa.recipes.spec import OptimSpec
+from mscsa.segmentation import build_segmenter
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.module import NonFiniteError, TrainingModule, seed_generators
 from mscsa.training.objectives import ClassificationObjective, build_objective
@@ -130,6 +131,21 @@ def test_what_is_compiled_keeps_its_names() -> None:
 def build_module(**run: Any) -> TrainingModule:
     recipe = plain_recipe(**run)
     return TrainingModule(nn.Linear(2, 2), recipe, build_objective(recipe, 2), steps_per_epoch=5)
+
+
+def test_convolutions_do_the_work_of_frozen_norms_while_a_run_lasts() -> None:
+    recipe = plain_recipe()
+    model = build_segmenter("semantic_fpn", "test_resnet", 2, backbone_norm="frozen", fpn_channels=8)
+    module = TrainingModule(model, recipe, build_objective(recipe, 2), steps_per_epoch=5)
+
+    def num_folded() -> int:
+        return sum("forward" in vars(each) for each in module.modules() if isinstance(each, nn.Conv2d))
+
+    assert num_folded() == 0
+    module.on_fit_start()
+    assert num_folded() > 5
+    module.on_fit_end()
+    assert num_folded() == 0
 
 
 def test_gradients_are_clipped_over_the_whole_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

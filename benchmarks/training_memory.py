@@ -1,8 +1,8 @@
-"""What gradient checkpointing of the backbone saves in memory and costs in time, in training a detector.
+"""What saves memory in training a detector, and what it costs in time: folded frozen norms, checkpointing.
 
 Memory is measured in a process per variant, time interleaved in one. Run from the repository's root:
 
-    python benchmarks/grad_checkpointing.py --json benchmarks/results/grad_checkpointing.json
+    python benchmarks/training_memory.py --threads 1 --json benchmarks/results/training_memory.json
 """
 
 from __future__ import annotations
@@ -21,24 +21,33 @@ from mscsa.speed.peak_memory import measure_peak_memory
 from mscsa.speed.steps import StepOptions, build_step
 from mscsa_cli.parsing import parse_size
 
+VARIANTS = {
+    "plain": StepOptions(),
+    "folded": StepOptions(folded=True),
+    "checkpointed": StepOptions(grad_checkpointing=True),
+    "folded, checkpointed": StepOptions(folded=True, grad_checkpointing=True),
+}
+"""What is compared, the first with the others; `mscsa train` folds."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Saving:
-    """A detector's training step without and with checkpointing."""
+class Measured:
+    """Training steps of one detector in a variant."""
 
     model: str
-    peak_mib: tuple[float, float]
+    variant: str
+    peak_mib: float
     """Weights, gradients and optimiser state included."""
     weights_mib: float
-    """Of these: four times the parameters, which checkpointing cannot save."""
-    seconds: tuple[float, float]
-    """Medians over the rounds."""
+    """Of these: four times the parameters, which no variant saves."""
+    seconds: float
+    """Median over the rounds."""
     time_ratio: float
-    """With / without, median over the rounds."""
+    """To the first variant, median over the rounds."""
     time_ratio_range: tuple[float, float]
 
 
-def measure(pair: dict[str, Any], size: tuple[int, int], *, rounds: int, threads: int) -> list[Saving]:
+def measure(pair: dict[str, Any], size: tuple[int, int], *, rounds: int, threads: int) -> list[Measured]:
     """Measure both arms of a pair with one image per step.
 
     Args:
@@ -48,38 +57,40 @@ def measure(pair: dict[str, Any], size: tuple[int, int], *, rounds: int, threads
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
-    variants = [StepOptions(grad_checkpointing=is_on) for is_on in (False, True)]
     peaks = [
         measure_peak_memory(
             pair, size, batch_sizes=(1,), modes=("training",), options=options, threads=threads
         )
-        for options in variants
+        for options in VARIANTS.values()
     ]
-    savings = []
+    results = []
     for is_model in (False, True):
-        built = [build_pair(**pair) for _ in variants]
+        built = [build_pair(**pair) for _ in VARIANTS]
         arms = [each.model if is_model else each.baseline for each in built]
         steps = [
-            build_step(arm, "training", 1, size, options) for arm, options in zip(arms, variants, strict=True)
+            build_step(arm, "training", 1, size, options)
+            for arm, options in zip(arms, VARIANTS.values(), strict=True)
         ]
         times = summarize(time_interleaved(steps, rounds, lambda: None), "training", 1)
-        without, with_it = ([p.mebibytes for p in each if p.is_model == is_model] for each in peaks)
-        savings.append(
-            Saving(
-                model=built[0].name if is_model else built[0].baseline_name,
-                peak_mib=(without[0], with_it[0]),
-                weights_mib=4 * sum(p.numel() * p.element_size() for p in arms[0].parameters()) / 2**20,
-                seconds=(times.timings[0].median_ms / 1000, times.timings[1].median_ms / 1000),
-                time_ratio=times.ratios[0].median,
-                time_ratio_range=times.ratios[0].range,
+        for i, variant in enumerate(VARIANTS):
+            (peak,) = (p.mebibytes for p in peaks[i] if p.is_model == is_model)
+            results.append(
+                Measured(
+                    model=built[0].name if is_model else built[0].baseline_name,
+                    variant=variant,
+                    peak_mib=peak,
+                    weights_mib=4 * sum(p.numel() * p.element_size() for p in arms[i].parameters()) / 2**20,
+                    seconds=times.timings[i].median_ms / 1000,
+                    time_ratio=times.ratios[i - 1].median if i else 1.0,
+                    time_ratio_range=times.ratios[i - 1].range if i else (1.0, 1.0),
+                )
             )
-        )
-    return savings
+    return results
 
 
 def main() -> None:
     """Measure a detector, show it, and write it as JSON."""
-    parser = argparse.ArgumentParser(description="What gradient checkpointing saves and costs.")
+    parser = argparse.ArgumentParser(description="What saves memory in training, and what it costs.")
     parser.add_argument("--model", default="resnet50", help="timm name of a backbone")
     parser.add_argument("--head", default="mask_rcnn", help="detector or segmenter on it")
     parser.add_argument("--size", default="416x640", help="height x width of the image")
@@ -89,32 +100,24 @@ def main() -> None:
     arguments = parser.parse_args()
     machine = {**describe_machine(StepOptions()), "threads": arguments.threads}
     pair = {"name": arguments.model, "head": arguments.head}
-    savings = measure(pair, parse_size(arguments.size), rounds=arguments.rounds, threads=arguments.threads)
+    results = measure(pair, parse_size(arguments.size), rounds=arguments.rounds, threads=arguments.threads)
+    plain = {each.model: each for each in results if each.variant == "plain"}
     show(
         Table(
-            title=f"Training step of {arguments.head}, 1 image of {arguments.size} px: without and with",
-            columns=(
-                "backbone",
-                "peak MiB",
-                "with",
-                "change",
-                "of weights",
-                "seconds",
-                "with",
-                "time ratio",
-                "over rounds",
-            ),
+            title=f"Training step of {arguments.head}, 1 image of {arguments.size} px",
+            columns=("backbone", "variant", "peak MiB", "change", "of weights", "seconds", "ratio", "rounds"),
             rows=[
                 (
                     each.model,
-                    *(f"{peak:.0f}" for peak in each.peak_mib),
-                    percent_more(each.peak_mib[1], each.peak_mib[0]),
+                    each.variant,
+                    f"{each.peak_mib:.0f}",
+                    percent_more(each.peak_mib, plain[each.model].peak_mib),
                     f"{each.weights_mib:.0f}",
-                    *(f"{seconds:.2f}" for seconds in each.seconds),
+                    f"{each.seconds:.2f}",
                     f"x{each.time_ratio:.3f}",
                     "{:.3f} - {:.3f}".format(*each.time_ratio_range),
                 )
-                for each in savings
+                for each in results
             ],
             notes=(machine_line(machine),),
         )
@@ -127,7 +130,7 @@ def main() -> None:
             "rounds": arguments.rounds,
         }
         write_json(
-            arguments.json, {**settings, "results": [asdict(each) for each in savings], "machine": machine}
+            arguments.json, {**settings, "results": [asdict(each) for each in results], "machine": machine}
         )
 
 
