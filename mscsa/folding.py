@@ -87,7 +87,8 @@ def fold_frozen_norms(model: nn.Module) -> int:
         if not any(_learns_frozen(module) for module in part.modules()):
             continue
         for conv_name, norm_name in _norms_behind_convolutions(part):
-            conv, norm = part.get_submodule(conv_name), part.get_submodule(norm_name)
+            conv: Any = part.get_submodule(conv_name)
+            norm: Any = part.get_submodule(norm_name)
             if not norm.training:
                 conv.forward = partial(_convolve_and_norm, conv, norm)
                 norm.forward = partial(_behind_the_norm, norm)
@@ -109,7 +110,7 @@ def _learns_frozen(module: nn.Module) -> bool:
     return is_norm and not module.training and any(p.requires_grad for p in module.parameters())
 
 
-def _convolve_and_norm(conv: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:
+def _convolve_and_norm(conv: Any, norm: Any, x: Tensor) -> Any:
     """Run a convolution, and in evaluation mode of its norm that as well."""
     if norm.training:
         return type(conv).forward(conv, x)
@@ -124,7 +125,7 @@ def _convolve_and_norm(conv: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:
     return conv._conv_forward(x, weight, bias)
 
 
-def _behind_the_norm(norm: Any, x: Tensor) -> Tensor:
+def _behind_the_norm(norm: Any, x: Tensor) -> Any:
     """Run what a norm's module does beside the norm, which its convolution has done in evaluation mode."""
     if norm.training:
         return type(norm).forward(norm, x)
