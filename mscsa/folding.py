@@ -120,7 +120,8 @@ def _convolve_and_norm(conv: Any, norm: Any, x: Tensor) -> Any:
     shift = -norm.running_mean * scale if norm.bias is None else norm.bias - norm.running_mean * scale
     weight = conv.weight * scale.reshape(-1, 1, 1, 1)
     bias = shift if conv.bias is None else conv.bias * scale + shift
-    if type(conv) is Conv2dSame:
+    is_same: bool = type(conv) is Conv2dSame
+    if is_same:
         return conv2d_same(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
     return conv._conv_forward(x, weight, bias)
 
