@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Small models and small batches: two single-threaded workers beat one with two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: help quickstart test test-slow test-sweep check format docs clean
+.PHONY: help quickstart test test-slow test-long test-sweep check format docs clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -17,8 +17,11 @@ quickstart: .venv/.train  ## A pretrained backbone with and without MSCSA, on em
 test: .venv/.dev  ## Run the tests
 	$(PYTEST)
 
-test-slow: .venv/.docs  ## Run the tests that take long
-	$(PYTEST) -m slow
+test-slow: .venv/.dev  ## Run the tests that take some ten seconds each
+	$(PYTEST) -m "slow and not long"
+
+test-long: .venv/.docs  ## Run the tests that take minutes (an hour and more)
+	$(PYTEST) -m long
 
 test-sweep: .venv/.dev  ## Run every recipe and every family of timm (half an hour and more)
 	$(PYTEST) -m sweep

@@ -734,7 +734,7 @@ def page() -> str:
         "",
         "What is promised, at which size, by which test. The page is written from `tests/guarantees.py`, which also has",
         "changes of the code that these tests must notice: `python -m tests.mutations` makes them, one at a time, in a copy.",
-        "Where a test was seen to fail so, the promise says which. Larger sizes of 1, 2 and 16 run by `make test-slow`.",
+        "Where a test was seen to fail so, the promise says which. Larger sizes of 1, 2 and 16 run by `make test-long`.",
     ]
     for number, each in enumerate(GUARANTEES, start=1):
         lines += ["", f"## {number}", "", each.promise, "", f"* Size: {each.figure}."]

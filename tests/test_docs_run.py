@@ -52,7 +52,7 @@ def of_language(language: str) -> list[Any]:
     names = [str(path.relative_to(ROOT)) for path in found]
     is_slow = [language == "python" and name in LONG for name in names]
     return [
-        pytest.param(path, id=name, marks=[pytest.mark.slow] * slow)
+        pytest.param(path, id=name, marks=[pytest.mark.long] * slow)
         for path, name, slow in zip(found, names, is_slow, strict=True)
     ]
 
@@ -92,7 +92,7 @@ def test_python_runs(document: Path, workplace: Path) -> None:
             run_python(block, namespace)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_python_that_needs_more_runs(workplace: Path) -> None:
     """A package of the site's own, or an exported detector."""
     export_checkpoint(save("mask_rcnn", workplace), workplace / "exported")
@@ -182,7 +182,7 @@ def test_quick_commands_run(workplace: Path, capsys: pytest.CaptureFixture[str])
     assert "GMACs" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("document", of_language("sh"))
 def test_commands_run(document: Path, workplace: Path) -> None:
     """Page by page, in order, as written; training is shortened, and nothing is installed."""
@@ -207,7 +207,7 @@ def shortened(argv: list[str]) -> list[str]:
     return argv
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Its notebooks run while it is built."""
     command = [

@@ -97,7 +97,7 @@ def test_own_backbones(name: str) -> None:
     [
         *(("resnet10t", set()), ("tf_efficientnet_lite0", set()), ("regnety_002", set())),
         ("dla34", set()),
-        pytest.param("vgg11_bn", set(), marks=pytest.mark.slow),
+        pytest.param("vgg11_bn", set(), marks=pytest.mark.long),
         ("densenet121", {"norm", "norm1", "norm5"}),  # norms before convolutions, behind concatenations
     ],
 )

@@ -26,7 +26,7 @@ ANY_SIZES = [(96, 128), (97, 131), (250, 333), (64, 200), (135, 70)]
 
 
 default_stride_fast = pytest.mark.parametrize(
-    "pool_stride", [32, *(pytest.param(stride, marks=pytest.mark.slow) for stride in (16, 64))]
+    "pool_stride", [32, *(pytest.param(stride, marks=pytest.mark.long) for stride in (16, 64))]
 )
 
 
@@ -89,7 +89,7 @@ def test_one_dynamic_graph_serves_every_size(pool_stride):
             assert_equal(compiled(maps), neck(maps))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tiny_and_odd_sizes_compile_right():
     """A map of one token is another graph: it may compile anew, and must stay right."""
     torch._dynamo.reset()
@@ -100,7 +100,7 @@ def test_tiny_and_odd_sizes_compile_right():
         assert_equal(compiled(maps), neck(maps))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_inductor_is_right(dynamic):
     torch._dynamo.reset()
@@ -111,6 +111,7 @@ def test_inductor_is_right(dynamic):
         assert_equal(compiled(maps), neck(maps))
 
 
+@pytest.mark.slow
 @default_stride_fast
 def test_exports_with_any_sizes(pool_stride):
     """Batch, height and width are free, so the pooling windows need not divide.
@@ -128,7 +129,7 @@ def test_exports_with_any_sizes(pool_stride):
         assert_equal(exported(maps), neck(maps))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_size_too_small_for_an_exported_graph_is_refused():
     neck = build()
     free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
@@ -137,7 +138,7 @@ def test_a_size_too_small_for_an_exported_graph_is_refused():
         exported(pyramid(64, 64))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_exports_with_multiples_of_32():
     neck = build()
     batch, height, width = Dim("batch"), Dim("height", min=4, max=40), Dim("width", min=4, max=40)
@@ -166,11 +167,12 @@ class WithBackbone(nn.Module):
         return self.module(maps[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pool_stride"),
     [
         (MSCSA, 32),
-        *(pytest.param(MSCSANeck, stride, marks=pytest.mark.slow) for stride in (32, 16)),
+        *(pytest.param(MSCSANeck, stride, marks=pytest.mark.long) for stride in (32, 16)),
     ],
 )
 def test_exports_with_named_sizes(kind, pool_stride):
@@ -252,7 +254,7 @@ def checkpointed(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("kind", [MSCSA, pytest.param(MSCSANeck, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [MSCSA, pytest.param(MSCSANeck, marks=pytest.mark.long)])
 def test_compiling_and_recomputing_together_train_alike(kind):
     torch._dynamo.reset()
     plain, saving = build_kind(kind), checkpointed(build_kind(kind))

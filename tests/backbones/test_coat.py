@@ -21,7 +21,7 @@ PARALLEL = ("parallel_blocks.0", "parallel_blocks.5")
 NOT_SERIAL = ("parallel_blocks", "norm", "aggregate", "head")
 
 
-@pytest.fixture(scope="module", params=["coat_tiny", pytest.param("coat_small", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["coat_tiny", pytest.param("coat_small", marks=pytest.mark.long)])
 def golden(request):
     return load_golden(request.param)
 

@@ -53,7 +53,14 @@ NAMES = [name for family in FAMILIES for name in family.default_cfgs]
 SMALLEST = [next(iter(family.default_cfgs)) for family in FAMILIES]
 CASES = [Case(name, **PECULIAR.get(name, {})) for name in SMALLEST]
 
-every_backbone = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_backbone = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=() if case.name in ("topformer_tiny", "p2t_tiny") else pytest.mark.slow)
+        for case in CASES
+    ],
+    ids=lambda case: case.name,
+)
 every_size = pytest.mark.parametrize("name", NAMES)
 
 
@@ -490,7 +497,7 @@ def test_exports_with_the_batch_free(case):
 
 
 @every_backbone
-@pytest.mark.slow
+@pytest.mark.long
 def test_exports_with_batch_and_size_free(case):
     sizes = [(2, 224, 256), (3, 256, 192), (4, 288, 320)]
     assert_exports(build(case, num_classes=7), {0, 2, 3}, sizes)

@@ -45,8 +45,8 @@ def test_agrees_with_the_official_code(golden, tag, dtype, fused):
     ("name", "parameters", "macs"),
     [
         ("p2t_tiny", 11_590_840, 1788.868608e6),
-        pytest.param("p2t_small", 24_079_848, 3773.59e6, marks=pytest.mark.slow),
-        pytest.param("p2t_base", 36_066_408, 6532.17e6, marks=pytest.mark.slow),
+        pytest.param("p2t_small", 24_079_848, 3773.59e6, marks=pytest.mark.long),
+        pytest.param("p2t_base", 36_066_408, 6532.17e6, marks=pytest.mark.long),
     ],
 )
 def test_has_the_official_cost(name, parameters, macs):
@@ -63,6 +63,7 @@ def test_pooled_sides_are_the_official_ones_at_every_size():
         assert [pooled_size(s, ratio) for s in sizes] == [max(1, round(s / ratio)) for s in sizes], ratio
 
 
+@pytest.mark.slow
 def test_pooling_attention_exports_for_every_size():
     """Ties (20 / 8 and 28 / 8) and a map below a pool (3 / 8) too, from an example of neither."""
     attention = PoolingAttention(8, 1, (2, 8)).eval()

@@ -44,8 +44,8 @@ def test_agrees_with_the_official_code(golden, tag, dtype, fused):
     ("name", "parameters", "macs"),
     [
         ("shunted_tiny", 11_553_576, 2146.691616e6),
-        pytest.param("shunted_small", 22_401_256, 4993.08e6, marks=pytest.mark.slow),
-        pytest.param("shunted_base", 39_614_376, 8149.77e6, marks=pytest.mark.slow),
+        pytest.param("shunted_small", 22_401_256, 4993.08e6, marks=pytest.mark.long),
+        pytest.param("shunted_base", 39_614_376, 8149.77e6, marks=pytest.mark.long),
     ],
 )
 def test_has_the_official_cost(name, parameters, macs):

@@ -101,7 +101,7 @@ QUICK = (
 
 
 def quick_and_slow(names: Iterable[str], quick: Container[str]) -> list[Any]:
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ FAST = ("maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn_v2")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CASES]
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.long) for name in CASES]
 )
 def test_a_filled_detector_finds_what_torchvisions_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transform, "paste_masks_in_image", paste_masks)

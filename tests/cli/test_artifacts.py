@@ -57,7 +57,7 @@ def test_a_model_without_a_task_for_eval_is_refused(
     assert code == 2 and "has no score: give a trained model's" in err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "size", "is_int8"),
     [

@@ -76,6 +76,7 @@ def refused(count: int, seed: int) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_a_malformed_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("call.yaml").write_text(f"run:\n  seed: {CALL}\n")
@@ -85,7 +86,7 @@ def test_a_malformed_file_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     assert refused(60, seed=0) > 20
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_thousand_malformed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert refused(1000, seed=1) > 400

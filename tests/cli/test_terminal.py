@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pyte
+import pytest
 
 COMMAND = (
     *(sys.executable, "-m", "mscsa_cli", "train", "scenes/resnet10t", "--model.name", "test_resnet"),
@@ -75,6 +76,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert (tmp_path / "runs/scenes/resnet10t/curves.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_in_a_pipe_line_by_line_and_the_next_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     for folder in ("runs/scenes/resnet10t", "runs/scenes/resnet10t-2"):
         done = subprocess.run(

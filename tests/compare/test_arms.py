@@ -17,6 +17,7 @@ def arms(**options: Any) -> Any:
     return arms_of(tiny_segmenter(), **{"with_control": False, "necks": [], "variants": {}, **options})
 
 
+@pytest.mark.slow
 def test_arms_stand_in_their_order_and_variants_before_mscsa() -> None:
     found = arms(with_control=True, necks=["fpn"], variants={"no_pcp": {"parallel_conv": False}})
     assert list(found.recipes) == ["baseline", "control", "fpn", "no_pcp", "mscsa"]

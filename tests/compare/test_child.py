@@ -30,6 +30,7 @@ def test_what_it_prints_goes_into_its_log_and_its_exit_code_comes_back(
     assert printed.out == printed.err == ""
 
 
+@pytest.mark.slow
 def test_a_child_that_is_told_to_end_saves_first(tmp_path: Path) -> None:
     """Training takes the signal, saves, and says by its exit code what ended it."""
     log, out = tmp_path / "log", tmp_path / "run"

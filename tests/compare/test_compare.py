@@ -143,6 +143,7 @@ def test_whole_comparison_and_more_seeds_later(
     assert first.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_three_arms_of_a_segmenter_and_the_control_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_neck_joins_a_finished_comparison(
     assert count_model(load_trained(out / "fpn/seed0/last.safetensors")[0], (32, 32)) == fpn.macs
 
 
+@pytest.mark.slow
 def test_a_variant_joins_and_weights_may_be_deleted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, quick: None
 ) -> None:

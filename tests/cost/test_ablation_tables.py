@@ -7,6 +7,7 @@ import pytest
 from mscsa.cost.ablation_tables import ablation_table
 
 
+@pytest.mark.slow
 def test_table_4() -> None:
     rows = ablation_table(4).rows
     assert [row["mscsa_mmacs"] for row in rows] == pytest.approx([52.15, 52.38, 52.84, 55.13], abs=0.005)
@@ -14,6 +15,7 @@ def test_table_4() -> None:
         assert row["increase_mmacs"] == pytest.approx(row["paper_increase_mmacs"], abs=0.5)
 
 
+@pytest.mark.slow
 def test_table_5() -> None:
     rows = {row["variant"]: row for row in ablation_table(5).rows}
     tokens, width, depthwise = 49, 208, 9

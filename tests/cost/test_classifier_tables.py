@@ -26,7 +26,7 @@ def test_table_1() -> None:
 SOME = ("resnet18", "resnet50", "pvt_v2_b0", "pvt_v2_b1", "topformer_base")
 """Backbones whose rows are quickly counted; those of all take half a minute."""
 
-some_and_all = pytest.mark.parametrize("rows", ["some", pytest.param("all", marks=pytest.mark.slow)])
+some_and_all = pytest.mark.parametrize("rows", ["some", pytest.param("all", marks=pytest.mark.long)])
 
 
 @pytest.fixture

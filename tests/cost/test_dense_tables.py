@@ -31,6 +31,7 @@ MASK_HEAD = 100 * (4 * 14**2 * 9 * 256**2 + 14**2 * 4 * 256**2 + 28**2 * 256 * 8
 """MACs on 100 boxes: four convolutions, one that doubles the size, and the logits."""
 
 
+@pytest.mark.slow
 def test_table_3_agrees_with_the_paper_and_the_closed_form() -> None:
     """Totals within 3 % of the printed ones or what their two digits allow; MSCSA's part to 1 %."""
     paper = {(line["backbone"], line["mscsa"]): float(line["gmacs"]) for line in lines_of(3)}
@@ -56,7 +57,7 @@ SOME += [("cascade_mask_rcnn", "resnet50")]
 """Rows of Table 2 that show each kind of what is checked; all take a minute."""
 
 
-@pytest.fixture(scope="module", params=["some", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["some", pytest.param("all", marks=pytest.mark.long)])
 def detectors(request: pytest.FixtureRequest) -> PaperTable:
     if request.param == "all":
         return detector_table()
@@ -65,6 +66,7 @@ def detectors(request: pytest.FixtureRequest) -> PaperTable:
         return detector_table()
 
 
+@pytest.mark.slow
 def test_table_2_has_all_printed_rows(detectors: PaperTable) -> None:
     shown = {}
     for row in detectors.rows:
@@ -130,7 +132,7 @@ def test_p2ts_own_figures_fit_without_attention_of_the_first_stage(head: str, ba
         assert f"stage, {products:.2f}: ours is then {left:.2f} and" in said
 
 
-@pytest.mark.slow  # the row itself is too
+@pytest.mark.long  # the row itself is too
 def test_deformable_detrs_own_figure_is_of_smaller_images() -> None:
     low, high = (count("deformable_detr", "resnet50", (800, width)) for width in (1067, 1199))
     assert low < 173 < high

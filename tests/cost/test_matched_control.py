@@ -43,7 +43,7 @@ def macs(recipe: Recipe) -> int:
     )
 
 
-SLOW = ("semantic_fpn-gn", "cascade_mask_rcnn", "retinanet-gn")
+SLOW = ("semantic_fpn-gn", "cascade_mask_rcnn", "retinanet-gn", "topformer_head")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,7 @@ def test_a_width_that_the_head_chooses_is_read_from_the_model() -> None:
     assert head_widths(given, build_model(given, 5)) == {"injected_channels": 24}
 
 
+@pytest.mark.slow
 def test_the_note_says_what_is_wider() -> None:
     note = matched_control(SEGMENTER, 11).note
     assert note.startswith("Control: the baseline with a wider head (fpn_channels 64 -> ")

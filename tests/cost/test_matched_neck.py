@@ -25,6 +25,7 @@ def macs(recipe: Recipe) -> int:
     return count_recipe(recipe, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "necks"), [("semantic_fpn", OTHER_NECKS), ("retinanet", ("fpn",))])
 def test_a_neck_costs_what_mscsa_does_or_just_more(case: str, necks: tuple[str, ...]) -> None:
     """Measured on the whole models, whose cost the search only predicts."""
@@ -46,6 +47,7 @@ def test_a_neck_costs_what_mscsa_does_or_just_more(case: str, necks: tuple[str, 
         assert changed == baseline_of(recipe).model
 
 
+@pytest.mark.slow
 def test_a_size_that_the_model_pads() -> None:
     case = CASES["semantic_fpn"]
     recipe = replace(case, data=replace(case.data, image_size=100))

@@ -56,6 +56,7 @@ def test_name_with_and_without_prefix_is_the_same_pair() -> None:
     assert describe_model("mscsa_resnet18") == describe_model("resnet18")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["mask_rcnn", "cascade_mask_rcnn", "retinanet", "deformable_detr"])
 def test_parts_of_a_detector(head: str) -> None:
     info = describe_model("resnet10t", head=head, size=(100, 150))

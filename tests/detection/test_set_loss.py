@@ -123,7 +123,7 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_divide_by_the_same_number(tmp_path: Path) -> None:
     """So that the mean of their gradients is that of one process with all images."""
     command = [sys.executable, "-c", COUNT]

@@ -55,7 +55,7 @@ def test_nothing_stays_of_an_export_that_fails(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["model.onnx"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wrong_artifact_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +85,7 @@ def test_what_cannot_be_is_refused_before_anything_is_exported(
         export_checkpoint(checkpoint, tmp_path, maps=True, check={})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_head_in_every_format(name: str, format: str, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_every_head_in_every_format(name: str, format: str, tmp_path: Path) -> N
     assert not (is_detector and result.metadata.sizes.is_dynamic)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["semantic_fpn", "retinanet"])
 def test_the_maps_under_a_head(name: str, tmp_path: Path) -> None:
     result = export_checkpoint(save(name, tmp_path), tmp_path / "out", size=(64, 96), maps=True)

@@ -14,6 +14,6 @@ def test_it_runs_at_other_sizes_and_keeps_its_metadata(tmp_path: Path) -> None:
     check_other_sizes_and_metadata(written(onnx_file, tmp_path / "model.onnx"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_bits_are_close(tmp_path: Path) -> None:
     check_eight_bits(onnx_file, written(onnx_file, tmp_path / "model.onnx"))

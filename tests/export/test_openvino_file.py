@@ -14,6 +14,6 @@ def test_it_runs_at_other_sizes_and_keeps_its_metadata(tmp_path: Path) -> None:
     check_other_sizes_and_metadata(written(openvino_file, tmp_path / "model.xml"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_bits_are_close(tmp_path: Path) -> None:
     check_eight_bits(openvino_file, written(openvino_file, tmp_path / "model.xml"))

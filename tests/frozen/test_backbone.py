@@ -106,6 +106,7 @@ def assert_reads_as_images(recipe: Recipe) -> None:
             assert_same(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_a_detector_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, detector: str) -> None:
     assert_reads_as_images(frozen_detection(detector, backbone_file(tmp_path), short_sides=(64, 96)))
@@ -196,6 +197,7 @@ def test_a_run_trains_neck_and_head_and_leaves_the_backbone(tmp_path: Path, neck
     assert scores.miou == pytest.approx(result.scores["miou"], abs=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", ["mask_rcnn", "retinanet"])
 def test_a_run_trains_a_detector_and_leaves_the_backbone(tmp_path: Path, detector: str) -> None:
     recipe = frozen_detection(detector, backbone_file(tmp_path), short_sides=(48, 64))
@@ -243,6 +245,7 @@ def test_other_photographs_are_other_maps(tmp_path: Path, cache: Path) -> None:
     assert len(list((cache / "frozen").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_resumed_run_reads_the_maps_of_its_backbone(tmp_path: Path, cache: Path) -> None:
     recipe = frozen_recipe(backbone_file(tmp_path))
     straight = train(recipe, tmp_path / "straight")

@@ -94,10 +94,11 @@ def test_copies_are_equal(build, features_only):
     assert_equal(pickle.loads(pickle.dumps(model))(IMAGE), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "features_only"),
     [
-        pytest.param(build, form, marks=() if (build, form) in COMPILED_BY_DEFAULT else pytest.mark.slow)
+        pytest.param(build, form, marks=() if (build, form) in COMPILED_BY_DEFAULT else pytest.mark.long)
         for build, form in MODELS
     ],
 )

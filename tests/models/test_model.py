@@ -410,10 +410,11 @@ def test_the_start_keeps_the_features(case):
 def one_fast(fast: tuple[str, bool]) -> pytest.MarkDecorator:
     """Three models in both forms, all but one of them slow."""
     cases = [(name, form) for name in ("test_resnet", "resnet18", "pvt_v2_b0") for form in (False, True)]
-    marked = [pytest.param(*case, marks=() if case == fast else pytest.mark.slow) for case in cases]
+    marked = [pytest.param(*case, marks=() if case == fast else pytest.mark.long) for case in cases]
     return pytest.mark.parametrize(("name", "features_only"), marked)
 
 
+@pytest.mark.slow
 @one_fast(("test_resnet", True))
 def test_whole_models_export_with_any_size(name, features_only):
     """The pooling windows must be right at sizes that do not divide by 32."""
@@ -426,7 +427,7 @@ def test_whole_models_export_with_any_size(name, features_only):
         assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b0"])
 def test_whole_models_export_with_multiples_of_32(name):
     model = mscsa.create_model(name, features_only=True).eval()
@@ -438,6 +439,7 @@ def test_whole_models_export_with_multiples_of_32(name):
         assert_close(exported(image), model(image), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @one_fast(("pvt_v2_b0", True))
 def test_whole_models_compile_to_one_graph(name, features_only):
     torch._dynamo.reset()

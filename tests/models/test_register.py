@@ -92,7 +92,7 @@ def test_the_start_keeps_pretrained_features(name, tmp_path):
     check_start(name, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [

@@ -218,6 +218,7 @@ def test_large_maps_stay_finite_in_half_precision(name: str) -> None:
         assert all(torch.isfinite(x).all() for x in neck(maps))
 
 
+@pytest.mark.slow
 @every_other_neck
 def test_it_compiles_to_one_graph_for_every_size(name: str) -> None:
     torch._dynamo.reset()
@@ -229,6 +230,7 @@ def test_it_compiles_to_one_graph_for_every_size(name: str) -> None:
             assert_same(compiled(maps), neck(maps))
 
 
+@pytest.mark.slow
 @every_other_neck
 def test_a_training_step_compiles_to_one_graph(name: str) -> None:
     torch._dynamo.reset()
@@ -238,6 +240,7 @@ def test_a_training_step_compiles_to_one_graph(name: str) -> None:
     assert all(p.grad is not None for p in neck.parameters())
 
 
+@pytest.mark.slow
 @every_other_neck
 def test_it_exports_with_any_sizes(name: str) -> None:
     neck = small_neck(name)

@@ -110,17 +110,18 @@ def assert_compiles_for_further_sizes(model: nn.Module) -> None:
             assert torch.allclose(compiled(image), model(image), rtol=0, atol=1e-5), size
 
 
+@pytest.mark.slow
 def test_padding_is_compiled_for_further_sizes() -> None:
     assert_compiles_for_further_sizes(Segmenter(Halving(), OneByOne(), size_divisor=32, cfg={}))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("head", SEGMENTERS)
 def test_a_compiled_segmenter_takes_further_sizes(head: str) -> None:
     assert_compiles_for_further_sizes(small(head, "test_resnet"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("head", SEGMENTERS)
 def test_ten_sizes_are_two_programs_at_most(head: str) -> None:
     """Folded as well; of images whose maps are of more than one pixel, for which torch compiles anew."""

@@ -102,6 +102,7 @@ def bench_detector(head: str, patch: pytest.MonkeyPatch, **options: Any) -> Benc
     )
 
 
+@pytest.mark.slow
 def test_a_detector_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     result = bench_detector("retinanet", monkeypatch, modes=("inference", "training"), with_memory=False)
     assert [(c.mode, c.batch_size) for c in result.comparisons] == [("inference", 1), ("training", 1)]
@@ -110,7 +111,7 @@ def test_a_detector_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert training.timings[1].median_ms > inference.timings[1].median_ms
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("head", DETECTORS)
 def test_time_and_memory_of_each_detector(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     result = bench_detector(head, monkeypatch, modes=("inference", "training"), with_memory=True)

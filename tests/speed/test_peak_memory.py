@@ -20,6 +20,7 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_it_is_at_least_weights_and_optimizer() -> None:
     peaks = measure_peak_memory(
         TINY, (32, 32), batch_sizes=(4, 2), modes=("inference", "training"), options=StepOptions(), threads=1

@@ -57,6 +57,7 @@ def test_a_longer_run_is_refused_without_a_choice(tmp_path: Path) -> None:
         train(plain_recipe(epochs=4, seed=4), folder, resume=True, extend=True)
 
 
+@pytest.mark.slow
 def test_an_extended_run_follows_the_longer_schedule(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,6 +100,7 @@ SCORES = ({"top1": 10.0, "loss": 3.0}, {"top1": 30.0, "loss": 4.0}, {"top1": 20.
 """Of the first three evaluations; all later ones are as the last."""
 
 
+@pytest.mark.slow
 def test_a_run_ends_when_its_patience_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder, recipe = tmp_path / "run", plain_recipe(epochs=9, patience=2, log_every=4)
     caplog.set_level("INFO")
@@ -142,6 +144,7 @@ def test_the_best_evaluations_are_kept_by_the_score_of_choice(
     )
 
 
+@pytest.mark.slow
 def test_patience_and_what_is_kept_are_exact_after_a_kill(tmp_path: Path) -> None:
     """Killed in the step after the second evaluation, and in the evaluation that would be the last."""
     folder, whole = tmp_path / "run", tmp_path / "whole"
@@ -175,11 +178,12 @@ def test_a_score_that_has_no_value_is_said(
 # How it calculates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choice",
     [
         {"deterministic": True, "matmul_precision": "medium"},
-        pytest.param({"compile": True}, marks=pytest.mark.slow),
+        pytest.param({"compile": True}, marks=pytest.mark.long),
     ],
     ids=str,
 )
@@ -192,7 +196,7 @@ def test_a_way_to_calculate_is_exact_after_a_kill(tmp_path: Path, choice: dict[s
     assert_same_run(folder, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_run_is_the_same_but_for_rounding(tmp_path: Path) -> None:
     """Keys of the weights are the same, evaluation runs without, and the losses are near."""
     results: list[RunResult] = []

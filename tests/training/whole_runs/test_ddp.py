@@ -161,7 +161,7 @@ def test_two_processes_train_to_the_same_weights(runs: tuple[Path, Path]) -> Non
     assert not torch.equal(weight, two["conv1.0.weight"]), "equal to the last bit: was it two processes?"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_nodes_of_two_processes_train_to_the_same_weights(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -241,9 +241,9 @@ def test_a_signal_to_one_process_in_an_evaluation_stops_both_alike(tmp_path: Pat
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(UserError, marks=pytest.mark.slow),
+        pytest.param(UserError, marks=pytest.mark.long),
         OSError,
-        pytest.param(MemoryError, marks=pytest.mark.slow),
+        pytest.param(MemoryError, marks=pytest.mark.long),
     ],
     ids=lambda kind: kind.__name__,
 )
@@ -269,6 +269,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> 
     assert run_pair(train_on, recipe, folder) == [0, 0]
 
 
+@pytest.mark.slow
 def test_unreadable_images_of_all_processes_count_together(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     recipe = plain_recipe(devices=2)

@@ -110,7 +110,7 @@ def train_killed_at_step(spec: Recipe, folder: Path, step: int) -> None:
     train(spec, folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resuming_a_transformer_on_files_is_exact(tmp_path: Path, workers: int) -> None:
     """Dropout, crops, images of all sizes read from files, in loader processes or not."""
@@ -146,6 +146,7 @@ print(hashlib.sha256(scene.image.tobytes() + scene.masks.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_predicts_and_renders_the_same(finished: Path, tmp_path: Path) -> None:
     weights = finished / "last.safetensors"
     model, info = load_trained(weights, "instance_segmentation")
@@ -270,9 +271,10 @@ def test_a_damaged_sample_stops_by_name(tmp_path: Path, monkeypatch: pytest.Monk
         train(recipe(epochs=2), tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
-    ["retinanet", "deformable_detr", pytest.param("cascade_mask_rcnn", marks=pytest.mark.slow)],
+    ["retinanet", "deformable_detr", pytest.param("cascade_mask_rcnn", marks=pytest.mark.long)],
 )
 def test_the_other_detectors_train(tmp_path: Path, head: str) -> None:
     small = recipe(max_steps=1)
@@ -335,6 +337,7 @@ def train_of_rank(rank: int, spec: Recipe, folder: Path) -> None:
     train(spec, folder)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Float64, SGD, fixed batch statistics, no sampling of boxes: what two processes can do as one."""
     small = recipe(precision="64-true", checkpoint_every=100)
@@ -360,7 +363,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert results[0]["class_ap"] == pytest.approx(results[1]["class_ap"], abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_half_precision_trains(tmp_path: Path) -> None:
     result = train(recipe(max_steps=2, precision="bf16-mixed"), tmp_path / "run")
     assert result.steps == 2
@@ -368,7 +371,7 @@ def test_half_precision_trains(tmp_path: Path) -> None:
     assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_checkpointed_gradients_train_to_the_same(tmp_path: Path) -> None:
     """`run.grad_checkpointing` changes memory, not the run; drop path and sampling draw the same numbers."""
     small = recipe(max_steps=1)

@@ -24,7 +24,7 @@ from tests.training.processes import run, start
 from tests.training.small_runs import assert_same_run, small_recipe
 from tests.training.test_checkpointing import checkpoint, save_for_ever
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def train_killed_after(recipe: Recipe, folder: Path, delay: float) -> None:

@@ -23,13 +23,14 @@ def cases() -> list[object]:
             backbone,
             4,
             id=f"{variant.detector}-{backbone}",
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
         )
         for variant in VARIANTS
         for backbone in BACKBONES
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "backbone", "num_scenes"), cases())
 def test_a_detector_learns_scenes_by_heart(variant: Variant, backbone: str, num_scenes: int) -> None:
     scores = overfit(variant, backbone, size=96, num_scenes=num_scenes, batch_size=num_scenes).scores
@@ -39,13 +40,14 @@ def test_a_detector_learns_scenes_by_heart(variant: Variant, backbone: str, num_
         assert scores.mask_ap50 > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "backbone", "size", "steps", "num_scenes", "least"),
     [
         # Strokes thinner than a logit's pixel cannot be drawn: what is possible here is 87 % and 82 %.
         ("semantic_fpn", "mscsa_test_resnet", 96, 120, 1, 65),
-        pytest.param("semantic_fpn", "mscsa_test_resnet", 96, 200, 2, 65, marks=pytest.mark.slow),
-        pytest.param("topformer_head", "mscsa_topformer_tiny", 160, 150, 2, 55, marks=pytest.mark.slow),
+        pytest.param("semantic_fpn", "mscsa_test_resnet", 96, 200, 2, 65, marks=pytest.mark.long),
+        pytest.param("topformer_head", "mscsa_topformer_tiny", 160, 150, 2, 55, marks=pytest.mark.long),
     ],
 )
 def test_a_segmenter_learns_scenes_by_heart(

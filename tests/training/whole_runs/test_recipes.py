@@ -125,18 +125,23 @@ def _shrunk_augment(augment: AugmentSpec) -> AugmentSpec:
     )
 
 
-FAST = ("scenes/resnet10t", "scenes/mscsa_resnet10t", "small/mscsa_resnet10t", "finetune/mscsa_resnet18")
-"""One of each table for the default suite, and the smallest of the paper's rows."""
-FAST += ("scenes_semantic_fpn/mscsa_resnet10t", "ade20k/mscsa_topformer_tiny")
-FAST += ("scenes_mask_rcnn/mscsa_resnet10t", "small_retinanet/resnet18")
-FAST += ("frozen_mask_rcnn/mscsa_tf_efficientnet_lite0",)
-FAST += ("finetune_segmentation/mscsa_resnet18",)
-FAST += ("imagenet/pvt_v2_b0", "imagenet/mscsa_pvt_v2_b0", "imagenet/mscsa_topformer_tiny")
+FAST = ("scenes/resnet10t", "scenes/mscsa_resnet10t", "scenes_semantic_fpn/mscsa_resnet10t")
+FAST += ("ade20k/mscsa_topformer_tiny", "scenes_mask_rcnn/mscsa_resnet10t", "imagenet/mscsa_pvt_v2_b0")
+"""For the default suite."""
+SLOW = ("small/mscsa_resnet10t", "finetune/mscsa_resnet18", "finetune_segmentation/mscsa_resnet18")
+SLOW += ("small_retinanet/resnet18", "coco_retinanet/mscsa_resnet50", "imagenet/mscsa_topformer_tiny")
+SLOW += ("frozen_mask_rcnn/mscsa_tf_efficientnet_lite0", "imagenet/pvt_v2_b0")
+"""With these one of each table, and the smallest of the paper's rows."""
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in FAST else pytest.mark.sweep) for name in RECIPES],
+    [
+        pytest.param(
+            name, marks=() if name in FAST else pytest.mark.slow if name in SLOW else pytest.mark.sweep
+        )
+        for name in RECIPES
+    ],
 )
 def test_two_steps(
     name: str, folder: Path, masks: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -139,6 +139,7 @@ def test_stopped_by_sigterm_within_the_step(tmp_path: Path, reference: Path) -> 
     assert_same_weights(folder, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [
@@ -156,6 +157,7 @@ def test_stopped_in_an_evaluation(tmp_path: Path, reference: Path, number: int) 
     assert_same_run(folder, reference)
 
 
+@pytest.mark.slow
 def test_stopped_in_the_evaluation_that_a_resume_begins_with(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run(train_logging, plain_recipe(), folder, False, {5: (TERM,)}) == 143
@@ -209,6 +211,7 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert read_checkpoint(folder / LAST)["global_step"] == 2
 
 
+@pytest.mark.slow
 def test_resume_with_accumulated_batches_is_exact(tmp_path: Path) -> None:
     recipe = replace(small_recipe(accumulate=2, epochs=2))
     whole, folder = tmp_path / "whole", tmp_path / "run"
@@ -219,6 +222,7 @@ def test_resume_with_accumulated_batches_is_exact(tmp_path: Path) -> None:
     assert_same_run(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path, reference: Path) -> None:
     folder = tmp_path / "run"
     result = train(small_recipe(max_steps=7), folder)
