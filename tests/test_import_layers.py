@@ -47,7 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
     "mscsa.data": {"mscsa_runtime"} | parts("errors progress recipes"),
-    "mscsa.evaluation": parts("assembly data detection errors files folding modes progress recipes"),
+    "mscsa.evaluation": parts(
+        "assembly data detection errors files folding modes progress recipes segmentation"
+    ),
     "mscsa.frozen": parts(
         "assembly backbones data detection errors evaluation models names progress recipes"
     ),

@@ -16,7 +16,7 @@ from PIL import Image
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
 from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections
-from mscsa.evaluation.segmentation_inference import window_starts
+from mscsa.evaluation.rows import window_starts
 
 LEAST_OVERLAP = 0.5
 """IoU from which on two objects of a class are one; of one that a tile cuts off, the share of it that lies in

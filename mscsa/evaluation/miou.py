@@ -101,13 +101,17 @@ def measure_segmentation(
         places = iter(indices.tolist())
         for stacked, targets in _equal_sizes(images, labels):
             size = (targets.shape[-2], targets.shape[-1])
+            counts = torch.zeros(len(targets), num_classes, num_classes + 1, dtype=torch.int64)
+            batch_on_device = stacked.to(device=device, dtype=dtype)
             with autocast(precision, device):
-                prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
-            counts, loss = count_pixels(prediction, targets.to(device), num_classes)
+                for rows, prediction in inference.bands(model, batch_on_device, size):
+                    found, loss = count_pixels(prediction, targets[:, rows].to(device), num_classes)
+                    counts += found
+                    sums[0] += loss
             matrix.add_(counts.sum(dim=0))
             if with_images:
                 records.extend((next(places), nonzero_counts(each)) for each in counts)
-            sums[:2] += torch.tensor([loss, len(targets)], dtype=torch.float64)
+            sums[1] += len(targets)
 
     sums[2] = pass_over(model, loader, count, stop)
     if in_group():
