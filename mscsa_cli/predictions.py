@@ -20,7 +20,7 @@ from mscsa.pictures.segmentations import write_segmentations
 from mscsa.progress import tracked
 from mscsa.report import Table, write_json
 from mscsa_cli.artifacts import Found, draw_images
-from mscsa_cli.evaluation_options import prediction_options
+from mscsa_cli.evaluation_options import evaluation_options
 from mscsa_cli.parsing import Asking
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
 from mscsa_runtime import Artifact
@@ -60,7 +60,7 @@ def predict_images(
         return draw_images(checkpoint, images, out, threshold=threshold, others=others)
     info = read_info(checkpoint)
     task = info.model.task
-    options = prediction_options(info, asking)
+    options = evaluation_options(info, asking)
     if task == "classification":
         answers = classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
         classified = list(tracked(answers, "images", len(images)))

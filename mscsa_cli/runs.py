@@ -146,7 +146,7 @@ def evaluate(
             training if not given.
         batch_size: Images per step; as in training if not given.
         workers: Loader processes; as in training if not given.
-        asking: How a segmenter is asked about an image.
+        asking: How a segmenter or detector is asked about an image.
         results: Detection: write all that is found to this file, in COCO's format of results.
         device: Where to run; auto takes the GPU if there is one.
         out: Folder for pictures of what is taken for what, and of a detector's precision by recall.

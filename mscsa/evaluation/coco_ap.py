@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
 
 from mscsa.data.contract import ObjectDataset
 from mscsa.errors import UserError
@@ -24,6 +25,7 @@ from mscsa.evaluation.detection_detail import (
     mean_of,
     overlap_detail,
 )
+from mscsa.evaluation.detection_inference import InViews
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.matches import Matches, find_matches
@@ -113,6 +115,7 @@ def measure_detection(
     results: str | Path | None = None,
     with_images: bool = False,
     with_detail: bool = False,
+    views: InViews | None = None,
 ) -> DetectionScores | None:
     """Run a detector over a loader in eval mode and score what it finds in the images' own pixels.
 
@@ -129,6 +132,7 @@ def measure_detection(
         results: Write the detections to this file in COCO's format of results.
         with_images: Keep the matches of each image; all processes must say the same.
         with_detail: Say what the scores are made of; likewise.
+        views: Look at several views of each image; the loader's images are then uint8 of their own size.
     Raises:
         UserError: If faster-coco-eval is not installed, or `results` cannot be written.
         ValueError: If no process has a sample, an image comes twice, or no image has an object.
@@ -139,7 +143,11 @@ def measure_detection(
     def find(batch: tuple[Sequence[Tensor], Sequence[Mapping[str, Any]], Tensor]) -> None:
         images, targets, indices = batch
         sizes = [tuple(target["size"]) for target in targets]
-        detections = find_objects(model, images, sizes, device=device, precision=precision)
+        if views is None:
+            detections = find_objects(model, images, sizes, device=device, precision=precision)
+        else:
+            pictures = (to_pil_image(image) for image in images)
+            detections = [views(model, each, device=device, precision=precision) for each in pictures]
         for target, each, index in zip(targets, detections, indices.tolist(), strict=True):
             seen.append((int(target["image_id"]), int(index)))
             found.extend(coco_results(int(target["image_id"]), each, dataset.category_ids))

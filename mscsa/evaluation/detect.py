@@ -12,8 +12,8 @@ from mscsa.assembly.weights_file import load_trained
 from mscsa.data.images import load_image
 from mscsa.data.transforms.detection import build_detection_transforms
 from mscsa.errors import UserError
-from mscsa.evaluation.detection_inference import DetectionInference
-from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.detection_inference import DetectionInference, InViews
+from mscsa.evaluation.detections import Detections
 from mscsa.evaluation.running import choose_device
 from mscsa.folding import fold_norms
 from mscsa.recipes.spec import DetectionAugment, DetectionData
@@ -58,17 +58,11 @@ def detect(
     assert isinstance(info.data, DetectionData)
     _, transform = build_detection_transforms(info.data, DetectionAugment())
     model = fold_norms(trained).to(device)
-    inference = inference or DetectionInference()
-
-    def find(image: Image.Image) -> Detections:
-        pixels, _ = transform(image, {})
-        (found,) = find_objects(model, [pixels], [(image.height, image.width)], device=device)
-        return found
-
+    look = InViews(inference or DetectionInference(), transform)
     for path in images:
         try:
             image = load_image(path)
-            found = inference(find, image)
+            found = look(model, image, device=device)
         except UserError as error:
             yield DetectedObjects(path=str(path), error=str(error))
             continue

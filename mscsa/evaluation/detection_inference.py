@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
+from mscsa.data.transforms.detection import ObjectTransform
 from mscsa.errors import UserError
-from mscsa.evaluation.detections import Detections
+from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.rows import window_starts
 
 LEAST_OVERLAP = 0.5
@@ -99,6 +102,28 @@ class DetectionInference:
             scores=scores[kept],
             masks=tuple(_pasted(masks[i], views[view_of[i]], size) for i in kept) if masks else _none(found),
         )
+
+
+@dataclass(frozen=True)
+class InViews:
+    """Finds objects in all views of an image with a model."""
+
+    inference: DetectionInference
+    transform: ObjectTransform
+    """Resizes a view as evaluation does an image."""
+
+    def __call__(
+        self, model: nn.Module, image: Image.Image, *, device: torch.device, precision: str = "32-true"
+    ) -> Detections:
+        """Find objects in an image of its own size, in its own pixels; `model` is as of `find_objects`."""
+
+        def find(view: Image.Image) -> Detections:
+            pixels, _ = self.transform(view, {})
+            sizes = [(view.height, view.width)]
+            (found,) = find_objects(model, [pixels], sizes, device=device, precision=precision)
+            return found
+
+        return self.inference(find, image)
 
 
 def merged(
