@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.images import load_image
 from mscsa.data.transforms.detection import build_detection_transforms
+from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
 from mscsa.evaluation.detection_inference import DetectionInference, InViews
 from mscsa.evaluation.detections import Detections
@@ -37,7 +37,7 @@ class DetectedObjects:
 
 def detect(
     checkpoint: str | Path,
-    images: Iterable[str | Path],
+    images: Iterable[str | Path | Frame],
     *,
     accelerator: str = "auto",
     inference: DetectionInference | None = None,
@@ -48,6 +48,7 @@ def detect(
 
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        images: Files, or frames of videos (`mscsa.data.videos.read_frames`).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
         inference: Which parts of an image the model is asked about; the whole, once, if None.
     Raises:
@@ -61,7 +62,7 @@ def detect(
     look = InViews(inference or DetectionInference(), transform)
     for path in images:
         try:
-            image = load_image(path)
+            image = picture_of(path)
             found = look(model, image, device=device)
         except UserError as error:
             yield DetectedObjects(path=str(path), error=str(error))

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.images import load_image
 from mscsa.data.transforms.segmentation import build_segmentation_transforms
+from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.segmentation_inference import SegmentationInference
@@ -39,7 +39,7 @@ class Segmentation:
 
 def segment(
     checkpoint: str | Path,
-    images: Iterable[str | Path],
+    images: Iterable[str | Path | Frame],
     *,
     accelerator: str = "auto",
     inference: SegmentationInference | None = None,
@@ -50,6 +50,7 @@ def segment(
 
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        images: Files, or frames of videos (`mscsa.data.videos.read_frames`).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
         inference: How the model is asked about an image; whole, once, if None.
     Raises:
@@ -64,7 +65,7 @@ def segment(
     inference = inference or SegmentationInference()
     for path in images:
         try:
-            image = load_image(path)
+            image = picture_of(path)
             resized, _ = transform(image, Image.new("L", (1, 1)))
             with torch.inference_mode():
                 batch = resized[None].to(device=device, dtype=dtype)

@@ -64,7 +64,7 @@ def predict(
 def test_each_task_has_its_function(
     monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], task: str, function: str, title: str
 ) -> None:
-    found, table = predict(monkeypatch, task, "out")
+    found, (table,) = predict(monkeypatch, task, "out")
     assert list(calls) == [function]
     assert calls[function]["accelerator"] == "cpu"
     assert [each.error for each in found] == ["a.png: no image", "b.png: no image"]
