@@ -111,6 +111,16 @@ class Detector(nn.Module):
         transform.image_mean = [0.0] * len(transform.image_mean)
         transform.image_std = [1.0] * len(transform.image_std)
 
+    @property
+    def loss_count(self) -> Tensor | None:
+        """What the last losses were divided by, where it is 1 or more: objects, or anchors on them.
+
+        It is counted over the batch, the mean over all processes, (); None of detectors whose losses are
+        means over a fixed number of boxes of each image.
+        """
+        parts = (self.net, getattr(self.net, "head", None))
+        return next((part.loss_count for part in parts if hasattr(part, "loss_count")), None)
+
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
         body = {part: self.body + prefix for part, prefix in self.pyramid.weight_parts().items()}
