@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import to_pil_image
 
 from mscsa.data.contract import ObjectDataset
 from mscsa.errors import UserError
@@ -127,33 +126,28 @@ def measure_detection(
         loader: Batches of images (3, h, w), targets (`image_id`, `size`) and indices (B,).
         dataset: What the loader reads; it knows the objects and COCO's category ids.
         with_masks: Whether masks are scored too.
-        precision: Lightning's name of the arithmetic.
-        stop: Asked after each batch; once it answers True in any process, the result is None.
+        precision, stop: As of `mscsa.evaluation.scores.measure`.
         results: Write the detections to this file in COCO's format of results.
         with_images: Keep the matches of each image; all processes must say the same.
         with_detail: Say what the scores are made of; likewise.
-        views: Look at several views of each image; the loader's images are then uint8 of their own size.
+        views: Look at views of each image; the loader's images are then uint8 of their own size.
     Raises:
         UserError: If faster-coco-eval is not installed, or `results` cannot be written.
         ValueError: If no process has a sample, an image comes twice, or no image has an object.
     """
     seen: list[tuple[int, int]] = []  # id and place in the data set
     found: list[Result] = []
+    look = find_objects if views is None else views.find_objects
 
     def find(batch: tuple[Sequence[Tensor], Sequence[Mapping[str, Any]], Tensor]) -> None:
         images, targets, indices = batch
         sizes = [tuple(target["size"]) for target in targets]
-        if views is None:
-            detections = find_objects(model, images, sizes, device=device, precision=precision)
-        else:
-            pictures = (to_pil_image(image) for image in images)
-            detections = [views(model, each, device=device, precision=precision) for each in pictures]
+        detections = look(model, images, sizes, device=device, precision=precision)
         for target, each, index in zip(targets, detections, indices.tolist(), strict=True):
             seen.append((int(target["image_id"]), int(index)))
             found.extend(coco_results(int(target["image_id"]), each, dataset.category_ids))
 
-    is_stopped = pass_over(model, loader, find, stop)
-    all_seen, all_found, is_stopped = _gather(seen, found, is_stopped)
+    all_seen, all_found, is_stopped = _gather(seen, found, pass_over(model, loader, find, stop))
     if is_stopped:
         return None
     places = _places(all_seen)
@@ -162,10 +156,9 @@ def measure_detection(
     def score() -> DetectionScores:
         if results is not None:
             write_text(results, json.dumps(all_found))
-        truth = dataset.ground_truth()
-        wanted = places if with_images else None
+        truth, kept = dataset.ground_truth(), places if with_images else None
         return score_results(
-            truth, all_found, dataset, list(places), limit, with_masks, wanted, with_detail=with_detail
+            truth, all_found, dataset, list(places), limit, with_masks, kept, with_detail=with_detail
         )
 
     return _on_first_process(score, device)

@@ -6,14 +6,15 @@ https://arxiv.org/abs/2202.06934.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
 
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
 from mscsa.data.transforms.detection import ObjectTransform
@@ -124,6 +125,19 @@ class InViews:
             return found
 
         return self.inference(find, image)
+
+    def find_objects(
+        self,
+        model: nn.Module,
+        images: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        device: torch.device,
+        precision: str = "32-true",
+    ) -> list[Detections]:
+        """Do what `find_objects` does, of images (3, H, W), uint8, which have their own sizes."""
+        pictures = (to_pil_image(image) for image in images)
+        return [self(model, each, device=device, precision=precision) for each in pictures]
 
 
 def merged(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -117,49 +116,58 @@ def write_video(
         UserError: If the folder cannot be written, or a file would overwrite another.
     """
     lines, video, singles = folder.paths(path, ".jsonl", ".mp4", "_frames")
-    waiting: list[Frame] = []
+    clip = _Clip(frames)
     counts: Counter[str] = Counter()
-    number, error = 0, None
-
-    def noted() -> Iterator[Frame]:
-        nonlocal error
-        try:
-            for frame in frames:
-                waiting.append(frame)
-                yield frame
-        except UserError as failure:
-            error = str(failure)
-
+    number = 0
     try:
         folder.folder.mkdir(parents=True, exist_ok=True)
         with lines.open("w", encoding="utf-8") as file, VideoFile(video) as film:
-            for answer in ask(noted()):
-                frame = waiting.pop(0)
-                if answer.error is not None:
-                    error = answer.error
-                    break
+            for frame, answer in clip.answered(ask):
                 drawn = draw(answer, number, singles)
-                file.write(
-                    json.dumps({"frame": number, "time_s": round(frame.time_s, 6), **drawn.entry}) + "\n"
-                )
+                entry = {"frame": number, "time_s": round(frame.time_s, 6), **drawn.entry}
+                file.write(json.dumps(entry) + "\n")
                 counts.update(drawn.classes)
-                if drawn.picture is not None:
-                    film.add(drawn.picture, frame.time_s)
+                film.add(drawn.picture, frame.time_s)
                 number += 1
     except OSError as failure:
         raise cannot_write(video, failure) from failure
     if not number:
-        with suppress(OSError):
-            lines.unlink()
-        return WrittenVideo(path=path, error=error or f"{path} has no picture that can be read")
+        lines.unlink(missing_ok=True)
+        return WrittenVideo(path=path, error=clip.error or f"{path} has no picture that can be read")
     return WrittenVideo(
         path=path,
         video=str(video) if video.exists() else "",
         lines=str(lines),
         frames=number,
         classes=tuple(counts.most_common()),
-        error=error,
+        error=clip.error,
     )
+
+
+class _Clip:
+    """The frames of a video beside what is said of them, up to where something is wrong."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self.error: str | None = None
+        """What is wrong."""
+        self._frames = frames
+        self._waiting: deque[Frame] = deque()
+
+    def answered(self, ask: Callable[[Iterable[Frame]], Iterator[Any]]) -> Iterator[tuple[Frame, Any]]:
+        """Give each frame with what a model says of it; it may read some before it says anything."""
+        for answer in ask(self._read()):
+            if answer.error is not None:
+                self.error = answer.error
+                return
+            yield self._waiting.popleft(), answer
+
+    def _read(self) -> Iterator[Frame]:
+        try:
+            for frame in self._frames:
+                self._waiting.append(frame)
+                yield frame
+        except UserError as failure:
+            self.error = str(failure)
 
 
 class VideoFile:
@@ -180,10 +188,12 @@ class VideoFile:
                 self._container.mux(packet)
             self._container.close()
 
-    def add(self, picture: Image.Image, time_s: float) -> None:
-        """Add a frame that is shown from this time on; it is brought to the size of the first."""
+    def add(self, picture: Image.Image | None, time_s: float) -> None:
+        """Add a frame that is shown from this time on, if there is one; it is brought to the first's size."""
         import av
 
+        if picture is None:
+            return
         if self._container is None:
             self._open(picture)
         size = (self._stream.width, self._stream.height)

@@ -115,20 +115,8 @@ def _samples(path: Path) -> Iterator[_Sample]:
     """List the images of a shard with their classes."""
     try:
         with tarfile.open(path, "r:") as archive:
-            fields: dict[str, tarfile.TarInfo] = {}
-            key: str | None = None
-            for member in archive:
-                if not member.isfile() or _is_hidden(member.name):
-                    continue
-                base, field = _key_and_field(member.name)
-                if base != key:
-                    yield from _sample(path, archive, fields)
-                    key, fields = base, {}
-                if field in fields:
-                    raise UserError(f"{path}: {member.name} is there twice; write the shard again")
-                fields[field] = member
-            _check_end(path, archive.offset)
-            yield from _sample(path, archive, fields)
+            for fields in _grouped(path, archive):
+                yield from _sample(path, archive, fields)
     except tarfile.ReadError as error:
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty; restore it, or remove it") from error
@@ -138,6 +126,24 @@ def _samples(path: Path) -> Iterator[_Sample]:
         ) from error
     except (tarfile.TarError, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+def _grouped(path: Path, archive: tarfile.TarFile) -> Iterator[dict[str, tarfile.TarInfo]]:
+    """Put together the files of each sample, by their fields; they lie side by side."""
+    fields: dict[str, tarfile.TarInfo] = {}
+    key: str | None = None
+    for member in archive:
+        if not member.isfile() or _is_hidden(member.name):
+            continue
+        base, field = _key_and_field(member.name)
+        if base != key:
+            yield fields
+            key, fields = base, {}
+        if field in fields:
+            raise UserError(f"{path}: {member.name} is there twice; write the shard again")
+        fields[field] = member
+    _check_end(path, archive.offset)
+    yield fields
 
 
 def _check_end(path: Path, end: int) -> None:
