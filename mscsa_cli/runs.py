@@ -147,7 +147,8 @@ def evaluate(
         batch_size: Images per step; as in training if not given.
         workers: Loader processes; as in training if not given.
         asking: How a segmenter or detector is asked about an image.
-        results: Detection: write all that is found to this file, in COCO's format of results.
+        results: Detection: write all that is found to this file, in COCO's format of results; masks to
+            NAME_masks.json beside it.
         device: Where to run; auto takes the GPU if there is one.
         out: Folder for pictures of what is taken for what, and of a detector's precision by recall.
         json: Write the result to this file, too, with all that the tables and pictures are made of.

@@ -127,7 +127,7 @@ def measure_detection(
         dataset: What the loader reads; it knows the objects and COCO's category ids.
         with_masks: Whether masks are scored too.
         precision, stop: As of `mscsa.evaluation.scores.measure`.
-        results: Write the detections to this file in COCO's format of results.
+        results: Write the detections to this file, as `write_results` does.
         with_images: Keep the matches of each image; all processes must say the same.
         with_detail: Say what the scores are made of; likewise.
         views: Look at views of each image; the loader's images are then uint8 of their own size.
@@ -155,13 +155,34 @@ def measure_detection(
 
     def score() -> DetectionScores:
         if results is not None:
-            write_text(results, json.dumps(all_found))
+            write_results(results, all_found, with_masks)
         truth, kept = dataset.ground_truth(), places if with_images else None
         return score_results(
             truth, all_found, dataset, list(places), limit, with_masks, kept, with_detail=with_detail
         )
 
     return _on_first_process(score, device)
+
+
+def write_results(path: str | Path, found: Sequence[Result], with_masks: bool) -> None:
+    """Write detections in COCO's format of results; those of masks beside them, in NAME_masks.json.
+
+    Tools that find boxes and masks in one file take the area of the box for that of the mask.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in found]
+    write_text(path, json.dumps(boxes))
+    if with_masks:
+        masks = [{key: value for key, value in each.items() if key != "bbox"} for each in found]
+        write_text(masks_beside(path), json.dumps(masks))
+
+
+def masks_beside(path: str | Path) -> Path:
+    """Name the file of masks that belongs to one of boxes."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}_masks{path.suffix}")
 
 
 def _places(seen: Sequence[tuple[int, int]]) -> dict[int, int]:
