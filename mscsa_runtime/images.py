@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -152,7 +153,9 @@ def read_file(
             # An OSError with a number is the system's (missing, no permission, a folder); without
             # one it is Pillow's word for damaged data.
             if error.errno == errno.EISDIR:
-                raise BadImage("is a directory", f"give the images in it, such as {path!s}/*.jpg") from error
+                raise BadImage(
+                    "is a directory", f"give the images in it, such as {os.fsdecode(path)}/*.jpg"
+                ) from error
             if error.errno is not None:
                 reason = (error.strerror or "cannot be read").lower()
                 raise BadImage(reason, "check the path and its permissions") from error
