@@ -118,7 +118,7 @@ class Detector(nn.Module):
         It is counted over the batch, the mean over all processes, (); None of detectors whose losses are
         means over a fixed number of boxes of each image.
         """
-        parts = (self.net, getattr(self.net, "head", None))
+        parts: tuple[Any, ...] = (self.net, getattr(self.net, "head", None))
         return next((part.loss_count for part in parts if hasattr(part, "loss_count")), None)
 
     def weight_parts(self) -> dict[str, str]:
