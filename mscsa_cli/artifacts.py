@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json as json_module
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mscsa_cli.parsing import fail
+from mscsa_cli.parsing import Asking, fail
 
 if TYPE_CHECKING:
+    from mscsa.data.videos import Frame
     from mscsa.evaluation import DetectedObjects, Prediction, Segmentation
     from mscsa.pictures.detections import WrittenDetections
     from mscsa.pictures.segmentations import WrittenSegmentation
-    from mscsa.report import Table
+    from mscsa.pictures.videos import WrittenVideo
     from mscsa_runtime import Artifact
 
-Found: TypeAlias = "Sequence[Prediction] | Sequence[WrittenSegmentation] | Sequence[WrittenDetections]"
+Found: TypeAlias = "Prediction | WrittenSegmentation | WrittenDetections | WrittenVideo"
+Ask: TypeAlias = "Callable[[Iterable[str | Frame]], Iterator[Any]]"
 
 
 def open_artifact(checkpoint: str, device: str) -> Artifact | None:
@@ -61,12 +64,23 @@ def classify_images(
 
 
 def _files(images: Sequence[str]) -> Sequence[str]:
-    """List the images of folders and patterns; looking into these imports torch."""
-    if all(Path(each).is_file() for each in images):
-        return images
-    from mscsa.data.inputs import image_files
+    """List the images of folders and patterns; looking into these imports torch.
 
-    return image_files(images)
+    Raises:
+        ValueError: If there is no image, or a video among them.
+    """
+    from mscsa_runtime.images import EXTENSIONS
+
+    if not all(Path(each).is_file() and each.lower().endswith(EXTENSIONS) for each in images):
+        from mscsa.data.inputs import image_files
+        from mscsa.data.videos import is_video
+
+        images = image_files(images)
+        if video := next((each for each in images if is_video(each)), None):
+            raise ValueError(
+                f"{video} is a video, which an exported classifier does not take: give the checkpoint"
+            )
+    return images
 
 
 def _write(path: Path, text: str) -> None:
@@ -80,71 +94,57 @@ def _write(path: Path, text: str) -> None:
         raise ValueError(f"cannot write {path}: {error.strerror or error}; give another file") from error
 
 
-def draw_images(
-    artifact: Artifact, images: Sequence[str], out: str | None, *, threshold: float, others: Sequence[str]
-) -> tuple[Found, Table]:
-    """Draw what a segmenter or detector says, as of a checkpoint; the pictures need torch.
+def asked_of_artifact(artifact: Artifact, asking: Asking) -> tuple[str, Ask]:
+    """Give the task of an exported segmenter or detector, and how it is asked; what draws it needs torch.
 
-    Args:
-        artifact: Of the model.
-        images: Files.
-        out: Folder for the pictures.
-        threshold: Of a detector.
-        others: Files that the command writes beside them.
     Raises:
-        ValueError: If the model is a bare pyramid, or the folder is not given or cannot be written.
+        ValueError: If the model is a bare pyramid, or is to be asked more than once about an image.
     """
-    from mscsa.errors import UserError
-    from mscsa.pictures.detections import write_detections
-    from mscsa.pictures.output import OutputFolder
-    from mscsa.pictures.segmentations import write_segmentations
-    from mscsa_cli.result_tables import detections_table, segmentations_table
-
     task = artifact.metadata.task
+    if asking != Asking():
+        raise ValueError(
+            f"{artifact.path} is asked once about an image: leave --window, --crop, --stride, --scales, "
+            "--flip and --tile out, or give the checkpoint"
+        )
     if task == "pyramid":
-        raise UserError(
+        raise ValueError(
             f"{artifact.path} gives maps, of which no prediction is made: use mscsa_runtime.Artifact"
         )
-    if out is None:
-        raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
-    folder = OutputFolder(Path(out), [*images, str(artifact.path), *others])
-    if task == "segmentation":
-        segmented = list(write_segmentations(_segmented(artifact, images), folder))
-        return segmented, segmentations_table(segmented)
-    drawn = list(write_detections(_detected(artifact, images), folder, threshold=threshold))
-    return drawn, detections_table(drawn)
+    return task, partial(_segmented if task == "segmentation" else _detected, artifact)
 
 
-def _segmented(artifact: Artifact, images: Sequence[str]) -> Iterator[Segmentation]:
-    from mscsa.data import load_image
+def _segmented(artifact: Artifact, images: Iterable[str | Frame]) -> Iterator[Segmentation]:
+    from mscsa.data.videos import picture_of
     from mscsa.errors import UserError
     from mscsa.evaluation import Segmentation
     from mscsa_runtime import segment
 
     for path in images:
         try:
-            image = load_image(path)
+            image = picture_of(path)
         except UserError as error:
-            yield Segmentation(path=path, error=str(error))
+            yield Segmentation(path=str(path), error=str(error))
             continue
         labels = segment(artifact, image)
-        yield Segmentation(path=path, image=image, labels=labels, class_names=artifact.metadata.class_names)
+        yield Segmentation(
+            path=str(path), image=image, labels=labels, class_names=artifact.metadata.class_names
+        )
 
 
-def _detected(artifact: Artifact, images: Sequence[str]) -> Iterator[DetectedObjects]:
-    from mscsa.data import load_image
+def _detected(artifact: Artifact, images: Iterable[str | Frame]) -> Iterator[DetectedObjects]:
+    from mscsa.data.videos import picture_of
     from mscsa.errors import UserError
     from mscsa.evaluation import DetectedObjects
     from mscsa.export.detections import find_detections
 
     for path in images:
         try:
-            image = load_image(path)
+            image = picture_of(path)
         except UserError as error:
-            yield DetectedObjects(path=path, error=str(error))
+            yield DetectedObjects(path=str(path), error=str(error))
             continue
         yield DetectedObjects(
-            path=path,
+            path=str(path),
             image=image,
             detections=find_detections(artifact, image),
             class_names=artifact.metadata.class_names,

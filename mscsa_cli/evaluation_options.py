@@ -14,39 +14,33 @@ from mscsa_cli.parsing import Asking
 
 
 def evaluation_options(info: WeightsInfo, asking: Asking, *, results: str | None = None) -> dict[str, Any]:
-    """Turn the options of `mscsa eval` for single tasks into those of `evaluate`.
+    """Turn the options of `mscsa eval` and `mscsa predict` for single tasks into those of what they call.
 
     Raises:
         UserError: If one is given and the model is for another task.
     """
+    task = info.model.task
     if results is not None and not isinstance(info.data, DetectionData):
-        raise UserError(f"the model is for {info.model.task}: leave --results out, which is for detection")
-    if isinstance(info.data, SegmentationData) and (asking.tile or asking.overlap is not None):
-        raise UserError("--tile and --overlap are for detection: give --window slide")
-    if not isinstance(info.data, SegmentationData):
-        if asking != Asking():
-            raise UserError(
-                f"the model is for {info.model.task}: leave --window, --crop, --stride, --scales, --flip "
-                "and --tile out; eval takes what is for segmentation, predict has tiles for detectors"
-            )
-        return {} if results is None else {"results": results}
-    return {"inference": _inference(info.data.image_size, asking)}
-
-
-def prediction_options(info: WeightsInfo, asking: Asking) -> dict[str, Any]:
-    """Turn the options of `mscsa predict` for single tasks into those of `segment` and `detect`.
-
-    Raises:
-        UserError: As `evaluation_options`.
-    """
+        raise UserError(f"the model is for {task}: leave --results out, which is for detection")
+    if isinstance(info.data, SegmentationData):
+        if asking.tile or asking.overlap is not None:
+            raise UserError("--tile and --overlap are for detection: give --window slide")
+        return {"inference": _inference(info.data.image_size, asking)}
+    options: dict[str, Any] = {} if results is None else {"results": results}
+    if asking == Asking():
+        return options
     if not isinstance(info.data, DetectionData):
-        return evaluation_options(info, asking)
+        raise UserError(
+            f"the model is for {task}: leave --window, --crop, --stride, --scales, --flip and --tile out, "
+            "which are for segmentation and detection"
+        )
     if replace(asking, tile=None, overlap=None, flip=False) != Asking():
         raise UserError(
-            f"the model is for {info.model.task}: leave --window, --crop, --stride and --scales out, which "
-            "are for segmentation"
+            f"the model is for {task}: leave --window, --crop, --stride and --scales out, which are for "
+            "segmentation"
         )
-    return {"inference": DetectionInference(tile=asking.tile, overlap=asking.overlap, flip=asking.flip)}
+    views = DetectionInference(tile=asking.tile, overlap=asking.overlap, flip=asking.flip)
+    return {**options, "inference": views}
 
 
 def _inference(training_crop: int, asking: Asking) -> SegmentationInference:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_FILES = {"json": ".json", "results": ".json"}
+_FILES = {"results": ".json", "json": ".json"}
 """Options that name a file to write, and how its name ends."""
 _INPUTS = ("images", "checkpoint")
 
@@ -36,6 +36,8 @@ def check_outputs(arguments: Mapping[str, Any]) -> None:
                 f"--{name} {path} is there already and no {ending} file: give another file, or remove it"
             )
         taken.append((path, f"what --{name} writes"))
+        if name == "results":
+            taken.append((f"{path[: -len(ending)]}_masks{ending}", "where --results writes masks"))
 
 
 def _listed(value: Any) -> list[str]:

@@ -65,9 +65,9 @@ class Asking:
     scales: list[float] = field(default_factory=lambda: [1.0])
     """Segmentation: average over these scales of the image."""
     flip: bool = False
-    """Ask about the mirror image: of a segmenter the mean, of a detector (`mscsa predict`) all of both."""
+    """Ask about the mirror image: of a segmenter the mean, of a detector all of both."""
     tile: int | None = None
-    """Detection (`mscsa predict`): look at square tiles of this side in pixels, too, beside the whole."""
+    """Detection: look at square tiles of this side in pixels, too, beside the whole."""
     overlap: int | None = None
     """Detection: pixels that neighbouring tiles share; a quarter of a tile if not given."""
 

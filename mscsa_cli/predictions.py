@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mscsa.assembly import read_info
 from mscsa.data.inputs import image_files
+from mscsa.data.videos import is_video, read_frames
 from mscsa.errors import UserError
 from mscsa.evaluation import Evaluation, classify, detect, segment
 from mscsa.evaluation.scores import score_values
@@ -17,12 +19,13 @@ from mscsa.pictures.detections import write_detections
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.score_detail import draw_detail
 from mscsa.pictures.segmentations import write_segmentations
+from mscsa.pictures.videos import drawing_of, write_video
 from mscsa.progress import tracked
 from mscsa.report import Table, write_json
-from mscsa_cli.artifacts import Found, draw_images
-from mscsa_cli.evaluation_options import prediction_options
+from mscsa_cli.artifacts import Ask, Found, asked_of_artifact
+from mscsa_cli.evaluation_options import evaluation_options
 from mscsa_cli.parsing import Asking
-from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table
+from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table, videos_table
 from mscsa_runtime import Artifact
 
 
@@ -37,12 +40,13 @@ def predict_images(
     device: str,
     asking: Asking,
     others: Sequence[str] = (),
-) -> tuple[Found, Table]:
-    """Predict images as the checkpoint's task is, and lay out what was found.
+) -> tuple[list[Found], list[Table]]:
+    """Predict images and videos as the checkpoint's task is, and lay out what was found.
 
     Args:
         checkpoint: A file; or what is open already, an exported segmenter or detector.
-        out: Folder for the pictures; all tasks but classification need it.
+        images: Files, folders and patterns.
+        out: Folder for the pictures; all tasks but classification need it, and videos do.
         top_k, batch_size: Of a classifier.
         threshold: Of a detector.
         asking: How a segmenter or detector is asked.
@@ -50,30 +54,57 @@ def predict_images(
     Raises:
         UserError: If the checkpoint is not usable, or the folder is not given or cannot be written.
     """
-    images = image_files(images)
+    files = image_files(images)
+    stills, videos = ([each for each in files if is_video(each) == wanted] for wanted in (False, True))
     if isinstance(checkpoint, Artifact):
-        if asking != Asking():
-            raise UserError(
-                f"{checkpoint.path} is asked once about an image: leave --window, --crop, --stride, "
-                "--scales, --flip and --tile out, or give the checkpoint"
-            )
-        return draw_images(checkpoint, images, out, threshold=threshold, others=others)
+        task, ask = asked_of_artifact(checkpoint, asking)
+    else:
+        options = {"top_k": top_k, "batch_size": batch_size}
+        task, ask = _asked(checkpoint, asking, device, options)
+    if out is None and (videos or task != "classification"):
+        what = (
+            "what is found in a video is written to files" if videos else f"the result of {task} is a picture"
+        )
+        raise UserError(f"{what}: give --out DIR, the folder for it")
+    path = str(checkpoint.path) if isinstance(checkpoint, Artifact) else checkpoint
+    folder = OutputFolder(Path(out or "."), [*files, path, *others])
+    found: list[Found] = []
+    tables = []
+    if stills:
+        answers, table = _of_stills(task, ask(stills), folder, threshold, len(stills))
+        found += answers
+        tables.append(table)
+    if videos:
+        written = [
+            write_video(each, read_frames(each), ask, drawing_of(task, threshold), folder) for each in videos
+        ]
+        found += written
+        tables.append(videos_table(written))
+    return found, tables
+
+
+def _asked(checkpoint: str, asking: Asking, device: str, of_classifier: dict[str, Any]) -> tuple[str, Ask]:
+    """Give the task of a checkpoint, and how its model is asked about images."""
     info = read_info(checkpoint)
+    options = evaluation_options(info, asking)
     task = info.model.task
-    options = prediction_options(info, asking)
     if task == "classification":
-        answers = classify(checkpoint, images, top_k=top_k, batch_size=batch_size, accelerator=device)
-        classified = list(tracked(answers, "images", len(images)))
+        return task, partial(classify, checkpoint, accelerator=device, **of_classifier)
+    function = segment if task == "segmentation" else detect
+    return task, partial(function, checkpoint, accelerator=device, **options)
+
+
+def _of_stills(
+    task: str, answers: Iterator[Any], folder: OutputFolder, threshold: float, count: int
+) -> tuple[Sequence[Found], Table]:
+    """Write what a model says about images, and lay it out."""
+    if task == "classification":
+        classified = list(tracked(answers, "images", count))
         return classified, predictions_table(classified)
-    if out is None:
-        raise UserError(f"the result of {task} is a picture: give --out DIR, the folder for it")
-    folder = OutputFolder(Path(out), [*images, checkpoint, *others])
     if task == "segmentation":
-        answered = segment(checkpoint, images, accelerator=device, **options)
-        segmented = list(tracked(write_segmentations(answered, folder), "images", len(images)))
+        segmented = list(tracked(write_segmentations(answers, folder), "images", count))
         return segmented, segmentations_table(segmented)
-    detected = detect(checkpoint, images, accelerator=device, **options)
-    drawn = list(tracked(write_detections(detected, folder, threshold=threshold), "images", len(images)))
+    drawn = list(tracked(write_detections(answers, folder, threshold=threshold), "images", count))
     return drawn, detections_table(drawn)
 
 

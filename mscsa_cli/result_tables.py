@@ -11,6 +11,7 @@ from mscsa.export import Exported
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
+from mscsa.pictures.videos import WrittenVideo
 from mscsa.report import Table, show
 from mscsa_cli.parsing import fail
 
@@ -87,6 +88,26 @@ def segmentations_table(segmentations: Sequence[WrittenSegmentation]) -> Table:
             if each.error is None
         ],
         num_text_columns=4,
+    )
+
+
+def videos_table(videos: Sequence[WrittenVideo]) -> Table:
+    """Lay out what was written for each video, and the classes of the most frames."""
+    return Table(
+        title="Videos",
+        columns=("video", "frames", "drawn", "by frame", "classes"),
+        rows=[
+            (
+                each.path,
+                str(each.frames),
+                each.video or "-",
+                each.lines,
+                ", ".join(f"{name} in {count}" for name, count in each.classes[:3]),
+            )
+            for each in videos
+            if each.frames
+        ],
+        num_text_columns=5,
     )
 
 

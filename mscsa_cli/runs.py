@@ -146,8 +146,9 @@ def evaluate(
             training if not given.
         batch_size: Images per step; as in training if not given.
         workers: Loader processes; as in training if not given.
-        asking: How a segmenter is asked about an image.
-        results: Detection: write all that is found to this file, in COCO's format of results.
+        asking: How a segmenter or detector is asked about an image.
+        results: Detection: write all that is found to this file, in COCO's format of results; masks to
+            NAME_masks.json beside it.
         device: Where to run; auto takes the GPU if there is one.
         out: Folder for pictures of what is taken for what, and of a detector's precision by recall.
         json: Write the result to this file, too, with all that the tables and pictures are made of.
@@ -186,17 +187,18 @@ def predict(
     device: Device = "auto",
     json: str | None = None,
 ) -> int:
-    """Predict image files with a trained model: classes, for each pixel a class, or objects.
+    """Predict images and videos with a trained model: classes, for each pixel a class, or objects.
 
     Example:
         mscsa predict cat.jpg dog.png --checkpoint runs/first
 
     Args:
-        images: Image files, folders of images, or patterns such as 'shots/**/*.png'.
+        images: Image files, videos, folders of images, or patterns such as 'shots/**/*.png'.
         checkpoint: Folder of a run, which stands for its best.safetensors; a file of weights in one; or what
             `mscsa export` wrote.
         out: Folder for the pictures, needed by all but classifiers: of a segmenter the label map (NAME.png)
-            and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png).
+            and the overlay (NAME_overlay.png), of a detector the objects drawn on the image (NAME.png). Of a
+            video they are drawn on its frames (NAME.mp4), with a line of JSON for each (NAME.jsonl).
         top_k: Classifier: number of classes to name per image.
         batch_size: Classifier: images per step.
         threshold: Detector: least score of an object that is drawn, 0 to 1; --json has all.
@@ -212,7 +214,7 @@ def predict(
     from mscsa_cli.predictions import predict_images
     from mscsa_cli.result_tables import show_with_errors
 
-    found, table = predict_images(
+    found, tables = predict_images(
         checkpoint if artifact is None else artifact,
         images,
         out,
@@ -225,7 +227,7 @@ def predict(
     )
     if json:
         write_json(json, [asdict(each) for each in found])
-    return show_with_errors([table], [each.error for each in found])
+    return show_with_errors(tables, [each.error for each in found])
 
 
 def run_folder(recipe_name: str, out: str | None, resume: str | bool = False) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from mscsa_runtime.errors import Unusable
 
 T = TypeVar("T")
+
+Source = str | Path | bytes
+"""An image file, or what one holds."""
 
 # Formats are named, because Pillow would otherwise try all it knows, some of which run other
 # programs (EPS runs Ghostscript).
@@ -63,8 +67,8 @@ class BadImage(Unusable):
     """A file that gives no image."""
 
 
-def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read an image file as 8-bit RGB, upright.
+def decode_image(path: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read an image, a file or what one holds, as 8-bit RGB, upright.
 
     EXIF orientation is applied; transparent images (RGBA, grey + alpha, palette with a transparent
     colour) are laid over white, but for TIFF, whose fourth band is seldom opacity, whatever it is marked as;
@@ -83,7 +87,7 @@ def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         is_deep = _has_deep_colour(image)
         image.load()
         turn = _turn(image)
-        pixels = _with_all_bits(image, Path(path)) if is_deep else image
+        pixels = _with_all_bits(image, path) if is_deep else image
         return _to_rgb(pixels if turn is None else pixels.transpose(turn), image.format)
 
     return read_file(path, read, max_pixels=max_pixels)
@@ -109,7 +113,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_file(
-    path: str | Path,
+    path: Source,
     read: Callable[[Image.Image], T],
     *,
     formats: tuple[str, ...] = tuple(FORMATS),
@@ -118,7 +122,7 @@ def read_file(
     """Open an image file and read something from it.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         read: Given Pillow's image, not loaded yet.
         formats: Pillow's names of the formats that are allowed.
         max_pixels: Most pixels by the file's header, which is checked before `read`.
@@ -149,7 +153,9 @@ def read_file(
             # An OSError with a number is the system's (missing, no permission, a folder); without
             # one it is Pillow's word for damaged data.
             if error.errno == errno.EISDIR:
-                raise BadImage("is a directory", f"give the images in it, such as {path}/*.jpg") from error
+                raise BadImage(
+                    "is a directory", f"give the images in it, such as {os.fsdecode(path)}/*.jpg"
+                ) from error
             if error.errno is not None:
                 reason = (error.strerror or "cannot be read").lower()
                 raise BadImage(reason, "check the path and its permissions") from error
@@ -159,14 +165,14 @@ def read_file(
             raise _damaged(error) from error
 
 
-def _whatever_its_text(path: str | Path, read: Callable[[str | Path | IO[bytes]], T]) -> T:
+def _whatever_its_text(path: Source, read: Callable[[str | Path | IO[bytes]], T]) -> T:
     """Read a file, and a PNG whose texts Pillow refuses without them."""
     try:
-        return read(path)
+        return read(io.BytesIO(path) if isinstance(path, bytes) else path)
     except ValueError as error:
         if not any(word in str(error) for word in _TOO_MUCH_TEXT):
             raise
-        return read(io.BytesIO(_without_text(Path(path).read_bytes())))
+        return read(io.BytesIO(_without_text(_content(path))))
 
 
 def _without_text(data: bytes) -> bytes:
@@ -216,8 +222,12 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _not_an_image(path: str | Path, formats: Sequence[str]) -> BadImage:
-    if Path(path).stat().st_size == 0:
+def _content(path: Source) -> bytes:
+    return path if isinstance(path, bytes) else Path(path).read_bytes()
+
+
+def _not_an_image(path: Source, formats: Sequence[str]) -> BadImage:
+    if (len(path) if isinstance(path, bytes) else Path(path).stat().st_size) == 0:
         return BadImage("empty file", "remove or replace it")
     names = ", ".join("WebP" if name == "WEBP" else name for name in formats)
     return BadImage(
@@ -249,7 +259,7 @@ def _has_deep_colour(image: Any) -> bool:
     return image.mode in ("RGB", "RGBA") and ";16" in raw
 
 
-def _with_all_bits(image: Image.Image, path: Path) -> Image.Image:
+def _with_all_bits(image: Image.Image, path: Source) -> Image.Image:
     """Scale colours of 16 bits by the depth that their largest value needs, as grey is.
 
     Args:
@@ -269,14 +279,14 @@ def _with_all_bits(image: Image.Image, path: Path) -> Image.Image:
     return Image.fromarray(np.concatenate(bands, axis=-1).astype(np.uint8))
 
 
-def _deep_values(path: Path) -> NDArray[np.int32] | None:
+def _deep_values(path: Source) -> NDArray[np.int32] | None:
     """Read a PNG of 16 bits whole, (H, W, 3 or 4); None where torchvision, which can, is not installed."""
     try:
         import torch
         from torchvision.io import ImageReadMode, decode_png
     except ModuleNotFoundError:
         return None
-    data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    data = torch.frombuffer(bytearray(_content(path)), dtype=torch.uint8)
     values: NDArray[np.int32] = decode_png(data, ImageReadMode.UNCHANGED).int().permute(1, 2, 0).numpy()
     return values
 

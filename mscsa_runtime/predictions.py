@@ -16,7 +16,7 @@ from mscsa_runtime.artifact import Artifact
 from mscsa_runtime.errors import ArtifactError
 from mscsa_runtime.images import BadImage, decode_image
 from mscsa_runtime.preprocessing import Prepared, prepare
-from mscsa_runtime.resizing import paste_mask, resize_bilinear
+from mscsa_runtime.resizing import largest_resized, paste_mask
 from mscsa_runtime.selection import Found, select
 
 MASK_THRESHOLD = 0.5
@@ -103,7 +103,7 @@ def segment(artifact: Artifact, image: Image.Image) -> NDArray[np.uint8]:
     _check_task(artifact, "segmentation")
     given = prepare(image, artifact.metadata)
     logits = artifact.run(given.pixels[None])["logits"][0, :, : given.size[0], : given.size[1]]
-    return resize_bilinear(logits, given.own_size).argmax(axis=0).astype(np.uint8)
+    return largest_resized(logits, given.own_size)
 
 
 def detect(artifact: Artifact, image: Image.Image) -> Objects:

@@ -5,15 +5,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_BAND_VALUES = 1 << 23
+# Of all maps of a band: 32 MiB in float32.
 
-def resize_bilinear(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize maps (..., h, w) to (..., H, W)."""
+
+def largest_resized(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize maps (K, h, w) to (K, H, W), some rows at a time, and say which is the largest, (H, W)."""
+    largest = np.empty(size, np.uint8)
+    step = max(1, _BAND_VALUES // (len(maps) * size[1]))
+    for start in range(0, size[0], step):
+        rows = slice(start, start + step)
+        largest[rows] = resize_bilinear(maps, size, rows).argmax(axis=0)
+    return largest
+
+
+def resize_bilinear(
+    maps: NDArray[np.float32], size: tuple[int, int], rows: slice = slice(None)
+) -> NDArray[np.float32]:
+    """Resize maps (..., h, w) to (..., H, W), or to some rows of that."""
     if maps.shape[-2:] == size:
-        return maps
-    low, high, share = _neighbours(maps.shape[-2], size[0])
-    rows: NDArray[np.float32] = maps[..., low, :] * (1 - share[:, None]) + maps[..., high, :] * share[:, None]
+        return maps[..., rows, :]
+    low, high, share = (each[rows] for each in _neighbours(maps.shape[-2], size[0]))
+    found: NDArray[np.float32] = (
+        maps[..., low, :] * (1 - share[:, None]) + maps[..., high, :] * share[:, None]
+    )
     low, high, share = _neighbours(maps.shape[-1], size[1])
-    return rows[..., low] * (1 - share) + rows[..., high] * share
+    return found[..., low] * (1 - share) + found[..., high] * share
 
 
 def _neighbours(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:

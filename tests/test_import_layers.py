@@ -47,12 +47,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
     "mscsa.data": {"mscsa_runtime"} | parts("errors progress recipes"),
-    "mscsa.evaluation": parts("assembly data detection errors files folding modes progress recipes"),
+    "mscsa.evaluation": parts(
+        "assembly data detection errors files folding modes progress recipes segmentation"
+    ),
     "mscsa.frozen": parts(
         "assembly backbones data detection errors evaluation models names progress recipes"
     ),
     "mscsa.training": parts(
-        "assembly checkpoints data detection errors evaluation files frozen heads macs recipes"
+        "assembly checkpoints data detection errors evaluation files folding frozen heads macs recipes"
     ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "

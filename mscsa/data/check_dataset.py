@@ -16,6 +16,8 @@ from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.foreign import class_folders, unknown_layout
 from mscsa.data.label_maps.checks import check_label_maps
 from mscsa.data.label_maps.layouts import find_maps, is_maps
+from mscsa.data.packed.checks import check_packed
+from mscsa.data.packed.layouts import packed_form
 from mscsa.data.problems import Problem
 from mscsa.errors import UserError
 
@@ -57,7 +59,7 @@ def check_dataset(
         raise UserError(f"--annotations-only is for COCO annotations, {root} is of kind {kind}: leave it out")
     if kind == "masks" or kind == "ade20k":
         return check_label_maps(root, kind)
-    return check_image_folder(root)
+    return check_image_folder(root) if packed_form(root) is None else check_packed(root)
 
 
 def layout_of(root: Path) -> tuple[Layout, str]:
@@ -69,6 +71,8 @@ def layout_of(root: Path) -> tuple[Layout, str]:
     if layout is not None:
         where = find_maps(root, "train", layout).layout
         return layout, f"images with label maps, {where}"
+    if (form := packed_form(root)) is not None:
+        return "folder", f"images with one class each in {form}"
     if class_folders(root) != "SPLIT/CLASS" and has_listed(root):
         return "folder", "images with a table of their classes"
     if class_folders(root) is None and not any((root / name).is_dir() for name in SPLIT_NAMES["train"]):

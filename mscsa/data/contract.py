@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
@@ -59,6 +60,13 @@ class ObjectDataset(TaskDataset, Protocol):
 
     def ground_truth(self) -> dict[str, Any]:
         """Give images, annotations and categories as COCO's file has them."""
+
+
+def with_transform(dataset: TaskDataset, transform: Callable[..., Any]) -> TaskDataset:
+    """Give a data set's images by another transform; the data set itself stays as it is."""
+    other: Any = copy.copy(dataset)
+    other.transform = transform
+    return other
 
 
 def augmented_by(seed: int, key: SampleKey | int) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from mscsa.data.class_folders.dataset import ImageFolder
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.contract import IGNORED, TaskDataset
 from mscsa.data.label_maps.dataset import SegmentationFolder
+from mscsa.data.packed.dataset import PackedImages
 from mscsa.data.transforms.resizing import resized_size
 from mscsa.recipes.spec import DetectionData
 
@@ -50,7 +51,7 @@ def count_classes(dataset: TaskDataset) -> tuple[list[ClassCount], int]:
         the classes stand elsewhere than in the images.
     """
     names = dataset.class_names
-    if isinstance(dataset, ImageFolder):
+    if isinstance(dataset, ImageFolder | PackedImages):
         totals = np.bincount(dataset.labels, minlength=len(names)).tolist()
         counts = [ClassCount(name, count, count) for name, count in zip(names, totals, strict=True)]
         return counts, len(dataset)

@@ -14,6 +14,8 @@ from mscsa.data.contract import Split, TaskDataset, Transform
 from mscsa.data.label_maps.dataset import SegmentationFolder
 from mscsa.data.label_maps.layouts import find_maps
 from mscsa.data.mirroring import mirror_warning, mirrored_classes
+from mscsa.data.packed.dataset import PackedImages
+from mscsa.data.packed.layouts import find_packed
 from mscsa.data.scenes.classification import SceneClassification
 from mscsa.data.scenes.collage import COLLAGE_CLASSES, CollageCollection
 from mscsa.data.scenes.collection import SEGMENTATION_CLASSES, SceneCollection
@@ -56,7 +58,8 @@ def class_names_of(data: DataSpec) -> list[str]:
         return list(CLASS_NAMES)
     if isinstance(data, DetectionData):
         return find_objects(data.root, "train", given_files(data, "train")).class_names()
-    return find_classes(_root(data), "train").class_names()
+    packed = find_packed(_root(data), "train")
+    return find_classes(_root(data), "train").class_names() if packed is None else packed.class_names
 
 
 def build_datasets(
@@ -143,6 +146,8 @@ def _classification_dataset(
     class_names: Sequence[str] | None,
 ) -> TaskDataset:
     if data.kind == "folder":
+        if (packed := find_packed(_root(data), split)) is not None:
+            return PackedImages(packed, transform, seed, class_names)
         return ImageFolder(_root(data), split, transform, seed, class_names)
     return SceneClassification(_scenes(split, data, data.image_size), transform, seed=seed)
 

@@ -13,7 +13,7 @@ from mscsa.errors import UserError
 def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
     """Hash names, below `root`, and sizes of a data set's files in their order; of annotations the content.
 
-    Rendered images have no files: their descriptions are hashed.
+    Rendered images have no files: their descriptions are hashed; those of packed images, and their files.
 
     Raises:
         UserError: If a file is gone.
@@ -24,11 +24,13 @@ def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
     for index in range(len(dataset)):
         paths = files(index) if files else ()
         if not paths:
-            found.update(f"{dataset.describe(index)}\n".encode())
+            found.update(f"{dataset.describe(index).removeprefix(base)}\n".encode())
         for path in paths:
             found.update(
                 f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n".encode("utf-8", "surrogateescape")
             )
+    for path in getattr(dataset, "containers", ()):
+        found.update(f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n".encode())
     for path in getattr(dataset, "annotation_files", ()):
         with open(path, "rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())

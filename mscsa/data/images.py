@@ -10,13 +10,20 @@ from mscsa.errors import UserError
 from mscsa_runtime.images import MAX_PIXELS, BadImage, decode_image
 
 
-def load_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def load_image(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+) -> Image.Image:
     """Read an image file as `mscsa_runtime.images.decode_image` does.
+
+    Args:
+        path: The file; what messages name, where its content is given.
+        max_pixels: Most pixels by its header.
+        content: What it holds, of one that lies in another file.
 
     Raises:
         UserError: In the cases that are named there.
     """
     try:
-        return decode_image(path, max_pixels)
+        return decode_image(path if content is None else content, max_pixels)
     except BadImage as bad:
         raise UserError(f"{path}: {bad.what}; {bad.remedy}") from bad

@@ -202,7 +202,7 @@ class DeformableDETR(nn.Module):
             known = target["boxes"]
             shares = box_convert(known, "xyxy", "cxcywh") / known.new_tensor([width, height, width, height])
             objects.append((target["labels"], shares))
-        count = count_objects(objects)
+        self.loss_count = count = count_objects(objects)
         losses: dict[str, Tensor] = {}
         for i, (of_layer, box) in enumerate(zip(logits, boxes, strict=True)):
             found = set_losses(of_layer, box, objects, count)

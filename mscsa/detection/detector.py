@@ -111,6 +111,16 @@ class Detector(nn.Module):
         transform.image_mean = [0.0] * len(transform.image_mean)
         transform.image_std = [1.0] * len(transform.image_std)
 
+    @property
+    def loss_count(self) -> Tensor | None:
+        """What the last losses were divided by, where it is 1 or more: objects, or anchors on them.
+
+        It is counted over the batch, the mean over all processes, (); None of detectors whose losses are
+        means over a fixed number of boxes of each image.
+        """
+        parts: tuple[Any, ...] = (self.net, getattr(self.net, "head", None))
+        return next((part.loss_count for part in parts if hasattr(part, "loss_count")), None)
+
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
         body = {part: self.body + prefix for part, prefix in self.pyramid.weight_parts().items()}
@@ -149,8 +159,8 @@ class Detector(nn.Module):
             targets: In training, of each image: `boxes` (N, 4), x1 y1 x2 y2 in pixels, `labels` (N,), int64
                 in 1..K, and for mask detectors `masks` (N, H, W); N may be 0.
         Raises:
-            UserError: If a target is missing or not possible, or a single tiny image leaves a batch norm
-                nothing to average over.
+            UserError: If an image has other channels or no floats, a target is missing or not possible, or a
+                single tiny image leaves a batch norm nothing to average over.
         """
         if not self.training:
             return [
@@ -162,6 +172,7 @@ class Detector(nn.Module):
                 else each
                 for each, image in zip(self.find(images), images, strict=True)
             ]
+        self._check_images(images)
         shifted = self._check(images, targets)
         try:
             return self.net(list(images), shifted)
@@ -180,8 +191,20 @@ class Detector(nn.Module):
         Returns:
             What `forward` gives, but for `masks`: probabilities inside the boxes, (N, 1, 28, 28).
         """
+        self._check_images(images)
         shift = 1 - self.first_label
         return [{**each, "labels": each["labels"] + shift} for each in self.net(list(images))]
+
+    def _check_images(self, images: Sequence[Tensor] | Tensor) -> None:
+        """Refuse images of another kind than they are given for; their values are not looked at."""
+        transform: Any = self.net.transform
+        channels = len(transform.image_mean)
+        for i, image in enumerate(images):
+            if image.ndim != 3 or image.shape[0] != channels or not image.is_floating_point():
+                raise UserError(
+                    f"image {i} is {tuple(image.shape)}, {image.dtype}: give ({channels}, H, W), floats in "
+                    "0..1; what is in 0..255 is to be divided by 255"
+                )
 
     def _check(
         self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None

@@ -37,7 +37,8 @@ class BatchRetinaNetHead(RetinaNetHead):
     ) -> dict[str, Tensor]:
         """Give the losses of classes and boxes over a batch."""
         counts = [int((each >= 0).sum()) for each in matched_idxs]
-        total = mean_count(torch.tensor(float(sum(counts)), device=matched_idxs[0].device))
+        self.loss_count = mean_count(torch.tensor(float(sum(counts)), device=matched_idxs[0].device))
+        total = self.loss_count.clamp(min=1)
         losses: dict[str, Tensor] = {}
         for i, count in enumerate(counts):
             own = slice(i, i + 1)

@@ -33,10 +33,11 @@ def set_losses(logits: Tensor, boxes: Tensor, objects: Sequence[Objects], count:
         logits: Of the classes, (B, Q, K).
         boxes: Centre and size, as shares of the image, (B, Q, 4).
         objects: Of each image.
-        count: What the sums are divided by, as of `count_objects`.
+        count: What the sums are divided by, where it is 1 or more; as of `count_objects`.
     Returns:
         `loss_ce` over all predictions, `loss_bbox` and `loss_giou` over the matched; weighted.
     """
+    count = count.clamp(min=1)
     wanted = torch.zeros_like(logits)
     chosen, true = [], []
     for i, (labels, its_boxes) in enumerate(objects):
@@ -80,18 +81,18 @@ def match(logits: Tensor, boxes: Tensor, labels: Tensor, true: Tensor) -> tuple[
 
 
 def count_objects(objects: Sequence[Objects]) -> Tensor:
-    """Count the objects of a batch, at least 1; where several processes train, the mean over them."""
+    """Count the objects of a batch; where several processes train, the mean over them."""
     labels = [each for each, _ in objects]
     return mean_count(torch.tensor(float(sum(map(len, labels))), device=labels[0].device))
 
 
 def mean_count(count: Tensor) -> Tensor:
-    """Give what a sum of losses is divided by: a count, the mean over all processes, at least 1."""
+    """Give the mean of a count over all processes: what losses are divided by, where it is 1 or more."""
     if dist.is_available() and dist.is_initialized():
         count = count.clone()
         dist.all_reduce(count)
         count /= dist.get_world_size()
-    return count.clamp(min=1)
+    return count
 
 
 def _corners(boxes: Tensor) -> Tensor:

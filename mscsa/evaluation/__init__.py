@@ -11,6 +11,7 @@ from mscsa.evaluation.coco_ap import InstanceScores as InstanceScores
 from mscsa.evaluation.coco_ap import measure_detection as measure_detection
 from mscsa.evaluation.detect import DetectedObjects as DetectedObjects
 from mscsa.evaluation.detect import detect as detect
+from mscsa.evaluation.detection_inference import DetectionInference as DetectionInference
 from mscsa.evaluation.detections import Detections as Detections
 from mscsa.evaluation.evaluate import Evaluation as Evaluation
 from mscsa.evaluation.evaluate import evaluate as evaluate

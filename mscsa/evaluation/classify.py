@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mscsa.assembly.weights_file import load_trained
 from mscsa.data.contract import Transform
-from mscsa.data.images import load_image
 from mscsa.data.transforms.classification import build_classification_transforms
+from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.folding import fold_norms
@@ -33,7 +33,7 @@ class Prediction:
 
 def classify(
     checkpoint: str | Path,
-    images: Iterable[str | Path],
+    images: Iterable[str | Path | Frame],
     *,
     top_k: int = 5,
     batch_size: int = 32,
@@ -43,6 +43,7 @@ def classify(
 
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        images: Files, or frames of videos (`mscsa.data.videos.read_frames`).
         top_k: Number of classes to name per image.
         batch_size: Images per forward pass.
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
@@ -69,10 +70,10 @@ def classify(
                 yield Prediction(path=str(path), error=image)
 
 
-def _read(path: str | Path, transform: Transform) -> Tensor | str:
+def _read(path: str | Path | Frame, transform: Transform) -> Tensor | str:
     """Return the transformed image (3, S, S), or why there is none."""
     try:
-        return transform(load_image(path))
+        return transform(picture_of(path))
     except UserError as error:
         return str(error)
 

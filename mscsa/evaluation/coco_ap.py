@@ -24,6 +24,7 @@ from mscsa.evaluation.detection_detail import (
     mean_of,
     overlap_detail,
 )
+from mscsa.evaluation.detection_inference import InViews
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.matches import Matches, find_matches
@@ -113,6 +114,7 @@ def measure_detection(
     results: str | Path | None = None,
     with_images: bool = False,
     with_detail: bool = False,
+    views: InViews | None = None,
 ) -> DetectionScores | None:
     """Run a detector over a loader in eval mode and score what it finds in the images' own pixels.
 
@@ -124,28 +126,28 @@ def measure_detection(
         loader: Batches of images (3, h, w), targets (`image_id`, `size`) and indices (B,).
         dataset: What the loader reads; it knows the objects and COCO's category ids.
         with_masks: Whether masks are scored too.
-        precision: Lightning's name of the arithmetic.
-        stop: Asked after each batch; once it answers True in any process, the result is None.
-        results: Write the detections to this file in COCO's format of results.
+        precision, stop: As of `mscsa.evaluation.scores.measure`.
+        results: Write the detections to this file, as `write_results` does.
         with_images: Keep the matches of each image; all processes must say the same.
         with_detail: Say what the scores are made of; likewise.
+        views: Look at views of each image; the loader's images are then uint8 of their own size.
     Raises:
         UserError: If faster-coco-eval is not installed, or `results` cannot be written.
         ValueError: If no process has a sample, an image comes twice, or no image has an object.
     """
     seen: list[tuple[int, int]] = []  # id and place in the data set
     found: list[Result] = []
+    look = find_objects if views is None else views.find_objects
 
     def find(batch: tuple[Sequence[Tensor], Sequence[Mapping[str, Any]], Tensor]) -> None:
         images, targets, indices = batch
         sizes = [tuple(target["size"]) for target in targets]
-        detections = find_objects(model, images, sizes, device=device, precision=precision)
+        detections = look(model, images, sizes, device=device, precision=precision)
         for target, each, index in zip(targets, detections, indices.tolist(), strict=True):
             seen.append((int(target["image_id"]), int(index)))
             found.extend(coco_results(int(target["image_id"]), each, dataset.category_ids))
 
-    is_stopped = pass_over(model, loader, find, stop)
-    all_seen, all_found, is_stopped = _gather(seen, found, is_stopped)
+    all_seen, all_found, is_stopped = _gather(seen, found, pass_over(model, loader, find, stop))
     if is_stopped:
         return None
     places = _places(all_seen)
@@ -153,14 +155,34 @@ def measure_detection(
 
     def score() -> DetectionScores:
         if results is not None:
-            write_text(results, json.dumps(all_found))
-        truth = dataset.ground_truth()
-        wanted = places if with_images else None
+            write_results(results, all_found, with_masks)
+        truth, kept = dataset.ground_truth(), places if with_images else None
         return score_results(
-            truth, all_found, dataset, list(places), limit, with_masks, wanted, with_detail=with_detail
+            truth, all_found, dataset, list(places), limit, with_masks, kept, with_detail=with_detail
         )
 
     return _on_first_process(score, device)
+
+
+def write_results(path: str | Path, found: Sequence[Result], with_masks: bool) -> None:
+    """Write detections in COCO's format of results; those of masks beside them, in NAME_masks.json.
+
+    Tools that find boxes and masks in one file take the area of the box for that of the mask.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in found]
+    write_text(path, json.dumps(boxes))
+    if with_masks:
+        masks = [{key: value for key, value in each.items() if key != "bbox"} for each in found]
+        write_text(masks_beside(path), json.dumps(masks))
+
+
+def masks_beside(path: str | Path) -> Path:
+    """Name the file of masks that belongs to one of boxes."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}_masks{path.suffix}")
 
 
 def _places(seen: Sequence[tuple[int, int]]) -> dict[int, int]:

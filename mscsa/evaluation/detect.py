@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import Image
 
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.images import load_image
 from mscsa.data.transforms.detection import build_detection_transforms
+from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
-from mscsa.evaluation.detection_inference import DetectionInference
-from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.detection_inference import DetectionInference, InViews
+from mscsa.evaluation.detections import Detections
 from mscsa.evaluation.running import choose_device
 from mscsa.folding import fold_norms
 from mscsa.recipes.spec import DetectionAugment, DetectionData
@@ -37,7 +37,7 @@ class DetectedObjects:
 
 def detect(
     checkpoint: str | Path,
-    images: Iterable[str | Path],
+    images: Iterable[str | Path | Frame],
     *,
     accelerator: str = "auto",
     inference: DetectionInference | None = None,
@@ -48,6 +48,7 @@ def detect(
 
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        images: Files, or frames of videos (`mscsa.data.videos.read_frames`).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
         inference: Which parts of an image the model is asked about; the whole, once, if None.
     Raises:
@@ -58,17 +59,11 @@ def detect(
     assert isinstance(info.data, DetectionData)
     _, transform = build_detection_transforms(info.data, DetectionAugment())
     model = fold_norms(trained).to(device)
-    inference = inference or DetectionInference()
-
-    def find(image: Image.Image) -> Detections:
-        pixels, _ = transform(image, {})
-        (found,) = find_objects(model, [pixels], [(image.height, image.width)], device=device)
-        return found
-
+    look = InViews(inference or DetectionInference(), transform)
     for path in images:
         try:
-            image = load_image(path)
-            found = inference(find, image)
+            image = picture_of(path)
+            found = look(model, image, device=device)
         except UserError as error:
             yield DetectedObjects(path=str(path), error=str(error))
             continue

@@ -6,17 +6,21 @@ https://arxiv.org/abs/2202.06934.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
 
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
+from mscsa.data.transforms.detection import ObjectTransform
 from mscsa.errors import UserError
-from mscsa.evaluation.detections import Detections
-from mscsa.evaluation.segmentation_inference import window_starts
+from mscsa.evaluation.detections import Detections, find_objects
+from mscsa.evaluation.rows import window_starts
 
 LEAST_OVERLAP = 0.5
 """IoU from which on two objects of a class are one; of one that a tile cuts off, the share of it that lies in
@@ -99,6 +103,41 @@ class DetectionInference:
             scores=scores[kept],
             masks=tuple(_pasted(masks[i], views[view_of[i]], size) for i in kept) if masks else _none(found),
         )
+
+
+@dataclass(frozen=True)
+class InViews:
+    """Finds objects in all views of an image with a model."""
+
+    inference: DetectionInference
+    transform: ObjectTransform
+    """Resizes a view as evaluation does an image."""
+
+    def __call__(
+        self, model: nn.Module, image: Image.Image, *, device: torch.device, precision: str = "32-true"
+    ) -> Detections:
+        """Find objects in an image of its own size, in its own pixels; `model` is as of `find_objects`."""
+
+        def find(view: Image.Image) -> Detections:
+            pixels, _ = self.transform(view, {})
+            sizes = [(view.height, view.width)]
+            (found,) = find_objects(model, [pixels], sizes, device=device, precision=precision)
+            return found
+
+        return self.inference(find, image)
+
+    def find_objects(
+        self,
+        model: nn.Module,
+        images: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        device: torch.device,
+        precision: str = "32-true",
+    ) -> list[Detections]:
+        """Do what `find_objects` does, of images (3, H, W), uint8, which have their own sizes."""
+        pictures = (to_pil_image(image) for image in images)
+        return [self(model, each, device=device, precision=precision) for each in pictures]
 
 
 def merged(

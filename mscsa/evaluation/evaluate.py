@@ -12,16 +12,18 @@ from torch import nn
 
 from mscsa.assembly.build import check_input_size
 from mscsa.assembly.weights_file import WeightsInfo, load_trained
-from mscsa.data.contract import TaskDataset
+from mscsa.data.contract import TaskDataset, with_transform
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
+from mscsa.data.transforms.detection import untouched
 from mscsa.errors import UserError, unknown_name
+from mscsa.evaluation.detection_inference import DetectionInference, InViews
 from mscsa.evaluation.running import choose_device, matmul_precision, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.folding import fold_norms
 from mscsa.progress import progress
-from mscsa.recipes.spec import PARTS, DataSpec, Task
+from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ def evaluate(
     overrides: Mapping[str, Any] | None = None,
     *,
     accelerator: str = "auto",
-    inference: SegmentationInference | None = None,
+    inference: SegmentationInference | DetectionInference | None = None,
     results: str | Path | None = None,
 ) -> Evaluation:
     """Measure a trained model on its validation set, or on another one of the same classes.
@@ -51,7 +53,7 @@ def evaluate(
         overrides: Fields of the task's data spec by name that differ from training (`root`,
             `eval_batch_size`, `workers`, ...).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
-        inference: How a segmenter is asked about an image; whole, once, if None.
+        inference: How a segmenter or detector is asked about an image; whole, once, if None.
         results: Write what a detector finds to this file, in COCO's format of results.
     Raises:
         UserError: If the file, a field, an option or the data is not usable.
@@ -81,7 +83,7 @@ def evaluate_model(
     *,
     device: torch.device,
     precision: str,
-    inference: SegmentationInference | None = None,
+    inference: SegmentationInference | DetectionInference | None = None,
     results: str | Path | None = None,
 ) -> Evaluation:
     """Measure a model in eval mode, whatever does its work, as `evaluate` does.
@@ -97,7 +99,15 @@ def evaluate_model(
     """
     task = info.model.task
     data = _override(info.data, overrides or {})
-    dataset = build_validation(info, data)
+    dataset: Any = build_validation(info, data)
+    how: SegmentationInference | InViews | None
+    if isinstance(inference, DetectionInference):
+        if not isinstance(data, DetectionData):
+            raise UserError(f"inference={inference} is for detection, the model for {task}: leave it out")
+        how = InViews(inference, dataset.transform)
+        dataset = with_transform(dataset, untouched)
+    else:
+        how = inference
     rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     run = info.provenance.get("recipe", {}).get("run", {})
@@ -112,7 +122,7 @@ def evaluate_model(
             device=device,
             precision=precision,
             stop=lambda: bool(advance()),  # None: go on
-            inference=inference,
+            inference=how,
             results=results,
             with_detail=True,
         )

@@ -100,10 +100,9 @@ def measure_segmentation(
         images, labels, indices = batch
         places = iter(indices.tolist())
         for stacked, targets in _equal_sizes(images, labels):
-            size = (targets.shape[-2], targets.shape[-1])
             with autocast(precision, device):
-                prediction = inference(model, stacked.to(device=device, dtype=dtype), size)
-            counts, loss = count_pixels(prediction, targets.to(device), num_classes)
+                on_device = stacked.to(device=device, dtype=dtype)
+                counts, loss = _count_by_rows(inference, model, on_device, targets, num_classes)
             matrix.add_(counts.sum(dim=0))
             if with_images:
                 records.extend((next(places), nonzero_counts(each)) for each in counts)
@@ -120,6 +119,19 @@ def measure_segmentation(
     scores = scores_of(matrix.cpu(), loss, round(num_samples))
     gathered = gather_records(records) if with_images else None
     return scores if gathered is None else replace(scores, images=PixelCounts.of(gathered, num_classes))
+
+
+def _count_by_rows(
+    inference: SegmentationInference, model: nn.Module, images: Tensor, labels: Tensor, num_classes: int
+) -> tuple[Tensor, float]:
+    """Predict images of one size and count their pixels as `count_pixels` does, some rows at a time."""
+    counts = torch.zeros(len(labels), num_classes, num_classes + 1, dtype=torch.int64)
+    total = 0.0
+    for rows, prediction in inference.bands(model, images, (labels.shape[-2], labels.shape[-1])):
+        found, loss = count_pixels(prediction, labels[:, rows].to(images.device), num_classes)
+        counts += found
+        total += loss
+    return counts, total
 
 
 def count_pixels(log_probabilities: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, float]:

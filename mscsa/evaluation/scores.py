@@ -14,6 +14,7 @@ from mscsa.data.contract import ObjectDataset, TaskDataset
 from mscsa.data.loading import ImageLoader
 from mscsa.errors import UserError
 from mscsa.evaluation.coco_ap import DetectionScores, InstanceScores, measure_detection
+from mscsa.evaluation.detection_inference import InViews
 from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.miou import SegmentationScores, measure_segmentation
 from mscsa.evaluation.segmentation_inference import SegmentationInference
@@ -103,7 +104,7 @@ def measure(
     device: torch.device,
     precision: str = "32-true",
     stop: Callable[[], bool] | None = None,
-    inference: SegmentationInference | None = None,
+    inference: SegmentationInference | InViews | None = None,
     results: str | Path | None = None,
     with_images: bool = False,
     with_detail: bool = False,
@@ -116,7 +117,8 @@ def measure(
         loader: As `build_eval_loader` makes it; its data set knows classes and ground truth.
         precision: Lightning's name of the arithmetic.
         stop: Asked after each batch; once it answers True in any process, the result is None.
-        inference: How a segmenter is asked about an image.
+        inference: How a segmenter is asked about an image, or a detector, whose loader then gives images as
+            they are.
         results: Where to write what a detector finds.
         with_images: Keep what is counted of each image (`Scores.images`); all processes must say the same.
         with_detail: Say what the scores are made of; likewise. A segmenter's always say it.
@@ -125,8 +127,10 @@ def measure(
         ValueError: If no process has a sample.
     """
     is_detection = task in ("detection", "instance_segmentation")
-    if inference is not None and task != "segmentation":
+    if isinstance(inference, SegmentationInference) and task != "segmentation":
         raise UserError(f"inference={inference} is for segmentation, the model for {task}: leave it out")
+    if isinstance(inference, InViews) and not is_detection:
+        raise UserError(f"inference={inference} is for detection, the model for {task}: leave it out")
     if results is not None and not is_detection:
         raise UserError(f"results={str(results)!r} is for detection, the model for {task}: leave it out")
     common: dict[str, Any] = {
@@ -135,6 +139,7 @@ def measure(
     }
     if task == "segmentation":
         num_classes = len(cast(TaskDataset, loader.dataset).class_names)
+        assert not isinstance(inference, InViews), "refused above"
         return measure_segmentation(model, loader, num_classes=num_classes, inference=inference, **common)
     if is_detection:
         dataset = cast(ObjectDataset, loader.dataset)
@@ -146,6 +151,7 @@ def measure(
             with_masks=with_masks,
             results=results,
             with_detail=with_detail,
+            views=inference if isinstance(inference, InViews) else None,
             **common,
         )
     return measure_accuracy(model, loader, with_confusion=with_detail, **common)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.images import load_image
 from mscsa.data.transforms.segmentation import build_segmentation_transforms
+from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.segmentation_inference import SegmentationInference
@@ -38,7 +39,7 @@ class Segmentation:
 
 def segment(
     checkpoint: str | Path,
-    images: Iterable[str | Path],
+    images: Iterable[str | Path | Frame],
     *,
     accelerator: str = "auto",
     inference: SegmentationInference | None = None,
@@ -49,6 +50,7 @@ def segment(
 
     Args:
         checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        images: Files, or frames of videos (`mscsa.data.videos.read_frames`).
         accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
         inference: How the model is asked about an image; whole, once, if None.
     Raises:
@@ -63,14 +65,22 @@ def segment(
     inference = inference or SegmentationInference()
     for path in images:
         try:
-            image = load_image(path)
-            blank = Image.new("L", image.size)
-            resized, _ = transform(image, blank)
+            image = picture_of(path)
+            resized, _ = transform(image, Image.new("L", (1, 1)))
             with torch.inference_mode():
                 batch = resized[None].to(device=device, dtype=dtype)
-                predicted = inference(model, batch, (image.height, image.width))
-            labels = predicted[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                labels = _labels(inference, model, batch, (image.height, image.width))
         except UserError as error:
             yield Segmentation(path=str(path), error=str(error))
             continue
         yield Segmentation(path=str(path), image=image, labels=labels, class_names=info.class_names)
+
+
+def _labels(
+    inference: SegmentationInference, model: nn.Module, batch: Tensor, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Give the class of each pixel of a batch of one image, at (H, W)."""
+    labels = np.empty(size, np.uint8)
+    for rows, found in inference.bands(model, batch, size):
+        labels[rows] = found[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscsa.errors import UserError
+from mscsa.evaluation.rows import GivenRows, MirroredRows, ResizedRows, Rows, WindowRows
+from mscsa.segmentation.segmenter import Segmenter
+
+_BAND_VALUES = 1 << 23
+# Log-probabilities of a band: 32 MiB in float32.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ class SegmentationInference:
             raise UserError(f"scales {list(self.scales)} given: give one or more above 0")
 
     def __call__(self, model: nn.Module, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """Predict images of one size.
+        """Predict images of one size, all pixels at once.
 
         Args:
             model: Images (B, 3, H, W) to logits (B, K, H, W).
@@ -48,53 +54,62 @@ class SegmentationInference:
         Returns:
             Log-probabilities in float32, (B, K, H, W).
         """
-        sides = (False, True) if self.flip else (False,)
-        views = [(scale, is_mirrored) for scale in self.scales for is_mirrored in sides]
-        total: Tensor | None = None
-        for scale, is_mirrored in views:
-            logits = self._predict(model, images, scale, is_mirrored)
-            log_probabilities = _resize(logits.float(), size).log_softmax(dim=1)
-            if len(views) == 1:
-                return log_probabilities
-            probabilities = log_probabilities.exp()
-            total = probabilities if total is None else total + probabilities
-        assert total is not None
-        return (total / len(views)).log()
+        return torch.cat([found for _, found in self.bands(model, images, size)], dim=-2)
 
-    def _predict(self, model: nn.Module, images: Tensor, scale: float, is_mirrored: bool) -> Tensor:
+    def bands(
+        self, model: nn.Module, images: Tensor, size: tuple[int, int]
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Predict images of one size some rows at a time, from the top to the bottom.
+
+        All classes of all pixels of a photograph may be tens of gigabytes. Here no more than a few bands of
+        them are in memory, beside what the model gives before it enlarges that: of the whole image, or of the
+        windows that see a band.
+
+        Args:
+            model, images, size: As of a call.
+        Yields:
+            Rows, and their log-probabilities in float32, (B, K, rows, W).
+        """
+        sides = (False, True) if self.flip else (False,)
+        views = [
+            ResizedRows(self._view(model, images, scale, is_mirrored), size)
+            for scale in self.scales
+            for is_mirrored in sides
+        ]
+        height, width = size
+        batch, num_classes = views[0](0, 1).shape[:2]
+        step = max(1, _BAND_VALUES // (batch * num_classes * width))
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            yield rows, _mean_of(views, rows)
+
+    def _view(self, model: nn.Module, images: Tensor, scale: float, is_mirrored: bool) -> Rows:
         if scale != 1.0:
             height, width = images.shape[-2:]
-            images = _resize(images, (max(1, round(scale * height)), max(1, round(scale * width))))
+            size = max(1, round(scale * height)), max(1, round(scale * width))
+            images = F.interpolate(images, size, mode="bilinear", align_corners=False)
         if is_mirrored:
             images = images.flip(-1)
-        logits: Tensor = model(images) if self.window == "whole" else self._slide(model, images)
-        return logits.flip(-1) if is_mirrored else logits
 
-    def _slide(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Average the logits of the windows that see a pixel."""
-        height, width = images.shape[-2:]
-        total: Tensor | None = None
-        counts = torch.zeros(height, width, device=images.device)
-        for top in window_starts(height, self.crop, self.stride):
-            for left in window_starts(width, self.crop, self.stride):
-                rows, columns = slice(top, top + self.crop), slice(left, left + self.crop)
-                logits = model(images[..., rows, columns]).float()
-                if total is None:
-                    total = logits.new_zeros(*logits.shape[:2], height, width)
-                total[..., rows, columns] += logits
-                counts[rows, columns] += 1
-        assert total is not None
-        return total / counts
+        def ask(part: Tensor) -> Rows:
+            if not isinstance(model, Segmenter):
+                return GivenRows(model(part))
+            logits, padded = model.coarse_logits(part)
+            return ResizedRows(GivenRows(logits), padded, (part.shape[-2], part.shape[-1]))
+
+        is_whole = self.window == "whole"
+        rows = ask(images) if is_whole else WindowRows(ask, images, self.crop, self.stride)
+        return MirroredRows(rows) if is_mirrored else rows
 
 
-def window_starts(length: int, crop: int, stride: int) -> list[int]:
-    """Place windows of `crop` pixels along `length`: every `stride`, the last one at the end."""
-    if length <= crop:
-        return [0]
-    return [*range(0, length - crop, stride), length - crop]
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if x.shape[-2:] == size:
-        return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+def _mean_of(views: Sequence[Rows], rows: slice) -> Tensor:
+    """Average the probabilities of some rows over views of the same size; give their logarithms."""
+    total: Tensor | None = None
+    for view in views:
+        log_probabilities = view(rows.start, rows.stop).float().log_softmax(dim=1)
+        if len(views) == 1:
+            return log_probabilities
+        probabilities = log_probabilities.exp_()
+        total = probabilities if total is None else total.add_(probabilities)
+    assert total is not None
+    return total.div_(len(views)).log_()

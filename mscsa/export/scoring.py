@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mscsa.assembly.weights_file import WeightsInfo
+from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.evaluate import Evaluation, build_validation, evaluate_model
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.export.artifact_model import ArtifactModel
@@ -34,7 +35,7 @@ def evaluate_artifact(
     artifact: Artifact,
     overrides: Mapping[str, Any] | None = None,
     *,
-    inference: SegmentationInference | None = None,
+    inference: SegmentationInference | DetectionInference | None = None,
     results: str | Path | None = None,
 ) -> Evaluation:
     """Measure an exported model on the validation set, or another, as `mscsa.evaluation.evaluate` does.

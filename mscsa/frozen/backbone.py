@@ -22,12 +22,11 @@ from torch import Tensor, nn
 
 from mscsa.assembly.build import build_model
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE
-from mscsa.data.contract import TaskDataset
+from mscsa.data.contract import TaskDataset, with_transform
 from mscsa.data.datasets import build_datasets, class_names_of
 from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
-from mscsa.frozen.dataset import with_transform
 from mscsa.frozen.keeping import Keeping, check_frozen, keeping_of
 from mscsa.frozen.reading import KeptMaps
 from mscsa.frozen.store import INDEX, MapStore, write_store

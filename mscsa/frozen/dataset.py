@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mscsa.data.batches import MappedSample, ObjectSample
-from mscsa.data.contract import IGNORED, Batch, ObjectDataset, TaskDataset, augmented_by, sample_index
+from mscsa.data.contract import (
+    IGNORED,
+    Batch,
+    ObjectDataset,
+    TaskDataset,
+    augmented_by,
+    sample_index,
+    with_transform,
+)
 from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.detection import ObjectTransform
 from mscsa.data.transforms.segmentation import choose_crop
@@ -158,10 +165,3 @@ class FrozenDetection(_Frozen):
         with augmented_by(self._seed, key):
             variant = self._draw_variant()
         return self._whole(index, variant), self._variants[variant][index][1], index
-
-
-def with_transform(dataset: TaskDataset, transform: Callable[..., Any]) -> TaskDataset:
-    """Give a data set's images by another transform; the data set itself stays as it is."""
-    other: Any = copy.copy(dataset)
-    other.transform = transform
-    return other

@@ -116,15 +116,18 @@ def draw_objects(
     return _to_image(pixels)
 
 
+def detected_objects(each: DetectedObjects, found: Detections, image_id: int) -> list[Result]:
+    """Give objects in COCO's form of results, with the names of their classes."""
+    results = coco_results(image_id, found, each.category_ids)
+    names = [each.class_names[label - 1] for label in found.labels]
+    return [{**result, "class": name} for result, name in zip(results, names, strict=True)]
+
+
 def _summary(
     each: DetectedObjects, found: Detections, position: int, picture: str, threshold: float
 ) -> WrittenDetections:
-    names = [each.class_names[label - 1] for label in found.labels]
-    results = [
-        {**result, "class": name, "image_id": position}
-        for result, name in zip(coco_results(position, found, each.category_ids), names, strict=True)
-    ]
-    drawn = Counter(name for name, score in zip(names, found.scores, strict=True) if score >= threshold)
+    results = detected_objects(each, found, position)
+    drawn = Counter(result["class"] for result in results if result["score"] >= threshold)
     return WrittenDetections(
         path=each.path,
         picture=picture,

@@ -18,6 +18,8 @@ from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.palette import palette
 
 _OPACITY = 0.55
+_MOST_SHOWN = 1680
+"""Longer side of what is drawn, in pixels: twice that of an overlay."""
 _LEGEND_ROWS = 24
 """Most classes that a legend names; the smaller ones are counted together."""
 
@@ -60,7 +62,10 @@ def write_segmentations(
 
 def class_shares(labels: NDArray[np.uint8], class_names: Sequence[str]) -> list[tuple[str, float]]:
     """Name the classes of a label map with their shares of the pixels, the largest first."""
-    counts = np.bincount(labels.ravel(), minlength=len(class_names))[: len(class_names)]
+    counts = np.zeros(256, np.int64)
+    for row in labels:  # all at once would be eight bytes a pixel
+        counts += np.bincount(row, minlength=256)
+    counts = counts[: len(class_names)]
     order = np.argsort(-counts, kind="stable")
     return [(class_names[i], float(counts[i] / labels.size)) for i in order if counts[i]]
 
@@ -88,6 +93,8 @@ def write_overlay(
     Raises:
         UserError: If matplotlib is missing, or it cannot be written.
     """
+    shares = class_shares(labels, class_names)
+    image, labels = _for_a_screen(image, labels)
     height, width = labels.shape
     side = 7.0 / max(height, width)
     figure = new_figure((width * side + 2.6, max(height * side, 2.0)))
@@ -95,13 +102,23 @@ def write_overlay(
     axes.imshow(np.asarray(blended(image, labels)), interpolation="nearest")
     axes.set_axis_off()
     axes.legend(
-        handles=_legend(class_shares(labels, class_names), class_names),
+        handles=_legend(shares, class_names),
         loc="center left",
         bbox_to_anchor=(1.01, 0.5),
         frameon=False,
         fontsize=9,
     )
     save_figure(figure, path, dpi=120)
+
+
+def _for_a_screen(image: Image.Image, labels: NDArray[np.uint8]) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """Make image and labels (H, W) smaller that have more pixels than an overlay shows."""
+    scale = _MOST_SHOWN / max(image.size)
+    if scale >= 1:
+        return image, labels
+    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    classes = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)
+    return image.resize(size, Image.Resampling.BILINEAR), np.asarray(classes)
 
 
 def blended(image: Image.Image, labels: NDArray[np.uint8]) -> Image.Image:

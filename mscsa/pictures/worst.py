@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torchvision.ops import box_iou
 from mscsa.assembly.weights_file import WeightsInfo, read_info
 from mscsa.data.contract import IGNORED, TaskDataset
 from mscsa.data.datasets import build_dataset
-from mscsa.data.images import load_image
+from mscsa.data.videos import Frame
 from mscsa.errors import UserError
 from mscsa.evaluation.classify import classify
 from mscsa.evaluation.detect import detect
@@ -78,35 +79,45 @@ def worst_rows(checkpoint: str, count: int, device: str, root: str | None = None
 
 
 def _judged(checkpoint: str, dataset: TaskDataset, info: WeightsInfo, device: str) -> Iterator[Judged]:
-    paths = [dataset.describe(index) for index in range(len(dataset))]
+    # Not by their paths: images may be packed into other files.
+    images = (
+        Frame(dataset.describe(index), index, 0.0, _image_of(dataset, index)) for index in range(len(dataset))
+    )
     task = info.model.task
     if task == "classification":
-        found: Any = classify(checkpoint, paths, top_k=len(info.class_names), accelerator=device)
-        judge: Callable[[Any, Any], Judged] = _judge_class
+        found: Any = classify(checkpoint, images, top_k=len(info.class_names), accelerator=device)
+        judge: Callable[[Any, Any, Callable[[], Image.Image]], Judged] = _judge_class
     elif task == "segmentation":
-        found, judge = segment(checkpoint, paths, accelerator=device), _judge_map
+        found, judge = segment(checkpoint, images, accelerator=device), _judge_map
     else:
-        found, judge = detect(checkpoint, paths, accelerator=device), _judge_objects
+        found, judge = detect(checkpoint, images, accelerator=device), _judge_objects
     for index, each in enumerate(found):
         if each.error is not None:
             raise UserError(each.error)
         target = dataset[index][1]
-        yield judge(each, info.class_names[target] if isinstance(target, int) else target)
+        truth = info.class_names[target] if isinstance(target, int) else target
+        yield judge(each, truth, partial(_image_of, dataset, index))
 
 
-def _judge_class(found: Any, truth: str) -> Judged:
+def _image_of(dataset: TaskDataset, index: int) -> Image.Image:
+    """Give an image of a data set whose samples are as in the files."""
+    pixels = dataset[index][0]
+    return Image.fromarray((255 * pixels).round().byte().permute(1, 2, 0).numpy())
+
+
+def _judge_class(found: Any, truth: str, image: Callable[[], Image.Image]) -> Judged:
     (first, probability), chances = found.classes[0], dict(found.classes)
     said = f"{first} {100 * probability:.0f} %, {truth} {100 * chances[truth]:.0f} %"
-    return chances[truth], said, lambda: load_image(found.path)
+    return chances[truth], said, image
 
 
-def _judge_map(found: Any, truth: torch.Tensor) -> Judged:
+def _judge_map(found: Any, truth: torch.Tensor, image: Callable[[], Image.Image]) -> Judged:
     labels, predicted = truth.numpy(), found.labels
     score = mean_iou(labels, predicted)
-    return score, f"mIoU {100 * score:.1f} %", lambda: blended(load_image(found.path), predicted)
+    return score, f"mIoU {100 * score:.1f} %", lambda: blended(image(), predicted)
 
 
-def _judge_objects(found: Any, truth: dict[str, Any]) -> Judged:
+def _judge_objects(found: Any, truth: dict[str, Any], image: Callable[[], Image.Image]) -> Judged:
     objects = as_detections(truth)
     right, num_found = count_matches(found.detections, objects)
     num_objects = len(objects.labels)
@@ -114,7 +125,7 @@ def _judge_objects(found: Any, truth: dict[str, Any]) -> Judged:
     said = f"{right} right, {num_objects - right} missed, {num_found - right} invented"
 
     def draw() -> Image.Image:
-        return draw_objects(load_image(found.path), found.detections, found.class_names, _THRESHOLD)
+        return draw_objects(image(), found.detections, found.class_names, _THRESHOLD)
 
     return score, said, draw
 

@@ -28,10 +28,9 @@ Known to differ from MMDetection's settings: box losses of Mask R-CNN and its pr
 with a beta of 1/9 (torchvision's), there L1; box heads start as torch's linear layers do, there by Xavier
 and with a deviation of 0.01 and 0.001; mask targets are shares of a cell, there 0 or 1; images are resized
 with antialiasing, there without; images below 32 px stay, there they are left out. With `run.accumulate`
-Deformable DETR and RetinaNet divide the loss of each part of a batch by the objects of that part, not by
-those of the whole, and a run says so. In MMDetection `norm_eval` holds every batch norm inside the backbone
-module; whether the authors had MSCSA in there is not known, here it is live. All hold for both recipes of a
-pair.
+Deformable DETR and RetinaNet divide the losses by the objects of the whole batch, there by those of each
+part. In MMDetection `norm_eval` holds every batch norm inside the backbone module; whether the authors had
+MSCSA in there is not known, here it is live. All hold for both recipes of a pair.
 
 The printed baselines that the authors did not train are public figures, not all of them trained as App. C.2
 says: PVTv2's at twice the rate, RetinaNet's at half of it; Swin-T's and CoaT Small's with multi-scale inputs

@@ -65,6 +65,21 @@ class Segmenter(nn.Module):
             UserError: If a single image leaves a batch norm nothing to average over in training.
         """
         height, width = images.shape[-2:]
+        logits, padded = self.coarse_logits(images)
+        logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
+        return logits[..., :height, :width]
+
+    def coarse_logits(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Segment images at the resolution of the head, a 16th of the pixels or less.
+
+        Args:
+            images: (B, 3, H, W).
+        Returns:
+            Logits (B, K, h, w), and the size of the padded images, (H', W'), which `forward` brings them to.
+        Raises:
+            UserError: As `forward`.
+        """
+        height, width = images.shape[-2:]
         # Not -side % divisor: torch.compile fails on the remainder of a negative symbolic size.
         below, right = (
             (self.size_divisor - side % self.size_divisor) % self.size_divisor for side in (height, width)
@@ -75,8 +90,7 @@ class Segmenter(nn.Module):
         except ValueError as error:
             refuse_one_value(error, f"one image of {height}x{width} px")
             raise
-        logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)
-        return logits[..., :height, :width]
+        return logits, (padded.shape[-2], padded.shape[-1])
 
     def train(self, mode: bool = True) -> Segmenter:
         """Set the mode of all but the backbone's batch norms, if these are frozen.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -19,11 +18,6 @@ from mscsa.recipes.spec import (
     OptimSpec,
     Recipe,
 )
-
-logger = logging.getLogger(__name__)
-
-_COUNTING_HEADS = ("deformable_detr", "retinanet")
-"""Heads whose losses are divided by what is counted over the images that one step sees together."""
 
 
 def check_recipe(recipe: Recipe, device: torch.device) -> None:
@@ -61,15 +55,6 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
                 f"data.max_bad {data.max_bad} is for images that are read during the run, those of "
                 "model.frozen are read before it; leave it out, and remove what cannot be read"
             )
-    if recipe.run.accumulate > 1 and recipe.model.head in _COUNTING_HEADS:
-        logger.warning(
-            "run.accumulate %d: %s divides its losses by the objects of each part of a batch, not by those "
-            "of the whole, so that this is another loss than that of one batch of %d; more processes "
-            "(run.devices) count them together",
-            recipe.run.accumulate,
-            recipe.model.head,
-            data.batch_size,
-        )
     _check_optimizer(recipe.optim)
     _check_run(recipe)
     _check_device(recipe, device)

@@ -85,6 +85,7 @@ class TrainingModule(pl.LightningModule):
         """Loss of the last batch, the mean over all processes."""
         self.objective = objective
         self._indices: list[Tensor] = []
+        self._counts: list[Tensor] = []
         self.train()
 
     def train(self, mode: bool = True) -> TrainingModule:
@@ -129,7 +130,30 @@ class TrainingModule(pl.LightningModule):
             is_bad = not math.isfinite(own_loss)
             suspects = _suspects(outcome, indices) if is_bad else indices[:0]
             self._raise_non_finite("loss is not finite", suspects)
-        return outcome.loss
+        return self._weighted(outcome.loss)
+
+    def _weighted(self, loss: Tensor) -> Tensor:
+        """Weigh the loss of a part of an accumulated batch by what it was divided by, as far as it is known.
+
+        How much the whole batch has is known with its last part alone; `_rescale` divides by it.
+        """
+        count = self.model.loss_count if isinstance(self.model, Detector) else None
+        if self.recipe.run.accumulate == 1 or count is None:
+            return loss
+        self._counts.append(count)
+        return loss * (count.clamp(min=1) / self._counts[0].clamp(min=1))
+
+    def _rescale(self, gradients: list[Tensor]) -> None:
+        """Let gradients of accumulated parts be those of a batch whose losses are divided by its whole count.
+
+        As they come, they are the mean of the parts' sums of losses, divided by the first one's count.
+        """
+        if not self._counts:
+            return
+        total = torch.stack(self._counts).sum().clamp(min=1)
+        factor = len(self._counts) * self._counts[0].clamp(min=1) / total
+        torch._foreach_mul_(gradients, factor.to(gradients[0].device))
+        self._counts.clear()
 
     def configure_gradient_clipping(
         self,
@@ -137,12 +161,13 @@ class TrainingModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Check the gradients of a whole step, and clip their norm.
+        """Check the gradients of a whole step, bring them to its count of objects, and clip their norm.
 
         Raises:
             NonFiniteError: If one is not finite, except in fp16, whose scaler skips such steps itself.
         """
         parameters = [p for p in self.model.parameters() if p.grad is not None]
+        self._rescale([p.grad for p in parameters if p.grad is not None])
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         if not scaled and not math.isfinite(norm.item()):

@@ -37,6 +37,8 @@ def test_classes_are_printed_and_written(
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
     code, _, err = run(capsys, "predict", *files, "--json", str(tmp_path / "a.png" / "found.json"))
     assert code == 2 and "cannot write" in err and err.count("\n") == 1
+    code, _, err = run(capsys, "predict", str(tmp_path / "a.mp4"), *files[1:])
+    assert code == 2 and "is a video, which an exported classifier does not take" in err
     code, _, err = run(capsys, "predict", *files, "--device", "gpu")
     assert code == 2 and "runs on the CPU here" in err
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mscsa.errors import UserError
+from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.recipes.spec import ClassificationData, DataSpec, DetectionData, SegmentationData
 from mscsa_cli.evaluation_options import evaluation_options
 from mscsa_cli.parsing import Asking
@@ -41,6 +42,12 @@ def test_results_go_to_detection() -> None:
     assert options("detection", results="found.json") == {"results": "found.json"}
 
 
+def test_tiles_and_mirror_images_go_to_detection() -> None:
+    assert options("detection", tile=80, flip=True) == {
+        "inference": DetectionInference(tile=80, overlap=None, flip=True)
+    }
+
+
 @pytest.mark.parametrize(
     ("task", "given", "message"),
     [
@@ -48,10 +55,11 @@ def test_results_go_to_detection() -> None:
         ("segmentation", {"results": "a.json"}, "for segmentation: leave --results out"),
         (
             "detection",
-            {"flip": True},
-            "for detection: leave --window, --crop, --stride, --scales, --flip and --tile",
+            {"flip": True, "crop": 3},
+            "for detection: leave --window, --crop, --stride and --scales out",
         ),
-        ("classification", {"scales": [1.0, 0.5]}, "what is for segmentation"),
+        ("classification", {"scales": [1.0, 0.5]}, "which are for segmentation and detection"),
+        ("segmentation", {"tile": 4}, "--tile and --overlap are for detection: give --window slide"),
         ("segmentation", {"stride": 4}, "--crop and --stride are of the sliding window"),
     ],
 )

@@ -29,8 +29,9 @@ def files(tmp_path: Path) -> Path:
         ({"images": ["b.json"], "json": "same.json"}, "is an input"),
         ({"images": ["b*"], "json": "b.json"}, "is an input"),
         ({"checkpoint": "best.safetensors", "results": "best.safetensors"}, "--results .* is an input"),
-        ({"json": "new.json", "results": "new.json"}, "--results .*new.json is what --json writes"),
-        ({"json": "sub/../new.json", "results": "new.json"}, "is what --json writes"),
+        ({"json": "new.json", "results": "new.json"}, "--json .*new.json is what --results writes"),
+        ({"json": "sub/../new.json", "results": "new.json"}, "is what --results writes"),
+        ({"json": "new_masks.json", "results": "new.json"}, "is where --results writes masks"),
         ({"json": "a.jpg"}, "a.jpg is there already and no .json file: give another file, or remove it"),
     ],
 )

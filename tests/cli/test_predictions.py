@@ -20,6 +20,7 @@ from mscsa_cli import predictions
 from mscsa_cli.parsing import Asking
 from mscsa_cli.predictions import predict_images, write_evaluation
 from tests.cli.test_detail_tables import SCORES
+from tests.data.video_files import write_clip
 
 AS_TOLD = Asking()
 
@@ -64,7 +65,7 @@ def predict(
 def test_each_task_has_its_function(
     monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], task: str, function: str, title: str
 ) -> None:
-    found, table = predict(monkeypatch, task, "out")
+    found, (table,) = predict(monkeypatch, task, "out")
     assert list(calls) == [function]
     assert calls[function]["accelerator"] == "cpu"
     assert [each.error for each in found] == ["a.png: no image", "b.png: no image"]
@@ -130,3 +131,31 @@ def test_a_classifiers_evaluation_is_written_too(tmp_path: Path) -> None:
     written = json.loads(file.read_text())
     assert written["confusion"] == [[3, 1], [2, 1]] and written["class_accuracy"] == [75.0, 25.0]
     assert [each.name for each in folder.iterdir()] == ["confusion.png"]
+
+
+def test_images_and_videos_go_apart(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], tmp_path: Path
+) -> None:
+    """One table for each; what is wrong with a video stops nothing."""
+    clip = write_clip(tmp_path / "clip.mp4", 3)
+    names = ["a.png", str(clip), str(tmp_path / "gone.mp4")]
+    monkeypatch.setattr(predictions, "image_files", lambda given: names)
+
+    def segment(checkpoint: str, images: Any, **options: Any) -> Any:
+        for each in images:
+            if isinstance(each, str):
+                yield Segmentation(path=each, error=f"{each}: no image")
+                continue
+            labels = np.zeros((each.image.height, each.image.width), np.uint8)
+            yield Segmentation(path=str(each), image=each.image, labels=labels, class_names=("sky",))
+
+    monkeypatch.setattr(predictions, "segment", segment)
+    found, tables = predict(monkeypatch, "segmentation", str(tmp_path / "out"))
+    assert [table.title for table in tables] == ["Segmentations", "Videos"]
+    assert [each.error is None for each in found] == [False, True, False]
+    assert "gone.mp4: no such file" in str(found[2].error) and found[1].classes == (("sky", 3),)
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [
+        *("clip.jsonl", "clip.mp4", "clip_frames")
+    ]
+    with pytest.raises(UserError, match="what is found in a video is written to files: give --out"):
+        predict(monkeypatch, "classification", None)

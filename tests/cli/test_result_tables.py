@@ -12,6 +12,7 @@ from mscsa.evaluation import Accuracy, Prediction
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
+from mscsa.pictures.videos import WrittenVideo
 from mscsa.report import Table
 from mscsa_cli.result_tables import (
     detections_table,
@@ -21,6 +22,7 @@ from mscsa_cli.result_tables import (
     scores_table,
     segmentations_table,
     show_with_errors,
+    videos_table,
 )
 
 
@@ -76,3 +78,15 @@ def test_errors_follow_the_table(
     out, err = capsys.readouterr()
     assert out == "t\na\n1\n"
     assert err == "".join(f"error: {error}\n" for error in errors if error)
+
+
+def test_a_video_is_shown_with_its_files_if_a_frame_could_be_read() -> None:
+    cut = WrittenVideo(
+        path="a.mp4", video="out/a.mp4", lines="out/a.jsonl", frames=7, classes=(("cat", 6),), error="cut off"
+    )
+    lines_alone = WrittenVideo(path="b.mp4", lines="out/b.jsonl", frames=2)
+    table = videos_table([cut, WrittenVideo(path="c.mp4", error="no video"), lines_alone])
+    assert list(table.rows) == [
+        ("a.mp4", "7", "out/a.mp4", "out/a.jsonl", "cat in 6"),
+        ("b.mp4", "2", "-", "out/b.jsonl", ""),
+    ]

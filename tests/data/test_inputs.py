@@ -42,3 +42,12 @@ def test_files_are_taken_as_they_are_and_each_once(folder: Path) -> None:
 def test_what_has_no_image_is_one_line(folder: Path, given: str) -> None:
     with pytest.raises(UserError, match="no image"):
         image_files([given])
+
+
+def test_videos_are_taken_by_name_and_pattern_and_not_with_a_folder(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("shots/long.MP4").touch()
+    assert image_files(["shots/long.MP4", "shots/*.MP4"]) == ["shots/long.MP4"]
+    assert image_files(["shots"]) == ["shots/a.JPG", "shots/b.png", "shots/deep/c.webp"]
+    assert "shots: left out are the videos shots/long.MP4; name them, or a pattern" in caplog.text

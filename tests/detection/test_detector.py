@@ -453,3 +453,19 @@ def test_mscsa_norm_is_the_mode_of_any_neck(mode: Any) -> None:
     norms = [m for m in model.pyramid.neck.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(norm.training == (mode == "live") for norm in norms)
     assert not any(m.training for m in model.pyramid.backbone.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("image", "given"),
+    [
+        (torch.zeros(3, 64, 64, dtype=torch.uint8), r"\(3, 64, 64\), torch.uint8"),
+        (torch.zeros(4, 64, 64), r"\(4, 64, 64\), torch.float32"),
+        (torch.zeros(64, 64), r"\(64, 64\)"),
+    ],
+)
+def test_images_of_another_kind_are_one_line(image: Tensor, given: str, training: bool) -> None:
+    model = small("retinanet", "test_resnet").train(training)
+    _, targets = batch((64, 64, 1))
+    with pytest.raises(UserError, match=f"image 0 is {given}.*: give \\(3, H, W\\), floats in 0..1"):
+        model([image], targets) if training else model([image])

@@ -257,9 +257,10 @@ def test_detections_are_scored_in_the_images_own_pixels(tmp_path: Path) -> None:
     )
     assert model.training
     assert isinstance(scores, InstanceScores)
-    written = json.loads(file.read_text())
-    assert len(written) == len(results)
-    for prefix, kind in (("", "bbox"), ("mask_", "segm")):
+    masks = json.loads((tmp_path / "results_masks.json").read_text())
+    assert len(masks) == len(results) and not any("bbox" in each for each in masks)
+    for prefix, kind, written in (("", "bbox", json.loads(file.read_text())), ("mask_", "segm", masks)):
+        assert len(written) == len(results) and ("segmentation" in written[0]) == (kind == "segm")
         for name, expected in zip(NAMES, by_pycocotools(truth, written, kind), strict=True):
             found = getattr(scores, prefix + name)
             assert (-1 if found is None else found / 100) == pytest.approx(expected, abs=1e-6)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from mscsa.data.coco.masks import decode_segmentation, encode_masks
+from mscsa.data.transforms.detection import untouched
 from mscsa.errors import UserError
-from mscsa.evaluation.detection_inference import DetectionInference, merged
+from mscsa.evaluation.coco_ap import InstanceScores, measure_detection
+from mscsa.evaluation.detection_inference import DetectionInference, InViews, merged
 from mscsa.evaluation.detections import Detections
 
 SIZE = (300, 200)
@@ -63,6 +71,61 @@ def test_each_object_is_found_once_and_whole(inference: DetectionInference) -> N
     for place, mask in zip(places, plain.masks, strict=True):
         own = (SIZE[1], SIZE[0])
         assert np.array_equal(decode_segmentation(found.masks[place], own), decode_segmentation(mask, own))
+
+
+class Finder(nn.Module):
+    """`find` under the contract of detectors."""
+
+    detections_per_img = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.precision = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        found = []
+        for image in images:
+            each = find(to_pil_image(image))
+            masks = [decode_segmentation(mask, tuple(image.shape[-2:])) for mask in each.masks or ()]
+            found.append(
+                {
+                    "boxes": torch.from_numpy(each.boxes),
+                    "labels": torch.from_numpy(each.labels),
+                    "scores": torch.from_numpy(each.scores),
+                    "masks": torch.from_numpy(np.array(masks, np.float32)).reshape(-1, 1, *image.shape[-2:]),
+                }
+            )
+        return found
+
+
+@pytest.mark.parametrize(
+    "inference", [DetectionInference(tile=100), DetectionInference(tile=90, overlap=50, flip=True)]
+)
+def test_what_tiles_cut_is_scored_whole(inference: DetectionInference) -> None:
+    """A detector of single views that finds all gets 100 of boxes and of masks, whatever borders cut."""
+    values = np.asarray(scene())[..., 0]
+    annotations = []
+    for i in range(len(OBJECTS)):
+        mask = np.isin(values, (60 + 50 * i, 50 + 50 * i))
+        ys, xs = np.where(mask)
+        box = [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1]
+        annotations.append(
+            {"id": i + 1, "image_id": 7, "category_id": 1 + i % 2, "bbox": box, "area": int(mask.sum())}
+            | {"iscrowd": 0, "segmentation": encode_masks(mask[None])[0]}
+        )
+    truth = {
+        "images": [{"id": 7, "file_name": "a.png", "height": SIZE[1], "width": SIZE[0]}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+    }
+    dataset: Any = SimpleNamespace(ground_truth=lambda: truth, category_ids=[1, 2], class_names=["a", "b"])
+    pixels, _ = untouched(scene(), {})
+    loader: Any = [([pixels], [{"image_id": 7, "size": (SIZE[1], SIZE[0])}], torch.tensor([0]))]
+    views = InViews(inference, lambda image, _: (pil_to_tensor(image).float() / 255, {}))
+    found = measure_detection(
+        Finder(), loader, dataset=dataset, device=torch.device("cpu"), with_masks=True, views=views
+    )
+    assert isinstance(found, InstanceScores) and (found.ap, found.mask_ap) == pytest.approx((100, 100))
 
 
 def test_views_are_the_whole_and_tiles_that_cover_it() -> None:

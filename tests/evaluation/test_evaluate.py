@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from mscsa.data.scenes.collection import SceneCollection
 from mscsa.errors import UserError
+from mscsa.evaluation.detect import detect
+from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.recipes.spec import GIVEN_PLACES
@@ -54,6 +58,34 @@ def test_what_a_detector_finds_may_be_kept(detector: Path, tmp_path: Path) -> No
     evaluate(detector, {"num_val": 2}, results=tmp_path / "results.json")
     written = json.loads((tmp_path / "results.json").read_text())
     assert {each["image_id"] for each in written} == {0, 1}
+
+
+def test_a_detector_is_asked_in_tiles_as_of_single_images(detector: Path, tmp_path: Path) -> None:
+    """Scenes have 48 px: tiles of 64 cut none, those of 32 do."""
+    plain = evaluate(detector, {"num_val": 3})
+    whole = evaluate(detector, {"num_val": 3, "workers": 1}, inference=DetectionInference(tile=64))
+    assert whole == plain
+    views = DetectionInference(tile=32, flip=True)
+    found = evaluate(detector, {"num_val": 3}, inference=views, results=tmp_path / "results.json")
+    assert found.scores.num_samples == 3
+    scenes = SceneCollection(split="val", num_scenes=3, size=48, max_digits=3)
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, file in enumerate(files):
+        Image.fromarray(scenes.render(i).image).save(file)
+    alone = list(detect(detector, files, inference=views))
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [each["score"] for each in written] == [
+        float(score) for each in alone if each.detections for score in each.detections.scores
+    ]
+    assert len(written) > sum(
+        len(each.detections.scores) for each in detect(detector, files) if each.detections
+    )
+
+
+def test_tiles_are_for_detectors(segmenter: Path, classifier: Path) -> None:
+    for checkpoint, task in ((segmenter, "segmentation"), (classifier, "classification")):
+        with pytest.raises(UserError, match=f"is for detection, the model for {task}"):
+            evaluate(checkpoint, inference=DetectionInference(tile=32))
 
 
 def _evaluate_share(rank: int, size: int, folder: Path, checkpoint: Path) -> None:

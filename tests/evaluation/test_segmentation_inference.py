@@ -6,17 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mscsa.evaluation.segmentation_inference import SegmentationInference, window_starts
+from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.segmentation import build_segmenter
 from tests.evaluation.painter import Painter
-
-
-def test_windows_cover_everything_with_full_crops() -> None:
-    assert window_starts(10, 4, 3) == [0, 3, 6]
-    assert window_starts(11, 4, 3) == [0, 3, 6, 7]
-    assert window_starts(3, 4, 3) == window_starts(4, 4, 3) == [0]
-    for length in range(5, 40):
-        starts = window_starts(length, 5, 3)
-        assert sorted({p for start in starts for p in range(start, start + 5)}) == list(range(length))
+from tests.evaluation.torch_memory import peak_bytes
 
 
 def test_a_window_sees_what_the_whole_sees_where_no_pixel_needs_its_neighbours() -> None:
@@ -35,10 +28,10 @@ def test_overlaps_are_means_of_the_windows() -> None:
             ramp = torch.arange(images.shape[-1], dtype=torch.float32).expand(1, 1, images.shape[-2], -1)
             return torch.cat([ramp, torch.zeros_like(ramp)], dim=1)
 
-    found = SegmentationInference(window="slide", crop=4, stride=3)._slide(
-        Position(), torch.zeros(1, 3, 4, 7)
-    )
-    assert found[0, 0, 0].tolist() == [0, 1, 2, (3 + 0) / 2, 1, 2, 3]
+    slide = SegmentationInference(window="slide", crop=4, stride=3)
+    found = slide(Position(), torch.zeros(1, 3, 4, 7), (4, 7))[0, :, 0]
+    ramp = torch.tensor([0, 1, 2, (3 + 0) / 2, 1, 2, 3])
+    assert torch.allclose(found[0] - found[1], ramp, atol=1e-6)
 
 
 def test_flips_and_scales_are_averaged_as_probabilities() -> None:
@@ -50,6 +43,71 @@ def test_flips_and_scales_are_averaged_as_probabilities() -> None:
     half = nn.functional.interpolate(image, (6, 8), mode="bilinear")
     logits = nn.functional.interpolate(Painter()(half), (12, 16), mode="bilinear")
     assert torch.allclose(found.exp(), (logits.softmax(1) + whole.exp()) / 2, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> nn.Module:
+    torch.manual_seed(0)
+    options = {"fpn_channels": 8, "head_channels": 8}
+    return build_segmenter("semantic_fpn", "test_resnet", num_classes=50, **options).eval()
+
+
+ASKED = [
+    SegmentationInference(),
+    SegmentationInference(window="slide", crop=64, stride=43),
+    SegmentationInference(window="slide", crop=40, stride=40, scales=(0.5, 1.3), flip=True),
+]
+
+
+@pytest.mark.parametrize("inference", ASKED)
+def test_bands_are_what_is_there_at_once(
+    inference: SegmentationInference, segmenter: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.rand(2, 3, 70, 93)
+    with torch.inference_mode():
+        whole = inference(segmenter, images, (101, 90))
+        monkeypatch.setattr("mscsa.evaluation.segmentation_inference._BAND_VALUES", 2 * 50 * 90 * 7)
+        bands = list(inference.bands(segmenter, images, (101, 90)))
+    assert [rows.stop - rows.start for rows, _ in bands] == [7] * 14 + [3]
+    torch.testing.assert_close(torch.cat([each for _, each in bands], dim=-2), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_the_whole_image_at_once_is_what_the_model_says(segmenter: nn.Module) -> None:
+    images = torch.rand(1, 3, 70, 93)
+    with torch.inference_mode():
+        found = SegmentationInference()(segmenter, images, (70, 93))
+        assert torch.equal(found, segmenter(images).log_softmax(1))
+
+
+@pytest.mark.parametrize(
+    "inference", [ASKED[1], SegmentationInference(window="slide", crop=64, stride=43, flip=True)]
+)
+def test_memory_grows_with_the_label_map_and_not_with_the_classes(
+    inference: SegmentationInference, segmenter: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a higher image the windows of two rows are kept, and some bands, whatever its height."""
+    monkeypatch.setattr("mscsa.evaluation.segmentation_inference._BAND_VALUES", 1 << 17)
+    width = 256
+    bands = 8 * 4 * (1 << 17)
+    coarse = 2 * (width // 43 + 2) * 50 * 16**2 * 4
+
+    def peak(height: int) -> int:
+        images = torch.rand(1, 3, height, width)
+
+        @torch.inference_mode()
+        def segment() -> None:
+            labels = torch.empty(height, width, dtype=torch.uint8)
+            for rows, found in inference.bands(segmenter, images, (height, width)):
+                labels[rows] = found[0].argmax(dim=0).to(torch.uint8)
+
+        return peak_bytes(segment)
+
+    low, high = peak(256), peak(768)
+    sides = 2 if inference.flip else 1
+    grown = 512 * width * (1 + 3 * 4 * (sides - 1))  # labels, and the mirrored image
+    assert high - low <= grown + 0.2 * low
+    assert high <= sides * (bands + coarse) + 768 * width * (1 + 3 * 4 * (sides - 1)) + 4 * 2**20
+    assert high < 0.6 * 768 * width * 50 * 4
 
 
 @pytest.mark.parametrize(

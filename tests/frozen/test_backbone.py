@@ -15,13 +15,13 @@ from torch.testing import assert_close
 from mscsa.assembly.build import build_model
 from mscsa.assembly.weights_file import load_trained
 from mscsa.backbones.timm_pyramid import read_pyramid
+from mscsa.data.contract import with_transform
 from mscsa.data.datasets import build_datasets, class_names_of
 from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.detection import build_object_variants
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.frozen.backbone import cache_folder, freeze_backbone, frozen_prefix, prepare
-from mscsa.frozen.dataset import with_transform
 from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
 from mscsa.training.run import train

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from mscsa.data.batches import collate_maps
-from mscsa.data.contract import IGNORED
+from mscsa.data.contract import IGNORED, with_transform
 from mscsa.data.sampler import SampleKey
 from mscsa.data.scenes.collection import SceneCollection
 from mscsa.data.scenes.detection import SceneDetection
 from mscsa.data.transforms.detection import build_detection_transforms, build_object_variants
-from mscsa.frozen.dataset import Crop, FrozenDetection, FrozenSegmentation, with_transform
+from mscsa.frozen.dataset import Crop, FrozenDetection, FrozenSegmentation
 from mscsa.frozen.store import MapStore, write_store
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 from tests.frozen.test_store import read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,21 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "file", ["a.jpg"])
     with pytest.raises(UserError, match=r"cannot write .*a\.png"):
         list(write_segmentations([segmentation("a.jpg")], folder))
+
+
+def test_the_overlay_of_a_photograph_takes_little_memory(tmp_path: Path) -> None:
+    """Drawn at full size, a photograph of 12 megapixels would take half a gigabyte."""
+    width, height = 4000, 3000
+    image = Image.new("RGB", (width, height), "red")
+    labels = np.zeros((height, width), np.uint8)
+    labels[:, : width // 4] = 1
+    write_overlay(tmp_path / "small.png", image.resize((40, 30)), labels[::100, ::100], NAMES)
+    tracemalloc.start()
+    write_overlay(tmp_path / "a.png", image, labels, NAMES)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * width * height
+    with Image.open(tmp_path / "a.png") as large, Image.open(tmp_path / "small.png") as small:
+        assert large.size == small.size
+        difference = np.asarray(large, np.float32) - np.asarray(small, np.float32)
+        assert np.abs(difference).mean() < 2  # the same picture, its legend too

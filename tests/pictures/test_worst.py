@@ -15,6 +15,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.detections import Detections
 from mscsa.pictures.worst import count_matches, heading_of, mean_iou, worst_rows
 from tests.data.coco.coco_folder import edit, write_coco
+from tests.data.packed.packed_files import write_tar
 from tests.evaluation.untrained import (
     CLASSES,
     CLASSIFIER,
@@ -99,6 +100,24 @@ def test_a_classifier_is_worst_where_the_right_class_is_unlikely(tmp_path: Path)
         chances.append(int(right.split()[1]))
     assert chances == sorted(chances) and chances[0] <= 10
     assert heading_of(rows, "run").startswith("run: the 3 images of val it is worst at")
+
+
+def test_packed_images_are_judged_as_those_of_folders(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", "classification")
+    checkpoint = save_untrained(tmp_path / "best.safetensors", CLASSIFIER, CLASSES)
+    members: list[tuple[str, bytes]] = []
+    for path in sorted((root / "val").rglob("*.png")):
+        label = CLASS_NAMES.index(path.parent.name)
+        members += [(path.name, path.read_bytes()), (f"{path.stem}.cls", str(label).encode())]
+    for split in ("train", "val"):
+        write_tar(tmp_path / "packed" / split / "0.tar", members)
+    (tmp_path / "packed" / "classes.txt").write_text("\n".join(CLASS_NAMES))
+    wanted = worst_rows(str(checkpoint), 3, "cpu", str(root))
+    rows = worst_rows(str(checkpoint), 3, "cpu", str(tmp_path / "packed"))
+    assert [said.title for _, said in rows] == [said.title for _, said in wanted]
+    assert [np.asarray(said.image).tolist() for _, said in rows] == [
+        np.asarray(said.image).tolist() for _, said in wanted
+    ]
 
 
 def test_a_segmenter_is_judged_by_each_images_iou(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from mscsa.detection.mask_head import paste_masks
-from mscsa_runtime.resizing import paste_mask, resize_bilinear
+from mscsa_runtime.resizing import largest_resized, paste_mask, resize_bilinear
 
 RNG = np.random.default_rng(0)
 
@@ -18,6 +20,18 @@ def test_maps_are_resized_as_torch_does(size: tuple[int, int]) -> None:
     maps = RNG.random((3, 7, 9), np.float32)
     wanted = F.interpolate(torch.from_numpy(maps)[None], size, mode="bilinear")[0]
     np.testing.assert_allclose(resize_bilinear(maps, size), wanted, rtol=0, atol=1e-5)
+
+
+def test_the_largest_map_is_found_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = RNG.random((3, 7, 9), np.float32)
+    wanted = resize_bilinear(maps, (31, 20)).argmax(axis=0)
+    monkeypatch.setattr("mscsa_runtime.resizing._BAND_VALUES", 3 * 20 * 4)
+    assert np.array_equal(largest_resized(maps, (31, 20)), wanted)
+    tracemalloc.start()
+    largest_resized(maps, (2000, 200))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 2000 * 200  # all maps are 12 bytes a pixel
 
 
 @pytest.mark.parametrize("box", [(3.2, 4.7, 20.1, 15.0), (-5.0, -2.0, 90.0, 12.3), (8.0, 8.0, 8.0, 8.0)])

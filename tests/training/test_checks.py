@@ -139,13 +139,3 @@ def test_a_frozen_backbone_needs_what_kept_maps_have() -> None:
     tolerant = changed(RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"], "data", max_bad=3)
     assert "data.max_bad 3 is for images that are read during the run" in refusal(tolerant)
     assert "a classifier has no head on a pyramid" in refusal(changed(plain_recipe(), "model", frozen=True))
-
-
-@pytest.mark.parametrize("head", ["deformable_detr", "retinanet", "mask_rcnn"])
-def test_losses_that_count_over_a_batch_are_owned_up_to(head: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Of two halves, with 1 and 3 objects, the objects of the first would weigh three times as much."""
-    recipe = RECIPES[f"scenes_{head}/resnet10t"]
-    check_recipe(recipe, CPU)
-    assert caplog.text == ""
-    check_recipe(changed(recipe, "run", accumulate=2), CPU)
-    assert ("run.accumulate 2" in caplog.text) == (head != "mask_rcnn")

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from torch import nn
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.data.scenes.classification import SceneClassification
+from mscsa.detection.build import build_detector
 from mscsa.errors import UserError
+from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import OptimSpec
 from mscsa.segmentation import build_segmenter
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.module import NonFiniteError, TrainingModule, seed_generators
-from mscsa.training.objectives import ClassificationObjective, build_objective
+from mscsa.training.objectives import ClassificationObjective, DetectionObjective, build_objective
 from mscsa.training.run import train
 from tests.training.small_runs import plain_recipe, small_recipe, spoil_sample
 
@@ -168,3 +171,47 @@ def test_checkpointed_gradients_are_refused_where_there_are_none(tmp_path: Path)
     model = nn.Linear(2, 2)
     with pytest.raises(UserError, match="has no gradient checkpointing"):
         TrainingModule(model, recipe, build_objective(recipe, 2), steps_per_epoch=5)
+
+
+def targets_of(counts: list[int]) -> list[dict[str, torch.Tensor]]:
+    rng = np.random.default_rng(3)
+    found = []
+    for count in counts:
+        corner = torch.from_numpy(rng.uniform(0, 30, (count, 2)))
+        boxes = torch.cat([corner, corner + torch.from_numpy(rng.uniform(8, 30, (count, 2)))], dim=1)
+        found.append({"boxes": boxes.reshape(-1, 4), "labels": torch.ones(count, dtype=torch.int64)})
+    return found
+
+
+@pytest.mark.parametrize("head", ["deformable_detr", "retinanet"])
+@pytest.mark.parametrize("counts", [[4, 1, 0, 0], [0, 0, 3, 2]])
+def test_accumulated_parts_are_divided_by_the_objects_of_the_whole(head: str, counts: list[int]) -> None:
+    """Of two halves of a batch, one without an object, the gradient is that of the batch."""
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "deformable_detr": {
+            **{"num_queries": 20, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0},
+            "two_stage": True,
+        },
+        "retinanet": {"fpn_channels": 8, "anchor_scale": 2.0},
+    }[head]
+    norms = {"backbone_norm": "frozen", "mscsa_norm": "frozen"}
+    model = build_detector(head, "mscsa_resnet10t", 2, **options, **norms)
+    images = [torch.rand(3, 64, 64, dtype=torch.float64) for _ in counts]
+    targets = targets_of(counts)
+    gradients = []
+    for parts in (1, 2):
+        recipe = replace(RECIPES[f"scenes_{head}/resnet10t"])
+        recipe = replace(recipe, run=replace(recipe.run, accumulate=parts, precision="64-true"))
+        module = TrainingModule(copy.deepcopy(model), recipe, DetectionObjective(), steps_per_epoch=1)
+        module._trainer = SimpleNamespace(world_size=1, precision_plugin=None)  # type: ignore[assignment]
+        size = len(counts) // parts
+        for first in range(0, len(counts), size):
+            chosen = slice(first, first + size)
+            batch = (images[chosen], targets[chosen], torch.arange(size))
+            (module.training_step(batch, 0) / parts).backward()  # as Lightning divides it
+        module.configure_gradient_clipping(None)  # type: ignore[arg-type]
+        gradients.append([p.grad.clone() for p in module.model.parameters() if p.grad is not None])
+    assert len(gradients[0]) > 20
+    for wanted, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-10)

@@ -182,6 +182,11 @@ class EvaluatedObjects:
         return _to_float(Sample.of(image).resized(self.short_side, self.long_side).pixels), objects
 
 
+def untouched(image: Image.Image, objects: Objects) -> tuple[Tensor, Objects]:
+    """Give an image as it is, (3, H, W) uint8: what is looked at in parts is cut before it is resized."""
+    return TF.pil_to_tensor(image), objects
+
+
 @dataclass(frozen=True)
 class Sample:
     """The pixels of an image, and where they came from."""

@@ -178,7 +178,9 @@ def test_the_file_gives_the_score_of_the_run(finished: Path, tmp_path: Path) -> 
     assert found.num_samples == 5
     written = json.loads((tmp_path / "results.json").read_text())
     assert {each["image_id"] for each in written} <= set(range(5)) and written
-    assert {"image_id", "category_id", "bbox", "score", "segmentation"} == written[0].keys()
+    assert {"image_id", "category_id", "bbox", "score"} == written[0].keys()
+    masks = json.loads((tmp_path / "results_masks.json").read_text())
+    assert {"image_id", "category_id", "score", "segmentation"} == masks[0].keys()
 
 
 def test_predictions_are_drawn(
