@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -52,10 +53,12 @@ def open_openvino(path: Path, threads: int | None = None) -> Opened:
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(read, "CPU", options)
+    one_at_a_time = threading.Lock()  # all calls share a request: threads would get each other's answers
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        found = compiled(dict(inputs))
-        return [np.array(found[output]) for output in compiled.outputs]
+        with one_at_a_time:
+            found = compiled(dict(inputs))
+            return [np.array(found[output]) for output in compiled.outputs]
 
     return Opened(run, text)
 
