@@ -105,7 +105,7 @@ def test_an_export_is_scored_and_asked_in_the_place_of_its_run(
     assert (code, err) == (0, "") and "a.png" in shown
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_maps_of_a_pyramid_are_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     weights, out = save("semantic_fpn", tmp_path), tmp_path / "exported"
     code, shown, err = run(capsys, "export", str(weights), "--out", str(out), "--maps", "--size", "64x96")

@@ -113,10 +113,7 @@ SOONER = [("semantic_fpn", "onnx"), ("retinanet", "openvino")]
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [
-        pytest.param(*case, marks=pytest.mark.slow if case in SOONER else pytest.mark.long)
-        for case in ALL
-    ],
+    [pytest.param(*case, marks=pytest.mark.slow if case in SOONER else pytest.mark.long) for case in ALL],
 )
 def test_what_people_get_of_the_file_is_what_they_get_of_the_model(
     name: str, format: str, tmp_path: Path
