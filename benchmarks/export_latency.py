@@ -45,7 +45,6 @@ MARKS = ("<!-- the table of benchmarks/export_latency.py -->", "<!-- its end -->
 
 MODELS: dict[str, tuple[ModelSpec, Size]] = {
     "classifier": (ModelSpec(name="mscsa_resnet18"), (224, 224)),
-    "segmenter": (ModelSpec(name="mscsa_pvt_v2_b0", head="semantic_fpn"), (224, 224)),
 }
 NUM_CLASSES = 19
 RUNTIMES = {

@@ -17,7 +17,7 @@ from mscsa_runtime.errors import ArtifactError
 from mscsa_runtime.metadata import KEY
 
 Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
-"""Inputs by name to the outputs in their order."""
+"""Inputs by name, in the order in which the file was made with them, to the outputs in their order."""
 
 
 @dataclass(frozen=True)
