@@ -17,7 +17,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_LINE_EVERY_S = 10.0
 _DRAW_EVERY_S = 0.1
 
 
@@ -33,7 +32,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console  # not at the top: whoever imports the library needs no terminal
 
     console = Console(stderr=True)
-    with _bar(what, total, console) if console.is_terminal else _lines(what, total) as advance:
+    with _bar(what, total, console) if console.is_terminal else lines(what, total) as advance:
         yield advance
 
 
@@ -46,7 +45,8 @@ def tracked(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 
 
 @contextmanager
-def _lines(what: str, total: int) -> Iterator[Callable[[], None]]:
+def lines(what: str, total: int, every_s: float = 10.0) -> Iterator[Callable[[], None]]:
+    """Log how far work of so many pieces is, and the time left; what it gives is called after each piece."""
     done, begun = 0, time.monotonic()
     said = begun
 
@@ -54,7 +54,7 @@ def _lines(what: str, total: int) -> Iterator[Callable[[], None]]:
         nonlocal done, said
         done += 1
         now = time.monotonic()
-        if now - said > _LINE_EVERY_S and done < total:
+        if now - said > every_s and done < total:
             said = now
             left = timedelta(seconds=round((now - begun) / done * (total - done)))
             logger.info("%s: %d of %d, %s left", what, done, total, left)

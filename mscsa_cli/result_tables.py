@@ -44,6 +44,10 @@ def exported_table(exported: Exported) -> Table:
         for name, (label, unit) in model.LABELS.items():
             figures = (format_score(getattr(each, name), unit) for each in (model, artifact))
             rows.append((f"{label} ({unit}), model and artifact", ", ".join(figures)))
+        if metadata.precision == "int8":
+            label, unit = model.LABELS[model.MAIN]
+            lost = getattr(model, model.MAIN) - getattr(artifact, model.MAIN)
+            rows.append((f"{label} ({unit}) that 8 bits lose", format_score(lost, unit)))
     opset = f", opset {metadata.opset}" if metadata.opset else ""
     return Table(
         title=f"Exported: {metadata.task}, {metadata.precision}{opset}",

@@ -81,5 +81,5 @@ class Artifact:
         return dict(zip(self.metadata.outputs, found, strict=True))
 
     def run_part(self, name: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Give what one of its files gives, in order; sizes are not looked at."""
+        """Give what one of its files gives, in order, of inputs in order; sizes are not looked at."""
         return self._opened[name].run(inputs)

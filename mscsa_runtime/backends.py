@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from mscsa_runtime.errors import ArtifactError
 from mscsa_runtime.metadata import KEY
 
 Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
-"""Inputs by name to the outputs in their order."""
+"""Inputs by name, in the order in which the file was made with them, to the outputs in their order."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ def open_openvino(path: Path, threads: int | None = None) -> Opened:
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(read, "CPU", options)
+    one_at_a_time = threading.Lock()  # all calls share a request: threads would get each other's answers
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        found = compiled(dict(inputs))
-        return [np.array(found[output]) for output in compiled.outputs]
+        with one_at_a_time:
+            found = compiled(dict(inputs))
+            return [np.array(found[output]) for output in compiled.outputs]
 
     return Opened(run, text)
 

@@ -94,7 +94,7 @@ def _of_proposals(artifact: Artifact, raw: Raw, sizes: Floats) -> list[Found]:
     ]
     if not any(len(each) for each in proposals):  # the files take one box and more
         return [_nothing(how) for _ in proposals]
-    scores, boxes = artifact.run_part("boxes", {**maps, "rois": _rois(proposals), "sizes": sizes})
+    scores, boxes = artifact.run_part("boxes", {"rois": _rois(proposals), "sizes": sizes, **maps})
     ends = np.cumsum([len(each) for each in proposals])[:-1]
     found = [
         _choose(score, box, size, how)
@@ -103,7 +103,7 @@ def _of_proposals(artifact: Artifact, raw: Raw, sizes: Floats) -> list[Found]:
     labels = np.concatenate([each.labels for each in found])
     if not len(labels):
         return [_nothing(how) for _ in found]
-    inputs = {**maps, "rois": _rois([each.boxes for each in found]), "labels": labels}
+    inputs = {"rois": _rois([each.boxes for each in found]), "labels": labels, **maps}
     (cells,) = artifact.run_part("masks", inputs)
     of_images = np.split(cells, np.cumsum([len(each.labels) for each in found])[:-1])
     return [

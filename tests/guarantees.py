@@ -34,6 +34,8 @@ class Mutation:
 class Guarantee:
     """One promise."""
 
+    name: str
+    """Its heading on the page."""
     promise: str
     figure: str
     """Its size, as tested."""
@@ -51,6 +53,7 @@ _BOTH = "tests/models/test_model.py"
 
 GUARANTEES = (
     Guarantee(
+        "Exact resume",
         "A run that is killed at any step and resumed ends with the same bits (CPU, fp32): weights, optimiser, "
         "moving average, sample order, metrics; also extended, with patience or deterministic.",
         "kills in 4 steps with 0 and 2 loader workers",
@@ -82,6 +85,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "A kill during a save",
         "A kill during a save leaves a whole checkpoint.",
         "8 kills, at different places of a save",
         (
@@ -101,6 +105,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "How files are written",
         "Files are written beside their target, synced with their folder, and renamed; nothing of a killed save is "
         "left after the next start.",
         "each call in its order",
@@ -122,6 +127,7 @@ GUARANTEES = (
         "Shares that sync no folders take the file all the same.",
     ),
     Guarantee(
+        "A full disk",
         "A full disk ends a run in one line, and the last checkpoint stays; a run that would not fit is not started, "
         "with the bytes it needs and those that are free.",
         "the estimate to one byte; a file that the kernel cuts off",
@@ -142,6 +148,7 @@ GUARANTEES = (
         "In the middle of a save the message gives no bytes: what it lacks is known to the file system alone.",
     ),
     Guarantee(
+        "A folder that is gone",
         "A folder that is read-only or gone is an error at the first save.",
         "one save",
         (
@@ -160,6 +167,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "Signals that end a run",
         "SIGTERM and SIGINT end a run after the step in progress, saved, with 143 and 130; a second one at once.",
         "the step in progress",
         (
@@ -187,6 +195,7 @@ GUARANTEES = (
         "its end.",
     ),
     Guarantee(
+        "A process that dies",
         "A process that dies ends all others within a minute, with one line, and the run goes on by --resume.",
         "60 s, gloo; process 0 and process 1 killed",
         (
@@ -207,6 +216,7 @@ GUARANTEES = (
         "NCCL is not tested: the tests run without a GPU.",
     ),
     Guarantee(
+        "A resume with other settings",
         "A resume with another seed, batch, number of processes, data or setting is refused by name; a longer cosine "
         "run needs --extend.",
         "each kind of field; files by name and size",
@@ -242,6 +252,7 @@ GUARANTEES = (
         "Files that are changed without a change of size pass: contents would be a pass over the disk at each start.",
     ),
     Guarantee(
+        "Damaged checkpoints",
         "A damaged checkpoint is seen by its checksums, and a resume goes on from the one before it with a warning; "
         "damaged weights are refused.",
         "300 random flips of each kind of file, 4 cuts",
@@ -279,6 +290,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "Losses that are not finite",
         "A loss or gradient that is not finite stops the run at that step on all processes and names the images; the "
         "last good checkpoint stays.",
         "the step itself",
@@ -300,6 +312,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "Unreadable images",
         "An unreadable image is one line with its path. Up to --data.max_bad of them (0 unless told) are replaced, the "
         "same in every run, and listed.",
         "each format, 0 bytes, cuts, wrong endings, CMYK, 16 bits, palettes, EXIF, animations",
@@ -330,6 +343,7 @@ GUARANTEES = (
         "A number, not a share: it is stated by the person who knows the data.",
     ),
     Guarantee(
+        "Decompression bombs",
         "A decompression bomb is refused by its header, before it is decoded.",
         "more than 89,478,485 pixels",
         ("tests/data/test_images.py::test_a_decompression_bomb_is_refused_before_it_is_decoded",),
@@ -344,6 +358,7 @@ GUARANTEES = (
         in_readme=False,
     ),
     Guarantee(
+        "Wrong annotations are found",
         "`mscsa check-data` finds what is wrong with annotations in COCO's format, each once, and nothing else.",
         "60 defects and more; time and memory on 118,000 images: `benchmarks/check_coco.py`",
         (
@@ -362,6 +377,7 @@ GUARANTEES = (
         "A time is no test: it is of a machine.",
     ),
     Guarantee(
+        "Images without objects",
         "Images without objects give finite losses and gradients.",
         "all four detectors",
         ("tests/detection/test_detector.py::test_a_batch_without_any_object_trains",),
@@ -375,6 +391,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "Labels outside the classes",
         "A label outside the classes is named with file, pixel and value; ADE20K's 0 is ignored.",
         "the first such pixel",
         (
@@ -397,6 +414,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "Malformed recipe files",
         "A malformed recipe file is one line with file and place, and no tag of it runs code.",
         "60 random files",
         (
@@ -413,6 +431,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "No code from checkpoints",
         "No code from a checkpoint is ever run: safetensors, or pickles read as tensors only.",
         "15 ways to hide a call",
         (
@@ -438,6 +457,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "No network",
         "Nothing is downloaded on import; without a network weights that are not there are one line, at once.",
         "one connection, 5 s",
         (
@@ -459,6 +479,7 @@ GUARANTEES = (
         "Downloads are the hub's client's, whose partial files have other names; a checksum is in our own files alone.",
     ),
     Guarantee(
+        "Weights that fit in part",
         "Weights that fit in part are counted part by part; none is filled by half, and what does not fit is refused.",
         "every registered model in both forms",
         (
@@ -478,6 +499,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "Light imports",
         "The package imports neither Lightning nor what only some tasks need; the command line starts without torch.",
         "by what is imported, not by a clock",
         (
@@ -496,6 +518,7 @@ GUARANTEES = (
         "seconds that importing timm takes.",
     ),
     Guarantee(
+        "Any size, any batch",
         "Any size gives maps of the backbone's shapes; a batch of one trains, or is refused by name.",
         "odd and narrow sizes on three kinds of backbone",
         (
@@ -515,6 +538,7 @@ GUARANTEES = (
         "(`tests/attention/test_pooling.py`).",
     ),
     Guarantee(
+        "A gradient for every parameter",
         "Every parameter of a built model gets a gradient in its task: DDP needs no `find_unused_parameters`. "
         "Gradient checkpointing, channels-last and saving change nothing.",
         "every registered family",
@@ -536,6 +560,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "Unchanged at step 0",
         "A pyramid's maps are the backbone's own at step 0; costs are the closed form's.",
         "bit for bit; 0.1 %",
         (
@@ -560,6 +585,7 @@ GUARANTEES = (
         "The paper's printed costs are shown beside ours, not promised: one of them is not explained (decisions.md).",
     ),
     Guarantee(
+        "One graph under torch.compile",
         "MSCSA compiles to one graph; one dynamic graph serves every size.",
         "no graph break, no recompilation over three sizes",
         (
@@ -578,6 +604,7 @@ GUARANTEES = (
         "Whole models are one graph at one size; how many more a backbone of timm's needs is its own.",
     ),
     Guarantee(
+        "Export with free sizes",
         "MSCSA and whole models export by `torch.export` with free sizes.",
         "every size at which MSCSA runs",
         (
@@ -587,6 +614,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "Half precision",
         "Half precision gives finite outputs on large activations, and precise boxes.",
         "activations of 60 standard deviations in fp16 and bf16",
         (
@@ -606,6 +634,7 @@ GUARANTEES = (
         "No cosine to float32 under stress: a softmax of logits of thousands is decided by the last bits of bf16.",
     ),
     Guarantee(
+        "Everything is evaluated once",
         "Every image and every pixel is evaluated exactly once, for any number of processes.",
         "1 to 4 processes in the order of samples, 1 and 2 in whole runs; lengths that they do not divide",
         (
@@ -633,6 +662,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "AP and mIoU",
         "AP is pycocotools', mIoU that of counting by hand.",
         "1e-6, with crowds and ties; exact",
         (
@@ -649,6 +679,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "MACs",
         "MACs are the same wherever and however they are counted.",
         "on the meta device, which every machine has; attention products included",
         ("tests/test_macs.py::test_attention_is_counted", "tests/test_macs.py::test_known_models"),
@@ -662,6 +693,7 @@ GUARANTEES = (
         ),
     ),
     Guarantee(
+        "Equal runs from one seed",
         "Two runs of one seed are equal to the last bit on a CPU; with --run.deterministic on a GPU too, or the "
         "operation that cannot is named.",
         "weights and metrics",
@@ -688,6 +720,7 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "Unstable latencies are told",
         "A latency whose ratio wanders is called unstable.",
         "5 % over the rounds",
         ("tests/speed/test_interleaved.py::test_a_ratio_that_wanders_is_called_unstable",),
@@ -702,6 +735,7 @@ GUARANTEES = (
         "5 %, not 2 %: on shared machines repeated runs of the same model differ by as much.",
     ),
     Guarantee(
+        "Logs",
         "What is logged is what happened: means over the steps since the last entry and over all processes, the "
         "learning rate of the step itself, images per second without evaluations.",
         "exact; two processes to 1e-9",
@@ -737,7 +771,7 @@ def page() -> str:
         "Where a test was seen to fail so, the promise says which. Larger sizes of 1, 2 and 16 run by `make test-long`.",
     ]
     for number, each in enumerate(GUARANTEES, start=1):
-        lines += ["", f"## {number}", "", each.promise, "", f"* Size: {each.figure}."]
+        lines += ["", f"## {number}. {each.name}", "", each.promise, "", f"* Size: {each.figure}."]
         if each.limit:
             lines.append(f"* Not promised: {each.limit}")
         lines += [f"* `{test}`" for test in each.tests]

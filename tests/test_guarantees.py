@@ -8,7 +8,7 @@ import pytest
 
 from tests.guarantees import GUARANTEES, PAGE, README, ROOT, Guarantee, page, with_list
 
-each_guarantee = pytest.mark.parametrize("guarantee", GUARANTEES, ids=lambda each: each.promise[:40])
+each_guarantee = pytest.mark.parametrize("guarantee", GUARANTEES, ids=lambda each: each.name)
 
 
 def names_in(path: str) -> set[str]:
@@ -28,6 +28,11 @@ def test_the_mutations_can_be_made(guarantee: Guarantee) -> None:
     for each in guarantee.mutations:
         assert (ROOT / each.path).read_text(encoding="utf-8").count(each.old) == 1, (each.path, each.old)
         assert each.old != each.new
+
+
+def test_each_has_a_short_name_of_its_own() -> None:
+    names = [each.name for each in GUARANTEES]
+    assert len(set(names)) == len(names) and all(3 < len(name) <= 32 for name in names)
 
 
 def test_the_page_and_the_readme_say_the_same() -> None:

@@ -54,7 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly backbones data detection errors evaluation models names progress recipes"
     ),
     "mscsa.training": parts(
-        "assembly checkpoints data detection errors evaluation files folding frozen heads macs recipes"
+        "assembly checkpoints data detection errors evaluation files folding frozen heads macs progress "
+        "recipes"
     ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "

@@ -30,7 +30,7 @@ def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
     """
     waiting = [run for run in runs if run.result is None]
     running: dict[Run, Child] = {}
-    with open_display() as display:
+    with open_display(len(waiting)) as display:
         for run in runs:
             if run not in waiting:
                 display.update(run, "kept")

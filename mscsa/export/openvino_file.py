@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def write(program: ExportedProgram, graph: Graph, path: Path, metadata: str) -> 
 
 def quantize(path: Path, images: list[NDArray[np.float32]], metadata: str) -> None:
     """Quantise weights and maps to 8 bits."""
+    # What nncf imports of torch warns where there is a compiler for GPUs and no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     import nncf
     import openvino
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from mscsa.progress import lines
 from mscsa.training.processes import rank
 
 logger = logging.getLogger(__name__)
@@ -55,16 +56,8 @@ class Display:
     @contextmanager
     def evaluation(self, num_batches: int) -> Iterator[Callable[[], None]]:
         """Show an evaluation of so many batches; what it gives is called after each."""
-        done, said = 0, time.monotonic()
-
-        def advance() -> None:
-            nonlocal done, said
-            done += 1
-            if time.monotonic() - said > _LINE_EVERY_S:
-                said = time.monotonic()
-                logger.info("evaluation: %d of %d batches", done, num_batches)
-
-        yield advance
+        with lines("evaluation", num_batches, _LINE_EVERY_S) as advance:
+            yield advance
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from mscsa.data import Problem
 from mscsa.evaluation import Accuracy, Prediction
+from mscsa.export import Exported
 from mscsa.pictures.detections import WrittenDetections
 from mscsa.pictures.saliency_maps import WrittenSaliency
 from mscsa.pictures.segmentations import WrittenSegmentation
@@ -16,6 +19,7 @@ from mscsa.pictures.videos import WrittenVideo
 from mscsa.report import Table
 from mscsa_cli.result_tables import (
     detections_table,
+    exported_table,
     predictions_table,
     problems_table,
     saliency_table,
@@ -24,6 +28,7 @@ from mscsa_cli.result_tables import (
     show_with_errors,
     videos_table,
 )
+from tests.runtime.small_files import METADATA
 
 
 def test_scores_have_their_units_and_the_number_of_images() -> None:
@@ -33,6 +38,23 @@ def test_scores_have_their_units_and_the_number_of_images() -> None:
     (row,) = table.rows
     assert row[0] == "best.safetensors" and row[-1] == "8"
     assert dict(zip(table.columns, row, strict=True))["top-1 (%)"] == "50.00"
+
+
+@pytest.mark.parametrize(("precision", "lost"), [("int8", "1.25"), ("float32", None)])
+def test_what_8_bits_lose_is_said(precision: Any, lost: str | None) -> None:
+    both: Any = [
+        SimpleNamespace(scores=Accuracy(top1=top1, top5=None, loss=1.0, num_samples=8))
+        for top1 in (50, 48.75)
+    ]
+    exported = Exported(
+        path=Path("out/model.onnx"),
+        metadata=replace(METADATA, precision=precision),
+        difference=1e-7,
+        scores=(both[0], both[1]),
+    )
+    rows = dict(exported_table(exported).rows)
+    assert rows["top-1 (%), model and artifact"] == "50.00, 48.75"
+    assert rows.get("top-1 (%) that 8 bits lose") == lost
 
 
 def test_a_line_for_each_class_and_none_for_what_failed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_lines_say_each_evaluation_once(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with LineDisplay() as display:
+    with LineDisplay(1) as display:
         display.update(run, "running")
         display.update(run, "running")
         display.update(run, "done")
@@ -38,8 +39,30 @@ def test_lines_say_each_evaluation_once(run: Run, caplog: pytest.LogCaptureFixtu
 
 def test_a_kept_run_is_one_line(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    LineDisplay().update(run, "kept")
+    LineDisplay(1).update(run, "kept")
     assert caplog.messages == ["mscsa, seed 1: finished before"]
+
+
+def test_lines_say_the_time_left_for_all_runs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    fresh = replace(run, seed=2, folder=run.folder.parent / "seed2")
+    fresh.folder.mkdir()
+    display = LineDisplay(3)
+    display.update(run, "running")  # goes on from its half
+    display.update(fresh, "running")
+    now[0] += 40  # in which nothing was done: no pace, no line
+    display.update(fresh, "running")
+    (fresh.folder / "metrics.csv").write_text("step,epoch,val_top1\n1,1.0,\n")
+    display.update(fresh, "running")  # a quarter in 40 s
+    display.update(run, "done")  # too soon for another line
+    now[0] += 40
+    display.update(fresh, "running")  # three quarters of a run in 80 s, and one and three quarters are left
+    said = [message for message in caplog.messages if message.endswith("left")]
+    assert said == ["0 of 3 runs done, 0:06:00 left", "1 of 3 runs done, 0:03:07 left"]
 
 
 def test_a_bar_shows_the_share_and_the_last_score(run: Run) -> None:
@@ -55,4 +78,4 @@ def test_the_display_fits_where_messages_go(
     monkeypatch: pytest.MonkeyPatch, is_terminal: bool, kind: type
 ) -> None:
     monkeypatch.setattr(progress, "Console", lambda **_: Console(force_terminal=is_terminal))
-    assert isinstance(open_display(), kind)
+    assert isinstance(open_display(1), kind)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mscsa.assembly.build import build_model, resolved_spec
 from mscsa.assembly.weights_file import EVALUATION_INPUT, WeightsInfo
@@ -31,13 +33,16 @@ PIXELS = SegmentationData(kind="scenes", image_size=32, short_side=40, long_side
 OBJECTS = DetectionData(kind="scenes", short_side=48, long_side=80, max_digits=3, **_COUNTS)
 
 
-def save_untrained(path: Path, spec: ModelSpec, data: DataSpec) -> Path:
-    """Write an untrained model whose head tells its inputs apart."""
+def save_untrained(
+    path: Path, spec: ModelSpec, data: DataSpec, change: Callable[[nn.Module], None] = lambda _: None
+) -> Path:
+    """Write an untrained model whose head tells its inputs apart, changed before it is written."""
     torch.manual_seed(0)
     names = class_names_of(data)
     model = build_model(spec, len(names))
     if spec.head is None:
         model.head.weight.data.mul_(30)  # type: ignore[union-attr, operator]
+    change(model)
     cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     info = WeightsInfo(
         model=resolved_spec(spec, model),

@@ -37,6 +37,7 @@ class EagerArtifact(Artifact):
 
     def run_part(self, name: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         graph = self.graphs[name]
+        assert list(inputs) == list(graph.axes), "torch.export's files take them by their order"
         with torch.no_grad():
             given = (torch.from_numpy(np.ascontiguousarray(inputs[key])) for key in graph.axes)
             found = graph.module(*given)

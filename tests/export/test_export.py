@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from mscsa.assembly.weights_file import load_trained
 from mscsa.errors import UserError
 from mscsa.export import Exported, export_checkpoint
 from mscsa.export import differences as differences_module
+from mscsa.export import export as module
 from mscsa.export.export import _new_folder
 from mscsa.export.formats import FORMATS
-from mscsa_runtime import Artifact
-from tests.export.small_exports import MODELS, save
+from mscsa.export.graphs import build_graphs
+from mscsa_runtime import Artifact, Metadata
+from tests.export.compared import check_that_it_is_the_model
+from tests.export.small_exports import HEADS, MODELS, save
+from tests.runtime.small_files import METADATA
+from tests.segmentation.small import small
 
 
 def test_a_classifier_is_right_at_three_sizes_and_two_batches(exported: Exported, checkpoint: Path) -> None:
-    artifact = Artifact(exported.path)
-    model, _ = load_trained(checkpoint)
-    for batch, height, width in ((1, 64, 64), (3, 96, 160), (3, 224, 64)):
-        images = np.random.default_rng(0).standard_normal((batch, 3, height, width)).astype(np.float32)
-        with torch.no_grad():
-            wanted = model(torch.from_numpy(images))
-        np.testing.assert_allclose(artifact.run(images)["logits"], wanted, rtol=0, atol=1e-3)
+    assert exported.metadata.sizes.is_dynamic
+    check_that_it_is_the_model(checkpoint, exported.path)
 
 
 def test_what_was_compared_is_told(exported: Exported) -> None:
@@ -85,21 +84,51 @@ def test_what_cannot_be_is_refused_before_anything_is_exported(
         export_checkpoint(checkpoint, tmp_path, maps=True, check={})
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", MODELS)
-def test_every_head_in_every_format(name: str, format: str, tmp_path: Path) -> None:
-    """`export_checkpoint` itself compares: batches 1 and 3, four sizes where sizes are dynamic."""
-    size = (64, 64) if name == "classifier" else (64, 96)
-    result = export_checkpoint(save(name, tmp_path), tmp_path / "out", format=format, size=size)
-    assert result.difference < 1e-3
+def test_sizes_are_fixed_where_others_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    tried = []
+
+    def written(_: object, metadata: Metadata, *rest: Any) -> Exported:
+        tried.append((metadata.sizes.is_dynamic, rest[2]))
+        if metadata.sizes.is_dynamic:
+            raise UserError("wrong at 96x64")
+        return Exported(path=tmp_path, metadata=metadata, difference=0.0)
+
+    monkeypatch.setattr(module, "_write_files", written)
+    model = small("semantic_fpn", "test_resnet").eval()
+    caplog.set_level(logging.INFO)
+    arguments = METADATA, FORMATS["onnx"], tmp_path
+    found = module._write(build_graphs(model, (64, 96)), *arguments, (64, 96), False, 1e-3)
+    assert tried == [(True, [(64, 96), (96, 64), (64, 160), (96, 192)]), (False, [(64, 96)])]
+    assert not found.metadata.sizes.is_dynamic
+    assert caplog.messages == ["the size is fixed to 64x96, since others are not right: wrong at 96x64"]
+
+
+ALL = [(name, format) for name in HEADS for format in FORMATS]
+ALL += [(name, "onnx") for name in MODELS if name not in HEADS]
+SOONER = [("semantic_fpn", "onnx"), ("retinanet", "openvino")]
+"""What runs with the slow tests, and not with the long ones alone."""
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [pytest.param(*case, marks=pytest.mark.slow if case in SOONER else pytest.mark.long) for case in ALL],
+)
+def test_what_people_get_of_the_file_is_what_they_get_of_the_model(
+    name: str, format: str, tmp_path: Path
+) -> None:
+    checkpoint = save(name, tmp_path)
+    result = export_checkpoint(checkpoint, tmp_path / "out", format=format, size=(64, 96))
+    check_that_it_is_the_model(checkpoint, result.path)
     is_detector = MODELS[name][0].task not in ("classification", "segmentation")
     assert not (is_detector and result.metadata.sizes.is_dynamic)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["semantic_fpn", "retinanet"])
-def test_the_maps_under_a_head(name: str, tmp_path: Path) -> None:
-    result = export_checkpoint(save(name, tmp_path), tmp_path / "out", size=(64, 96), maps=True)
-    assert result.metadata.outputs == tuple(f"stride{stride}" for stride in result.metadata.strides)
-    assert result.metadata.sizes.is_dynamic
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_maps_under_a_head(format: str, tmp_path: Path) -> None:
+    checkpoint = save("retinanet", tmp_path)
+    result = export_checkpoint(checkpoint, tmp_path / "out", format=format, size=(64, 96), maps=True)
+    assert result.metadata.strides == (8, 16, 32) and result.metadata.sizes.is_dynamic
+    check_that_it_is_the_model(checkpoint, result.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from mscsa.errors import UserError
@@ -45,3 +46,21 @@ def test_what_torch_cannot_trace_is_one_line() -> None:
     ) as caught:
         trace(graph(True), (64, 64), step=None)
     assert "\n" not in str(caught.value)
+
+
+def test_padding_as_in_tensorflow_is_no_expression_of_the_size() -> None:
+    """Each of a chain would have all before it in its own, and torch would not end."""
+    torch.manual_seed(0)
+    module = nn.Sequential(Conv2dSame(3, 4, 3, stride=2), Conv2dSame(4, 4, 5, stride=2, bias=False)).eval()
+    odd = torch.rand(1, 3, 65, 35)
+    before = module(odd)
+    one = Graph(
+        name="model", module=module, axes={"images": IMAGES}, outputs=("maps",), example=random_images
+    )
+    program = trace(one, (64, 64), step=32)
+    pads = [node.args[1] for node in program.graph.nodes if "pad" in str(node.target)]
+    assert pads == [[0, 1, 0, 1], [1, 2, 1, 2]]
+    for size in ((96, 160), (64, 96)):
+        images = torch.rand(3, 3, *size)
+        torch.testing.assert_close(program.module()(images), module(images))
+    assert torch.equal(module(odd), before)

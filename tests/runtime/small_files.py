@@ -38,3 +38,13 @@ def write_means(path: Path, text: str | None = None, **changed: Any) -> Path:
     helper.set_model_props(model, {KEY: text or replace(METADATA, **changed).to_json()})
     onnx.save(model, path)
     return path
+
+
+def write_means_for_openvino(path: Path) -> Path:
+    """Write it beside a path as OpenVINO's IR; gives that file."""
+    import openvino
+
+    model = openvino.convert_model(str(write_means(path)))
+    model.set_rt_info(METADATA.to_json(), [KEY])
+    openvino.save_model(model, path.with_suffix(".xml"))
+    return path.with_suffix(".xml")

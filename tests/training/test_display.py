@@ -121,7 +121,7 @@ def test_time_left_is_at_the_pace_of_this_session(clock: list[float]) -> None:
     assert lines.time_left == "0:09:00"
 
 
-def test_elsewhere_a_long_evaluation_says_how_far_it_is(
+def test_elsewhere_a_long_evaluation_says_the_time_left(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), Display().evaluation(9) as advance:
@@ -129,8 +129,8 @@ def test_elsewhere_a_long_evaluation_says_how_far_it_is(
             clock[0] += 10
             advance()
     assert [record.getMessage() for record in caplog.records] == [
-        "evaluation: 4 of 9 batches",
-        "evaluation: 8 of 9 batches",
+        "evaluation: 4 of 9, 0:00:50 left",
+        "evaluation: 8 of 9, 0:00:10 left",
     ]
 
 
