@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from mscsa.assembly.weights_file import load_trained
 from mscsa.data.images import load_image
-from mscsa.data.transforms.detection import build_detection_transforms
+from mscsa.data.transforms.detection import ObjectTransform, build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.detections import Detections, find_objects
@@ -35,6 +37,50 @@ class DetectedObjects:
     """Why there is nothing, in one line."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedDetector:
+    """A detector in memory, ready to be asked about images."""
+
+    model: nn.Module
+    """In eval mode, its norms folded where they can be."""
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    transform: ObjectTransform
+    device: torch.device
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Resize an RGB image as in evaluation: (3, h, w) in 0..1."""
+        pixels, _ = self.transform(image, {})
+        return pixels
+
+    def find(self, pixels: Tensor, size: tuple[int, int]) -> Detections:
+        """Find objects in a prepared image, in pixels of the image itself, (H, W)."""
+        (found,) = find_objects(self.model, [pixels], [size], device=self.device)
+        return found
+
+
+def load_detector(checkpoint: str | Path, *, accelerator: str = "auto") -> LoadedDetector:
+    """Load a trained detector to ask it about images.
+
+    Args:
+        checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+    Raises:
+        UserError: If the checkpoint is not usable, or not a detector's.
+    """
+    device = choose_device(accelerator)
+    trained, info = load_trained(checkpoint, "detection", "instance_segmentation")
+    assert isinstance(info.data, DetectionData)
+    _, transform = build_detection_transforms(info.data, DetectionAugment())
+    return LoadedDetector(
+        model=fold_norms(trained).to(device),
+        class_names=info.class_names,
+        category_ids=info.category_ids,
+        transform=transform,
+        device=device,
+    )
+
+
 def detect(
     checkpoint: str | Path,
     images: Iterable[str | Path],
@@ -53,17 +99,11 @@ def detect(
     Raises:
         UserError: If the checkpoint is not usable, or not a detector's.
     """
-    device = choose_device(accelerator)
-    trained, info = load_trained(checkpoint, "detection", "instance_segmentation")
-    assert isinstance(info.data, DetectionData)
-    _, transform = build_detection_transforms(info.data, DetectionAugment())
-    model = fold_norms(trained).to(device)
+    loaded = load_detector(checkpoint, accelerator=accelerator)
     inference = inference or DetectionInference()
 
     def find(image: Image.Image) -> Detections:
-        pixels, _ = transform(image, {})
-        (found,) = find_objects(model, [pixels], [(image.height, image.width)], device=device)
-        return found
+        return loaded.find(loaded.prepare(image), (image.height, image.width))
 
     for path in images:
         try:
@@ -76,6 +116,6 @@ def detect(
             path=str(path),
             image=image,
             detections=found,
-            class_names=info.class_names,
-            category_ids=info.category_ids,
+            class_names=loaded.class_names,
+            category_ids=loaded.category_ids,
         )
