@@ -12,7 +12,7 @@ import pytest
 from mscsa.compare.results import verdict
 from mscsa.compare.tables import comparison_tables
 from mscsa.report import plain_text
-from tests.compare.made import BASE, result
+from tests.compare.made import BASE, result, write_finished
 
 
 def test_tables_show_means_spreads_and_differences() -> None:
