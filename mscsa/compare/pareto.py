@@ -198,7 +198,11 @@ def _draw_panel(axes: Any, finished: Finished, cost: Cost) -> None:
     front = [(value / unit, p.score) for p in pareto_front(finished.points, cost) if (value := p.costs[cost])]
     axes.plot(*zip(*front, strict=True), color="#888888", linewidth=1.2, linestyle="--", zorder=1)
     height, width = finished.input_size
-    axes.set_title(f"{finished.recipe}\n{finished.num_seeds} seeds, {height}x{width} px", fontsize=9)
+    path = finished.path
+    name_of = path.parent.name if path.name == FILE else path.stem
+    axes.set_title(
+        f"{finished.recipe}\n{finished.num_seeds} seeds, {height}x{width} px ({name_of})", fontsize=9
+    )
     axes.set(xlabel=name, ylabel=f"{finished.metric_label} (%)")
     axes.margins(x=0.25, y=0.2)
     axes.grid(color="#dddddd", linewidth=0.8)

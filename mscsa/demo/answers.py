@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +22,8 @@ from mscsa.errors import UserError
 from mscsa.evaluation.classify import LoadedClassifier
 from mscsa.evaluation.segment import LoadedSegmenter
 from mscsa.pictures.detections import draw_objects
-from mscsa.pictures.segmentations import write_overlay
+from mscsa.pictures.palette import palette
+from mscsa.pictures.segmentations import blended, class_shares
 from mscsa.report import Table, percent_more
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class Answer:
     """Of a classifier: name and probability, best first."""
     picture: Image.Image | None = None
     """Of a segmenter its label map over the image, of a detector the objects drawn on it."""
+    legend: tuple[tuple[str, float, str], ...] = ()
+    """Of a segmenter: name of each class in the image, its share of the pixels, its colour as #rrggbb."""
     says: str = ""
     """Of a detector: how many objects of which classes, in one line."""
 
@@ -83,9 +87,7 @@ def _answer(model: ShownModel, image: Image.Image, threshold: float) -> Answer:
     if isinstance(loaded, LoadedClassifier):
         return replace(answer, classes=said)
     if isinstance(loaded, LoadedSegmenter):
-        return replace(
-            answer, picture=drawn(lambda path: write_overlay(path, image, said, loaded.class_names))
-        )
+        return replace(answer, picture=blended(image, said), legend=_legend(said, loaded.class_names))
     names = [loaded.class_names[label - 1] for label in said.labels[said.scores >= threshold]]
     counts = ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())
     return replace(
@@ -95,6 +97,11 @@ def _answer(model: ShownModel, image: Image.Image, threshold: float) -> Answer:
         or f"nothing with a score of {threshold:g} or more; the best has "
         f"{np.max(said.scores, initial=0.0):.2f}",
     )
+
+
+def _legend(labels: NDArray[np.uint8], class_names: Sequence[str]) -> tuple[tuple[str, float, str], ...]:
+    colours = {name: palette(256)[i].tobytes().hex() for i, name in enumerate(class_names)}
+    return tuple((name, share, f"#{colours[name]}") for name, share in class_shares(labels, class_names))
 
 
 def _run(model: ShownModel, image: Image.Image) -> tuple[Tensor, Any]:

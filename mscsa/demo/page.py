@@ -14,7 +14,7 @@ import gradio as gr
 from mscsa.compare.pareto import COSTS
 from mscsa.demo.answers import Answer
 from mscsa.demo.demo import Demo
-from mscsa.demo.tables import line_html, table_html, tables_html
+from mscsa.demo.tables import legend_html, line_html, table_html, tables_html
 from mscsa.errors import UserError
 
 QUEUE = 32
@@ -22,6 +22,8 @@ QUEUE = 32
 
 _AT_ONCE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models", "api_visibility": "private"}
 # All that asks a model waits in one line, so that times are of one image.
+
+_PICTURE: dict[str, Any] = {"interactive": False, "format": "png", "buttons": ["fullscreen", "download"]}
 
 _KEEP_SECONDS = 3600
 # What was uploaded, and drawn from it, is deleted after that time.
@@ -35,11 +37,13 @@ footer {display: none !important}
 .mscsa-table {margin-bottom: 1.2em}
 .mscsa-table h4 {margin: 0 0 .4em}
 .mscsa-table > div {overflow-x: auto}
-.mscsa-table table {border-collapse: collapse; width: 100%; font-size: .92em}
-.mscsa-table th, .mscsa-table td {padding: 4px 10px; border-bottom: 1px solid var(--border-color-primary);
-  text-align: left}
+.mscsa-table table {border-collapse: collapse; width: 100%; font-size: .92em; border: none !important}
+.mscsa-table tr {border: none !important}
+.mscsa-table th, .mscsa-table td {padding: 4px 10px; text-align: left; border: none !important;
+  border-bottom: 1px solid var(--border-color-primary) !important}
 .mscsa-table .figure {text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap}
-.mscsa-table tbody tr:last-child td {border-bottom: none}
+.mscsa-class {display: inline-block; margin-right: 1.2em; white-space: nowrap; font-size: .9em}
+.mscsa-class i {display: inline-block; width: .9em; height: .9em; margin-right: .4em; border-radius: 2px}
 .mscsa-table p {margin: .4em 0 0; font-size: .85em; color: var(--body-text-color-subdued)}
 """
 
@@ -53,7 +57,7 @@ def theme() -> gr.themes.Base:
 def build_page(demo: Demo) -> gr.Blocks:
     """Lay out the page of a demo."""
     with gr.Blocks(title="mscsa demo", analytics_enabled=False, delete_cache=(600, _KEEP_SECONDS)) as page:
-        gr.Markdown("# mscsa demo\nMulti-Stage Cross-Scale Attention: what models with and without it say.")
+        gr.Markdown("## mscsa demo: Multi-Stage Cross-Scale Attention, with and without")
         gr.HTML("".join(line_html(note) for note in demo.notes()), elem_id="notes")
         limits = demo.limits
         file = gr.File(
@@ -87,9 +91,10 @@ def _add_predict(demo: Demo, file: gr.File) -> Any:
         for place, model in enumerate(demo.models):
             with gr.Column():
                 kind = gr.Label if is_classifier else gr.Image
-                options: dict[str, Any] = {} if is_classifier else {"interactive": False, "format": "png"}
-                shown.append(kind(label=model.title, elem_id=f"answer{place}", **options))
-                shown.append(gr.HTML(elem_id=f"counts{place}", visible=has_threshold))
+                options: dict[str, Any] = {} if is_classifier else _PICTURE
+                gr.Markdown(f"### {model.title}")
+                shown.append(kind(show_label=False, elem_id=f"answer{place}", **options))
+                shown.append(gr.HTML(elem_id=f"classes{place}", visible=not is_classifier))
     table = gr.HTML(elem_id="answer-cost")
     outputs = [says, *shown, table]
 
@@ -111,7 +116,7 @@ def _add_predict(demo: Demo, file: gr.File) -> Any:
 
 def _cells(answer: Answer) -> list[Any]:
     said = dict(answer.classes) if answer.classes else answer.picture
-    return [said, line_html(answer.says) if answer.says else ""]
+    return [said, line_html(answer.says) if answer.says else legend_html(answer.legend)]
 
 
 def _add_look(demo: Demo, file: gr.File, asked: Any) -> None:
@@ -122,10 +127,10 @@ def _add_look(demo: Demo, file: gr.File, asked: Any) -> None:
     says = gr.HTML(line_html("Upload an image, then click at a point of it."), elem_id="look-says")
     with gr.Row():
         with gr.Column(scale=2):
-            image = gr.Image(label="Click at a point", interactive=False, elem_id="look-image")
+            image = gr.Image(interactive=False, show_label=False, buttons=[], elem_id="look-image")
             whole = gr.Button("All points", size="sm")
         with gr.Column(scale=5):
-            maps = gr.Image(label="Where attention falls", interactive=False, format="png", elem_id="maps")
+            maps = gr.Image(show_label=False, elem_id="maps", **_PICTURE)
 
     def show(path: str | None) -> list[Any]:
         if path is None:
@@ -169,9 +174,7 @@ def _add_comparisons(demo: Demo) -> None:
     names = [(COSTS[cost][0], cost) for cost in demo.costs()]
     first = names[0][1]
     cost = gr.Radio(names, value=first, label="Cost", elem_id="pareto-cost")
-    picture = gr.Image(
-        demo.pareto(first), label="Score by cost", interactive=False, format="png", elem_id="pareto"
-    )
+    picture = gr.Image(demo.pareto(first), show_label=False, elem_id="pareto", **_PICTURE)
     gr.HTML(
         line_html(
             "The dashed line joins what no other arm of the same comparison beats; bars are one standard "

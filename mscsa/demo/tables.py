@@ -33,6 +33,15 @@ def line_html(text: str, *, is_error: bool = False) -> str:
     return f'<p class="mscsa-{"error" if is_error else "line"}"{role}>{escape(text)}</p>'
 
 
+def legend_html(legend: Iterable[tuple[str, float, str]]) -> str:
+    """Write which colour (#rrggbb) stands for which class, and the class's share."""
+    return "".join(
+        f'<span class="mscsa-class"><i style="background:{escape(colour)}"></i>{escape(name)} '
+        f"{100 * share:.1f} %</span>"
+        for name, share, colour in legend
+    )
+
+
 def _cell(tag: str, place: int, text: str, table: Table) -> str:
     is_figure = place >= table.num_text_columns
     return f"<{tag}{' class=figure' if is_figure else ''}>{escape(text)}</{tag}>"

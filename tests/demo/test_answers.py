@@ -13,7 +13,8 @@ from mscsa.demo.models import ShownModel, load_model
 from mscsa.errors import UserError
 from mscsa.evaluation import classify, detect, segment
 from mscsa.pictures.detections import draw_objects
-from mscsa.pictures.segmentations import write_overlay
+from mscsa.pictures.palette import palette
+from mscsa.pictures.segmentations import blended, class_shares
 from tests.demo.shown import save_image, save_pair
 
 
@@ -43,9 +44,12 @@ def test_label_maps(tmp_path: Path, image: Path) -> None:
     for path, answer in zip((without, with_mscsa), answers, strict=True):
         (expected,) = segment(path, [image], accelerator="cpu")
         assert expected.image is not None and expected.labels is not None
-        write_overlay(tmp_path / "overlay.png", expected.image, expected.labels, expected.class_names)
-        overlay = Image.open(tmp_path / "overlay.png").convert("RGB")
-        assert answer.picture is not None and np.array_equal(answer.picture, overlay)
+        assert answer.picture is not None
+        assert np.array_equal(answer.picture, blended(expected.image, expected.labels))
+        shares = class_shares(expected.labels, expected.class_names)
+        assert [each[:2] for each in answer.legend] == shares
+        colours = {name: tuple(palette(256)[i]) for i, name in enumerate(expected.class_names)}
+        assert all(tuple(bytes.fromhex(colour[1:])) == colours[name] for name, _, colour in answer.legend)
         assert answer.size == (40, 48)  # the shorter side is 40 px in training
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from mscsa.demo.tables import line_html, table_html, tables_html
+from mscsa.demo.tables import legend_html, line_html, table_html, tables_html
 from mscsa.report import Table
 
 TABLE = Table(title="T", columns=("name", "size"), rows=[("<b>a</b>", "1"), ("b", "2")], notes=("<i>",))
@@ -41,6 +41,12 @@ def test_cells_are_where_they_were_and_text_is_no_markup() -> None:
     assert not {"b", "i"} & set(found.tags)
     assert "&lt;i&gt;" in table_html(TABLE)
     assert tables_html([TABLE, TABLE]) == 2 * table_html(TABLE)
+
+
+def test_colours_stand_beside_their_classes() -> None:
+    assert legend_html([("a&b", 0.25, "#0102ff")]) == (
+        '<span class="mscsa-class"><i style="background:#0102ff"></i>a&amp;b 25.0 %</span>'
+    )
 
 
 def test_a_files_name_is_no_markup() -> None:
