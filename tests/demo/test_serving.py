@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 
 from mscsa.demo.demo import Demo
@@ -27,6 +28,9 @@ def test_it_is_served_here_for_a_while(demo: Demo) -> None:
         with urllib.request.urlopen(address, timeout=20) as page:
             text = page.read().decode()
         assert "mscsa demo" in text and "googleapis" not in text
+        huge = {"files": ("huge.png", bytes(demo.limits.bytes + 1))}
+        refused = httpx.post(f"{address}gradio_api/upload", files=huge, timeout=60)
+        assert refused.status_code == 413 and not [each for each in folder.rglob("*") if each.is_file()]
         port = int(address.rstrip("/").rpartition(":")[2])
         with pytest.raises(UserError, match=f"cannot serve at 127.0.0.1:{port}"), served(demo, port=port):
             pass

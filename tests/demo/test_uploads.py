@@ -66,7 +66,7 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
 
 def test_what_is_too_large_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = bomb(tmp_path / "bomb.png", 50_000)  # 2.5 gigapixels
-    assert "50000x50000 is more than the allowed 40000000 pixels" in refusal(path)
+    assert "more than the allowed 40000000 pixels" in refusal(path)
     heavy = tmp_path / "heavy.png"
     heavy.write_bytes(b"\0" * (2**20 + 1))
     assert "1 MB are allowed" in refusal(heavy, Limits(megabytes=1))
