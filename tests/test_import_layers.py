@@ -78,8 +78,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
-        "assembly backbones compare cost data demo errors evaluation export hub models names neck_table pictures "
-        "progress recipes recipes.options report speed training"
+        "assembly backbones compare cost data demo errors evaluation export hub models names neck_table "
+        "pictures progress recipes recipes.options report speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""

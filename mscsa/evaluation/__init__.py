@@ -20,8 +20,8 @@ from mscsa.evaluation.evaluate import Evaluation as Evaluation
 from mscsa.evaluation.evaluate import evaluate as evaluate
 from mscsa.evaluation.miou import SegmentationScores as SegmentationScores
 from mscsa.evaluation.miou import measure_segmentation as measure_segmentation
-from mscsa.evaluation.segment import Segmentation as Segmentation
 from mscsa.evaluation.segment import LoadedSegmenter as LoadedSegmenter
+from mscsa.evaluation.segment import Segmentation as Segmentation
 from mscsa.evaluation.segment import load_segmenter as load_segmenter
 from mscsa.evaluation.segment import segment as segment
 from mscsa.evaluation.segmentation_inference import SegmentationInference as SegmentationInference

@@ -84,6 +84,22 @@ def test_a_model_that_cannot_run_on_an_image_is_one_line(
     )
 
 
+def test_models_take_turns_for_the_time(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, models = pair("classification", tmp_path)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "mscsa.demo.answers._milliseconds", lambda model, _: float(len(asked.append(model.title) or asked))
+    )
+    monkeypatch.setattr("mscsa.demo.answers._ROUNDS", 3)
+    answers = ask(models, Image.open(image), 0.5)
+    assert asked == [models[0].title, models[1].title] * 3
+    assert [answer.ms for answer in answers] == [3.0, 4.0]  # of 1, 3, 5 and of 2, 4, 6
+    monkeypatch.setattr("mscsa.demo.answers._TIMING_SECONDS", 0.0)
+    asked.clear()
+    ask(models, Image.open(image), 0.5)
+    assert len(asked) == 2  # once each, however long it takes
+
+
 def test_costs_are_of_the_image_itself(tmp_path: Path, image: Path) -> None:
     _, _, models = pair("segmentation", tmp_path)
     answers = ask(models, Image.open(image), 0.5)

@@ -47,6 +47,7 @@ def test_nothing_is_shared_unless_it_is_asked_for(demo: Demo, monkeypatch: pytes
         given.append(options)
         return None, "http://127.0.0.1:7860/", "https://x.gradio.live" if len(given) == 3 else None
 
+    monkeypatch.setattr("mscsa.demo.page.build_page", lambda _: gr.Blocks())
     monkeypatch.setattr(gr.Blocks, "launch", launch)
     monkeypatch.setenv("GRADIO_SHARE", "True")
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
