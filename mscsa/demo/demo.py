@@ -210,22 +210,24 @@ class Demo:
 
 def _look(saliency: SaliencyModel, upload: Upload, point: tuple[int, int] | None) -> Looked:
     picture, pixels = saliency.prepare(upload.image)
-    queries = []
-    if point is not None:
-        x = point[0] * picture.width // upload.image.width
-        y = point[1] * picture.height // upload.image.height
-        queries.append((y, x))
+    queries = [] if point is None else [_on(picture, upload.image, point)]
     try:
         found = compute_saliency(saliency.model, pixels, queries)
     except UserError:
         raise
     except (AssertionError, RuntimeError, ValueError, MemoryError) as error:
         raise refused(saliency.name, upload.image, error) from error
-    if not queries:
+    if point is None:
         shown = drawn(lambda path: draw_attention(path, saliency.name, picture, found))
         return Looked(says=f"{upload.says}: the mean over all points", picture=shown)
     shown = drawn(lambda path: draw_query(path, saliency.name, picture, found, 0, queries[0]))
     return Looked(says=f"{upload.says}: the point x={point[0]}, y={point[1]}", picture=shown)
+
+
+def _on(picture: Image.Image, image: Image.Image, point: tuple[int, int]) -> tuple[int, int]:
+    """Give the pixel (y, x) of the resized picture at which a point (x, y) of the image lies."""
+    x, y = point
+    return y * picture.height // image.height, x * picture.width // image.width
 
 
 def open_demo(
