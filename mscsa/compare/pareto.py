@@ -111,7 +111,9 @@ def _finished(path: Path, content: Mapping[str, Any]) -> Finished:
     metric, arms = content["metric"], content["arms"]
     labels = next(kind.LABELS for kind in SCORES.values() if metric == kind.MAIN)
     height, width = content["input_size"]
-    times = next((each["arms"] for each in content["latency"] if each["batch_size"] == 1), {})
+    times: Mapping[str, Any] = next(
+        (each["arms"] for each in content["latency"] if each["batch_size"] == 1), {}
+    )
     points = [
         ArmPoint(
             arm=name,

@@ -149,7 +149,7 @@ def answers_table(models: Sequence[ShownModel], answers: Sequence[Answer]) -> Ta
         (model.parameters / 1e6, model.macs(answer.size) / 1e9, answer.ms)
         for model, answer in zip(models, answers, strict=True)
     ]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (answer.title, f"{answer.size[0]}x{answer.size[1]}", f"{m:.2f}", f"{g:.3f}", f"{ms:.1f}")
         for answer, (m, g, ms) in zip(answers, costs, strict=True)
     ]
