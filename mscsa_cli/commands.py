@@ -18,6 +18,7 @@ from jsonargparse import Namespace
 
 from mscsa_cli.completion import completion
 from mscsa_cli.data import check_data, show_data
+from mscsa_cli.demo import demo
 from mscsa_cli.doctor import doctor
 from mscsa_cli.export import export
 from mscsa_cli.hub import pull, push
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "export": export,
     "saliency": saliency,
+    "demo": demo,
     "check-data": check_data,
     "show-data": show_data,
     "push": push,

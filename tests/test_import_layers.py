@@ -74,10 +74,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.hub": parts(
         "assembly backbones checkpoints cost errors evaluation files heads macs names recipes report"
     ),
+    "mscsa.demo": {"mscsa_runtime"}
+    | parts(
+        "assembly backbones compare cost data errors evaluation folding heads macs names neck_table pictures "
+        "recipes report"
+    ),
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
-        "assembly backbones compare cost data errors evaluation export hub models names neck_table pictures "
-        "progress recipes recipes.options report speed training"
+        "assembly backbones compare cost data demo errors evaluation export hub models names neck_table "
+        "pictures progress recipes recipes.options report speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""

@@ -13,6 +13,9 @@ from mscsa.files import write_text
 from mscsa.recipes.options import recipe_yaml
 from mscsa.recipes.spec import OptimSpec, Recipe, RunSpec
 
+LAST = "last.safetensors"
+"""What a finished run calls its model after the last step."""
+
 
 def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
     """Write the recipes of the arms, or find the same ones there; an arm may join a comparison later.
@@ -34,6 +37,26 @@ def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
         raise UserError(
             f"cannot write to {out}: {error.strerror}; give a folder that can be written"
         ) from error
+
+
+def first_trained_pair(out: Path) -> tuple[Path, Path] | None:
+    """Find what a comparison has trained from the same seed with MSCSA and without it.
+
+    Args:
+        out: Any folder.
+    Returns:
+        Weights after the last step, by which arms are compared, of MSCSA and of the baseline, from the first
+        seed that has both; None if the folder is of no comparison.
+    Raises:
+        UserError: If no seed has both yet.
+    """
+    if not all((out / f"{arm}.yaml").is_file() for arm in ("mscsa", "baseline")):
+        return None
+    for run in sorted(out.glob("mscsa/seed*"), key=lambda each: (len(each.name), each.name)):
+        pair = run / LAST, out / "baseline" / run.name / LAST
+        if all(each.is_file() for each in pair):
+            return pair
+    raise UserError(f"{out} has no seed that is trained with MSCSA and without it yet: let it finish")
 
 
 _DEFAULTS = {"run.": asdict(RunSpec()), "optim.": asdict(OptimSpec())}

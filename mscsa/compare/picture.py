@@ -39,7 +39,8 @@ def label_of(arm: str) -> str:
     return LABELS.get(arm, f"MSCSA,\n{arm}")
 
 
-def _color_of(arm: str, arms: Iterable[str]) -> str:
+def color_of(arm: str, arms: Iterable[str]) -> str:
+    """Give the colour of an arm among all arms; variants of MSCSA share those that are left."""
     if arm in COLORS:
         return COLORS[arm]
     variants = [each for each in arms if each not in COLORS]
@@ -85,7 +86,7 @@ def draw_comparison(result: CompareResult, path: Path) -> None:
 
 def _draw_all_curves(axes: Any, result: CompareResult) -> None:
     for name, arm in result.arms.items():
-        _draw_curves(axes, arm, _color_of(name, result.arms))
+        _draw_curves(axes, arm, color_of(name, result.arms))
     is_single = len(result.seeds) == 1
     what = "one seed" if is_single else "thick: mean, band: ± 1 std, thin: single seeds"
     axes.set_title(f"Learning curves ({what})", fontsize=10)
@@ -102,7 +103,7 @@ def _draw_contrasts(axes: Any, result: CompareResult) -> None:
     places = range(len(names) - 1, -1, -1)
     axes.axvline(0, color="black", linewidth=0.8)
     for place, contrast in zip(places, result.contrasts, strict=True):
-        color = _color_of(contrast.first, result.arms)
+        color = color_of(contrast.first, result.arms)
         if contrast.seeds.interval is not None:
             axes.hlines(place + 0.08, *contrast.seeds.interval, color=color, linewidth=4)
         axes.hlines(place - 0.08, *contrast.image_interval, color=color, linewidth=1.5)
@@ -136,7 +137,7 @@ def _draw_ends(axes: Any, result: CompareResult) -> None:
     for scores in zip(*(arm.scores for arm in arms.values()), strict=True):
         axes.plot(places, scores, color="#999999", linewidth=0.8, zorder=1)
     for place, (name, arm) in enumerate(arms.items()):
-        color = _color_of(name, arms)
+        color = color_of(name, arms)
         axes.scatter([place] * len(arm.scores), arm.scores, s=22, color=color, zorder=3)
         if arm.std is not None:  # beside the dots, so that neither hides the other
             axes.errorbar(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mscsa.compare.folder import LAST
 from mscsa.errors import UserError
 from mscsa.evaluation.image_counts import ImageCounts
 
@@ -43,7 +44,7 @@ class Run:
     @property
     def weights(self) -> Path:
         """Its model after the last step, once it is finished."""
-        return self.folder / "last.safetensors"
+        return self.folder / LAST
 
     @property
     def result(self) -> dict[str, Any] | None:

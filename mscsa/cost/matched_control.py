@@ -119,9 +119,19 @@ def count_recipe(recipe: Recipe, num_classes: int) -> int:
 
 def build_on_meta(recipe: Recipe, num_classes: int) -> nn.Module:
     """Build a recipe's model on the meta device, without any file of weights."""
-    spec = replace(recipe.model, pretrained=False, checkpoint=None)
+    return spec_on_meta(recipe.model, num_classes, recipe.data.input_size)
+
+
+def spec_on_meta(spec: ModelSpec, num_classes: int, input_size: tuple[int, int]) -> nn.Module:
+    """Build what a spec describes on the meta device, without any file of weights.
+
+    Args:
+        num_classes: Classes of the head.
+        input_size: (H, W) in px at which a budget holds.
+    """
+    spec = replace(spec, pretrained=False, checkpoint=None)
     with torch.device("meta"):
-        model = build_model(spec, num_classes, input_size=recipe.data.input_size)
+        model = build_model(spec, num_classes, input_size=input_size)
     return model.to("meta").requires_grad_(False)
 
 

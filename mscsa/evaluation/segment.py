@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mscsa.assembly.weights_file import load_trained
-from mscsa.data.transforms.segmentation import build_segmentation_transforms
+from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms
 from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
@@ -37,6 +37,61 @@ class Segmentation:
     """Why there is none, in one line."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedSegmenter:
+    """A segmenter in memory, ready to be asked about images."""
+
+    model: nn.Module
+    """In eval mode, its norms folded where they can be."""
+    class_names: tuple[str, ...]
+    transform: JointTransform
+    inference: SegmentationInference
+    device: torch.device
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Resize and normalise an RGB image as in evaluation: (3, h, w)."""
+        pixels, _ = self.transform(image, Image.new("L", (1, 1)))
+        return pixels
+
+    def label_map(self, pixels: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Give the class of each pixel of a prepared image, at the image's own (H, W)."""
+        dtype = next(self.model.parameters()).dtype
+        labels = np.empty(size, np.uint8)
+        with torch.inference_mode():
+            batch = pixels[None].to(device=self.device, dtype=dtype)
+            for rows, found in self.inference.bands(self.model, batch, size):
+                labels[rows] = found[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        return labels
+
+
+def load_segmenter(
+    checkpoint: str | Path,
+    *,
+    accelerator: str = "auto",
+    inference: SegmentationInference | None = None,
+) -> LoadedSegmenter:
+    """Load a trained segmenter to ask it about images.
+
+    Args:
+        checkpoint: `best.safetensors` or `last.safetensors` of a run.
+        accelerator: `cpu`, `gpu`, or `auto`: the GPU if there is one.
+        inference: How the model is asked about an image; whole, once, if None.
+    Raises:
+        UserError: If the checkpoint is not usable, or not a segmenter's.
+    """
+    device = choose_device(accelerator)
+    trained, info = load_trained(checkpoint, "segmentation")
+    assert isinstance(info.data, SegmentationData)
+    _, transform = build_segmentation_transforms(info.data, SegmentationAugment(), info.input)
+    return LoadedSegmenter(
+        model=fold_norms(trained).to(device),
+        class_names=info.class_names,
+        transform=transform,
+        inference=inference or SegmentationInference(),
+        device=device,
+    )
+
+
 def segment(
     checkpoint: str | Path,
     images: Iterable[str | Path | Frame],
@@ -56,31 +111,12 @@ def segment(
     Raises:
         UserError: If the checkpoint is not usable, or not a segmenter's.
     """
-    device = choose_device(accelerator)
-    trained, info = load_trained(checkpoint, "segmentation")
-    assert isinstance(info.data, SegmentationData)
-    _, transform = build_segmentation_transforms(info.data, SegmentationAugment(), info.input)
-    model = fold_norms(trained).to(device)
-    dtype = next(model.parameters()).dtype
-    inference = inference or SegmentationInference()
+    loaded = load_segmenter(checkpoint, accelerator=accelerator, inference=inference)
     for path in images:
         try:
             image = picture_of(path)
-            resized, _ = transform(image, Image.new("L", (1, 1)))
-            with torch.inference_mode():
-                batch = resized[None].to(device=device, dtype=dtype)
-                labels = _labels(inference, model, batch, (image.height, image.width))
+            labels = loaded.label_map(loaded.prepare(image), (image.height, image.width))
         except UserError as error:
             yield Segmentation(path=str(path), error=str(error))
             continue
-        yield Segmentation(path=str(path), image=image, labels=labels, class_names=info.class_names)
-
-
-def _labels(
-    inference: SegmentationInference, model: nn.Module, batch: Tensor, size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Give the class of each pixel of a batch of one image, at (H, W)."""
-    labels = np.empty(size, np.uint8)
-    for rows, found in inference.bands(model, batch, size):
-        labels[rows] = found[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-    return labels
+        yield Segmentation(path=str(path), image=image, labels=labels, class_names=loaded.class_names)

@@ -91,13 +91,7 @@ def _write_all(
 ) -> None:
     numbers, attention, energy, *of_queries = files
     write_json(numbers, {"model": model, "queries": list(queries), **saliency_json(saliency)})
-    draw_maps(
-        attention,
-        picture,
-        saliency.layers,
-        lambda scale: scale.attention,
-        title=f"{model}: where attention falls (mean over queries and heads)",
-    )
+    draw_attention(attention, model, picture, saliency)
     draw_maps(
         energy,
         picture,
@@ -106,15 +100,39 @@ def _write_all(
         title=f"{model}: energy (L2 norm over channels) of the embeddings X_0, X_1, X_2 that attention reads",
         is_attention=False,
     )
-    for i, ((y, x), file) in enumerate(zip(queries, of_queries, strict=True)):
-        draw_maps(
-            file,
-            picture,
-            saliency.layers,
-            lambda scale, i=i: scale.queries[i],  # type: ignore[misc]
-            title=f"{model}: where the token of pixel x={x}, y={y} (cross) looks",
-            mark=(y, x),
-        )
+    for i, (query, file) in enumerate(zip(queries, of_queries, strict=True)):
+        draw_query(file, model, picture, saliency, i, query)
+
+
+def draw_attention(path: Path, model: str, picture: Image.Image, saliency: Saliency) -> None:
+    """Draw how much attention the keys of each scale receive, as `draw_maps`."""
+    draw_maps(
+        path,
+        picture,
+        saliency.layers,
+        lambda scale: scale.attention,
+        title=f"{model}: where attention falls (mean over queries and heads)",
+    )
+
+
+def draw_query(
+    path: Path, model: str, picture: Image.Image, saliency: Saliency, index: int, query: tuple[int, int]
+) -> None:
+    """Draw where one query looks, as `draw_maps`.
+
+    Args:
+        index: Its place among the queries that `saliency` was computed for.
+        query: Its pixel (y, x).
+    """
+    y, x = query
+    draw_maps(
+        path,
+        picture,
+        saliency.layers,
+        lambda scale: scale.queries[index],
+        title=f"{model}: where the token of pixel x={x}, y={y} (cross) looks",
+        mark=query,
+    )
 
 
 def draw_maps(

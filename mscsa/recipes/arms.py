@@ -51,17 +51,24 @@ def baseline_of(recipe: Recipe) -> Recipe:
         cost=known.cost if known else "MACs of the backbone",
         starts_from=known.starts_from if known else None,
         model=replace(
-            model,
-            name=name.without_mscsa,
-            mscsa=None,
-            neck=None,
-            neck_kwargs={},
-            budget=None,
-            keep_classifier=False,
+            without_neck(model),
             checkpoint=model.baseline_checkpoint,
             baseline_checkpoint=None,
-            freeze=_without_neck(model),
+            freeze=_fixed_without_neck(model),
         ),
+    )
+
+
+def without_neck(model: ModelSpec) -> ModelSpec:
+    """Take MSCSA, or the neck in its place, out of a model; where it starts from stays."""
+    return replace(
+        model,
+        name=parse_model_name(model.name).without_mscsa,
+        mscsa=None,
+        neck=None,
+        neck_kwargs={},
+        budget=None,
+        keep_classifier=False,
     )
 
 
@@ -127,7 +134,7 @@ def variant_of(recipe: Recipe, fields: Mapping[str, Any]) -> Recipe:
     return replace(recipe, model=replace(recipe.model, mscsa=own, budget=budget))
 
 
-def _without_neck(model: ModelSpec) -> tuple[str, ...]:
+def _fixed_without_neck(model: ModelSpec) -> tuple[str, ...]:
     """Name what stays fixed in the model without a neck: parts of the backbone, or of a dense task's head."""
     if model.head is not None:  # the backbone is `backbone.backbone` with a neck and without
         return tuple(part for part in model.freeze if not re.search(r"\.(mscsa|fusion|neck)\b", part))

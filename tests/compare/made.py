@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from mscsa.compare.results import ArmResult, CompareResult, Contrast, pairs_of
 from mscsa.compare.run import Run
 from mscsa.compare.statistics import Interval, paired_statistics
+from mscsa.compare.tables import compare_json
 from mscsa.evaluation import Accuracy
 from mscsa.recipes import get_recipe
 from mscsa.recipes.spec import Recipe
+from mscsa.report import write_json
 from mscsa.speed.interleaved import Comparison, Ratio, Timing
 
 SEEDS = 6
@@ -88,6 +91,17 @@ def latency(num_arms: int) -> tuple[Comparison, ...]:
         )
         for batch_size, spread in ((1, 0.01), (64, 0.2))
     )
+
+
+def write_finished(folder: Path, compared: CompareResult) -> Path:
+    """Write compare.json, and what `compare_json` reads, into the folder of a comparison."""
+    environment = folder / "baseline" / f"seed{compared.seeds[0]}" / "environment.json"
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    environment.write_text(json.dumps({"sessions": [{"torch": "1"}, {"torch": "2"}]}))
+    for arm in compared.arms:
+        (folder / f"{arm}.yaml").write_text(f"name: scenes/{arm}\n")
+    write_json(folder / "compare.json", compare_json(replace(compared, out=folder)))
+    return folder
 
 
 def run_in(folder: Path) -> Run:

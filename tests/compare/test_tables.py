@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mscsa.compare.results import verdict
-from mscsa.compare.tables import compare_json, comparison_tables
+from mscsa.compare.tables import comparison_tables
 from mscsa.report import plain_text
-from tests.compare.made import BASE, result
+from tests.compare.made import BASE, result, write_finished
 
 
 def test_tables_show_means_spreads_and_differences() -> None:
@@ -50,13 +50,8 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_json_has_each_seed_and_what_it_was_trained_on(tmp_path: Path) -> None:
-    folder = tmp_path / "baseline" / "seed0"
-    folder.mkdir(parents=True)
-    (folder / "environment.json").write_text(json.dumps({"sessions": [{"torch": "1"}, {"torch": "2"}]}))
-    for arm in ("baseline", "mscsa", "control"):
-        (tmp_path / f"{arm}.yaml").write_text(f"name: scenes/{arm}\n")
-    compared = replace(result((70.0, 72.0), (71.0, 74.0), (70.5, 72.5)), out=tmp_path)
-    content = json.loads(json.dumps(compare_json(compared)))
+    compared = result((70.0, 72.0), (71.0, 74.0), (70.5, 72.5))
+    content = json.loads((write_finished(tmp_path, compared) / "compare.json").read_text())
     assert list(content["arms"]) == ["baseline", "control", "mscsa"]
     assert content["arms"]["mscsa"]["scores"] == [71.0, 74.0] and content["arms"]["control"]["mean"] == 71.5
     first = content["comparisons"][0]

@@ -41,7 +41,7 @@ def save_untrained(
     names = class_names_of(data)
     model = build_model(spec, len(names))
     if spec.head is None:
-        model.head.weight.data.mul_(30)  # type: ignore[union-attr, operator]
+        model.get_classifier().weight.data.mul_(30)  # type: ignore[operator, union-attr]
     change(model)
     cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     info = WeightsInfo(
