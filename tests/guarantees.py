@@ -243,8 +243,8 @@ GUARANTEES = (
             ),
             Mutation(
                 "mscsa/data/identity.py",
-                "\\t{_size(path)}\\n",
-                "\\n",
+                "\\t{_size(path)}",
+                "",
                 "tests/data/test_identity.py::test_other_images_of_equal_count_are_other_data",
                 seen=True,
             ),
@@ -384,8 +384,8 @@ GUARANTEES = (
         (
             Mutation(
                 "mscsa/detection/set_loss.py",
-                "return count.clamp(min=1)",
-                "return count",
+                "count = count.clamp(min=1)",
+                "count = count.clamp(min=0)",
                 "tests/detection/test_detector.py::test_a_batch_without_any_object_trains",
             ),
         ),

@@ -24,17 +24,22 @@ def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
     for index in range(len(dataset)):
         paths = files(index) if files else ()
         if not paths:
-            found.update(f"{dataset.describe(index).removeprefix(base)}\n".encode())
+            line = f"{dataset.describe(index).removeprefix(base)}\n"
+            found.update(line.encode("utf-8", "surrogateescape"))
         for path in paths:
-            found.update(
-                f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n".encode("utf-8", "surrogateescape")
-            )
+            found.update(_file_line(path, base))
     for path in getattr(dataset, "containers", ()):
-        found.update(f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n".encode())
+        found.update(_file_line(path, base))
     for path in getattr(dataset, "annotation_files", ()):
         with open(path, "rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()[:16]
+
+
+def _file_line(path: str | Path, base: str) -> bytes:
+    """Write the name of a file within the set, and its size, as they are hashed."""
+    line = f"{os.fspath(path).removeprefix(base)}\t{_size(path)}\n"
+    return line.encode("utf-8", "surrogateescape")
 
 
 def _size(path: str | Path) -> int:

@@ -75,7 +75,7 @@ def test_a_model_that_cannot_run_on_an_image_is_one_line(
     def forward(*_: object) -> None:
         raise AssertionError("Input height (40) doesn't\nmatch model (224).")
 
-    monkeypatch.setattr(models[1].loaded.model, "forward", forward)
+    monkeypatch.setattr(models[1].loaded.model.backbone, "forward", forward)
     with pytest.raises(UserError) as caught:
         ask(models, Image.open(image), 0.5)
     assert str(caught.value) == (
