@@ -13,6 +13,7 @@ from mscsa.checkpoints.addon import save_addon as save_addon
 from mscsa.checkpoints.loading import load_weights as load_weights
 from mscsa.checkpoints.saving import save_weights as save_weights
 from mscsa.errors import UserError as UserError
+from mscsa.folding import fold_frozen_norms as fold_frozen_norms
 from mscsa.folding import fold_norms as fold_norms
 from mscsa.models.build import add_to as add_to
 from mscsa.models.build import create_model as create_model

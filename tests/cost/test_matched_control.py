@@ -99,7 +99,10 @@ def test_the_note_says_what_is_wider() -> None:
         ("scenes/mscsa_resnet10t", "a classifier has no head to make wider"),
         ("scenes_deformable_detr/mscsa_resnet10t", "deformable_detr has no width that is an option"),
         ("ade20k/mscsa_topformer_base", "MSCSA makes the model no dearer than its baseline"),
-        ("scenes_topformer_head/mscsa_topformer_tiny", "the head would have to be over 8 times as wide"),
+        pytest.param(
+            *("scenes_topformer_head/mscsa_topformer_tiny", "the head would have to be over 8 times as wide"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_where_there_is_no_control_a_note_says_why(name: str, reason: str) -> None:

@@ -36,6 +36,7 @@ def test_every_frame_comes_once_in_order(tmp_path: Path, name: str, codec: str) 
     assert str(frames[3]) == f"{path}: frame 3" and frames[3].image.size == (64, 48)
 
 
+@pytest.mark.slow
 def test_one_frame_is_in_memory_at_a_time(tmp_path: Path) -> None:
     alive: list[weakref.ref[Frame]] = []
     for frame in read_frames(write_clip(tmp_path / "a.mp4")):
