@@ -18,7 +18,7 @@ from tests.compare.made import BASE, result, write_finished
 from tests.demo.shown import save_image, save_pair
 from tests.demo.test_uploads import bomb
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
