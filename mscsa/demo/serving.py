@@ -79,11 +79,16 @@ def is_local(host: str) -> bool:
 
 
 def wait_for_end() -> None:
-    """Wait until somebody presses Ctrl-C, or the process is told to end."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Wait until somebody presses Ctrl-C, or the process is told to end.
+
+    SIGINT as well is taken anew: what a shell starts in the background ignores it.
+    """
+    end = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, lambda *_: end.set()) for each in signals}
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
+        while not end.wait(1.0):  # a signal that another thread receives wakes no wait without an end
+            pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -78,7 +78,9 @@ def test_which_addresses_are_this_machines_own() -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_it_is_told_to(sign: signal.Signals) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    """Where SIGINT is ignored as well, as in a background job of a shell."""
+    first = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
 
     def tell() -> None:
         time.sleep(0.3)
@@ -86,6 +88,9 @@ def test_it_ends_when_it_is_told_to(sign: signal.Signals) -> None:
 
     thread = threading.Thread(target=tell)
     thread.start()
-    wait_for_end()
-    thread.join()
-    assert signal.getsignal(signal.SIGTERM) is before
+    try:
+        wait_for_end()
+        thread.join()
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    finally:
+        signal.signal(signal.SIGINT, first)
