@@ -87,16 +87,15 @@ class Row:
 
 _SEGMENT = "frozen_semantic_fpn/mscsa_tf_efficientnet_lite0"
 _CAMVID = ("--data.root", "camvid11", "--block", "5")
+_CAMVID_192 = (*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14")
 _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 
 ROWS: dict[str, Row] = {
     "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID, necks=True),
     # As the campaign was first set.
-    "frozen_camvid_192": Row(
-        recipe=_SEGMENT,
-        options=(*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14"),
-        seeds=6,
-        necks=True,
+    "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
+    "frozen_camvid_192_necks": Row(
+        recipe=_SEGMENT, options=_CAMVID_192, seeds=6, necks=True, shares="frozen_camvid_192"
     ),
     "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
     # Its classes say left and right: no mirroring.

@@ -230,7 +230,7 @@ def test_the_commands_know_the_task(
     assert "box AP (%)" in out and "mask AP (%)" in out and "By class" in out
     assert json.loads(Path("eval.json").read_text())["num_samples"] == 5
     assert Path("found.json").exists()
-    assert main(["eval", weights, "--flip"]) == 2
+    assert main(["eval", weights, "--window", "slide"]) == 2
     assert "for instance_segmentation: leave --window" in capsys.readouterr().err
     Image.new("RGB", (60, 50), "white").save("a.png")
     assert main(["saliency", "a.png", "--checkpoint", weights, "--out", "looks", "--query", "3,4"]) == 0
