@@ -74,7 +74,7 @@ def fold_frozen_norms(model: nn.Module) -> int:
     A norm in evaluation mode keeps its input for the backward pass, a map as large as its output. Scaling the
     convolution's weights in its place keeps weights alone: less memory for the same values and gradients, to
     rounding. Modules, weights and keys stay as they are, and a norm that is put into training mode normalises
-    by the batch again. (The rewrite is MMEngine's "efficient conv-bn eval"; figures in docs/speed.md.)
+    by the batch again. (The rewrite is MMEngine's "efficient conv-bn eval".)
 
     Args:
         model: Classifier, pyramid, segmenter or detector, in the modes in which it is to train.
