@@ -54,7 +54,9 @@ def counted(module: torch.nn.Module, channels, size) -> int:
     return run_and_count(lambda: module(maps))[1]
 
 
-@pytest.mark.parametrize("size", INPUTS)
+@pytest.mark.parametrize(
+    "size", [INPUTS[0], pytest.param(INPUTS[1], marks=pytest.mark.slow), INPUTS[2]], ids=str
+)
 @pytest.mark.parametrize("name", PRESETS)
 def test_closed_form_equals_the_counter(name, size):
     channels, config = CHANNELS[name], PRESETS[name].config

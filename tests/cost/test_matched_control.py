@@ -43,7 +43,7 @@ def macs(recipe: Recipe) -> int:
     )
 
 
-SLOW = ("semantic_fpn-gn", "cascade_mask_rcnn", "retinanet-gn", "topformer_head")
+SLOW = ("semantic_fpn", "semantic_fpn-gn", "cascade_mask_rcnn", "retinanet-gn", "topformer_head")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,13 @@ def test_the_whole_image_at_once_is_what_the_model_says(segmenter: nn.Module) ->
 
 
 @pytest.mark.parametrize(
-    "inference", [ASKED[1], SegmentationInference(window="slide", crop=64, stride=43, flip=True)]
+    "inference",
+    [
+        ASKED[1],
+        pytest.param(
+            SegmentationInference(window="slide", crop=64, stride=43, flip=True), marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_memory_grows_with_the_label_map_and_not_with_the_classes(
     inference: SegmentationInference, segmenter: nn.Module, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ from tests.runtime.small_files import METADATA
 from tests.segmentation.small import small
 
 
+@pytest.mark.slow
 def test_a_classifier_is_right_at_three_sizes_and_two_batches(exported: Exported, checkpoint: Path) -> None:
     assert exported.metadata.sizes.is_dynamic
     check_that_it_is_the_model(checkpoint, exported.path)
