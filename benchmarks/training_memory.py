@@ -8,14 +8,14 @@ Memory is measured in a process per variant, time interleaved in one. Run from t
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from mscsa.cost.model_pair import build_pair
 from mscsa.report import Table, percent_more, show, write_json
-from mscsa.speed.interleaved import summarize, time_interleaved
+from mscsa.speed.interleaved import summarize, synchronizer, time_interleaved
 from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.peak_memory import measure_peak_memory
 from mscsa.speed.steps import StepOptions, build_step
@@ -47,32 +47,37 @@ class Measured:
     time_ratio_range: tuple[float, float]
 
 
-def measure(pair: dict[str, Any], size: tuple[int, int], *, rounds: int, threads: int) -> list[Measured]:
-    """Measure both arms of a pair with one image per step.
+def measure(
+    pair: dict[str, Any], size: tuple[int, int], *, batch_size: int, rounds: int, threads: int, device: str
+) -> list[Measured]:
+    """Measure both arms of a pair.
 
     Args:
         pair: Arguments of `build_pair`.
         size: (H, W) in pixels.
+        batch_size: Images per step.
         rounds: Training steps of each variant that are timed.
         threads: CPU threads.
+        device: torch's name of the device.
     """
     torch.set_num_threads(threads)
+    variants = {name: replace(options, device=device) for name, options in VARIANTS.items()}
     peaks = [
         measure_peak_memory(
-            pair, size, batch_sizes=(1,), modes=("training",), options=options, threads=threads
+            pair, size, batch_sizes=(batch_size,), modes=("training",), options=options, threads=threads
         )
-        for options in VARIANTS.values()
+        for options in variants.values()
     ]
     results = []
     for is_model in (False, True):
-        built = [build_pair(**pair) for _ in VARIANTS]
+        built = [build_pair(**pair) for _ in variants]
         arms = [each.model if is_model else each.baseline for each in built]
         steps = [
-            build_step(arm, "training", 1, size, options)
-            for arm, options in zip(arms, VARIANTS.values(), strict=True)
+            build_step(arm, "training", batch_size, size, options)
+            for arm, options in zip(arms, variants.values(), strict=True)
         ]
-        times = summarize(time_interleaved(steps, rounds, lambda: None), "training", 1)
-        for i, variant in enumerate(VARIANTS):
+        times = summarize(time_interleaved(steps, rounds, synchronizer(device)), "training", batch_size)
+        for i, variant in enumerate(variants):
             (peak,) = (p.mebibytes for p in peaks[i] if p.is_model == is_model)
             results.append(
                 Measured(
@@ -96,15 +101,24 @@ def main() -> None:
     parser.add_argument("--size", default="416x640", help="height x width of the image")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each variant that are timed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    parser.add_argument("--batch-size", type=int, default=1, help="images per step")
+    parser.add_argument("--device", default="cpu", help="torch's name of it")
     parser.add_argument("--json", help="write the results to this file")
     arguments = parser.parse_args()
-    machine = {**describe_machine(StepOptions()), "threads": arguments.threads}
+    machine = {**describe_machine(StepOptions(device=arguments.device)), "threads": arguments.threads}
     pair = {"name": arguments.model, "head": arguments.head}
-    results = measure(pair, parse_size(arguments.size), rounds=arguments.rounds, threads=arguments.threads)
+    results = measure(
+        pair,
+        parse_size(arguments.size),
+        batch_size=arguments.batch_size,
+        rounds=arguments.rounds,
+        threads=arguments.threads,
+        device=arguments.device,
+    )
     plain = {each.model: each for each in results if each.variant == "plain"}
     show(
         Table(
-            title=f"Training step of {arguments.head}, 1 image of {arguments.size} px",
+            title=f"Training step of {arguments.head}, {arguments.batch_size} x {arguments.size} px",
             columns=("backbone", "variant", "peak MiB", "change", "of weights", "seconds", "ratio", "rounds"),
             rows=[
                 (
@@ -126,7 +140,7 @@ def main() -> None:
         settings = {
             "head": arguments.head,
             "size": arguments.size,
-            "batch_size": 1,
+            "batch_size": arguments.batch_size,
             "rounds": arguments.rounds,
         }
         write_json(

@@ -115,6 +115,7 @@ def bench(
     layout: Literal["contiguous", "channels_last"] = "contiguous",
     fuse: bool = False,
     compile: bool = False,
+    cuda_graph: bool = False,
     rounds: int = 7,
     threads: int | None = None,
     no_memory: bool = False,
@@ -136,6 +137,7 @@ def bench(
         fuse: Fold the norms of both for inference, as eval and predict do.
         compile: Let torch.compile make a program of both for each batch size; of detectors, of all before the
             head.
+        cuda_graph: Replay a CUDA graph of each, so that the GPU waits for no launch; inference, no detector.
         rounds: Rounds of both models, 5 or more.
         threads: CPU threads; torch's choice if not given.
         no_memory: Leave out the peak memory, which needs a process per model.
@@ -147,7 +149,14 @@ def bench(
     from mscsa.speed.steps import StepOptions
 
     kind, is_last = choose_device(device).type, layout == "channels_last"
-    options = StepOptions(device=kind, dtype=dtype, channels_last=is_last, folded=fuse, compiled=compile)
+    options = StepOptions(
+        device=kind,
+        dtype=dtype,
+        channels_last=is_last,
+        folded=fuse,
+        compiled=compile,
+        cuda_graph=cuda_graph,
+    )
     result = bench_model(
         {"name": model, **_pair_arguments(form)},
         form.size_px,

@@ -119,7 +119,7 @@ def compare_speed(
         logger.info("%s, batch %d: %d rounds of %d models", mode, batch_size, rounds, len(models))
         try:
             steps = [build_step(arm, mode, batch_size, size, options) for arm in models]
-            times = time_interleaved(steps, rounds, _synchronizer(options.device))
+            times = time_interleaved(steps, rounds, synchronizer(options.device))
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{mode} with batch {batch_size} does not fit into the memory of {options.device}: "
@@ -207,7 +207,8 @@ def _time_call(
     return clock() - start
 
 
-def _synchronizer(device: str) -> Callable[[], None]:
+def synchronizer(device: str) -> Callable[[], None]:
+    """Give what waits for a device."""
     return torch.cuda.synchronize if device.startswith("cuda") else lambda: None
 
 

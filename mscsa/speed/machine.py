@@ -42,7 +42,8 @@ def describe_machine(options: StepOptions) -> dict[str, Any]:
 def machine_line(machine: dict[str, Any]) -> str:
     """Say the same in one line."""
     layout = "channels-last" if machine["channels_last"] else "contiguous"
-    form = " and ".join(word for word in ("folded", "compiled") if machine[word]) or "eager"
+    words = {"folded": "folded", "compiled": "compiled", "cuda_graph": "as a CUDA graph"}
+    form = " and ".join(word for field, word in words.items() if machine[field]) or "eager"
     load = machine["load_average"]
     return (
         f"{machine['device_name']}, {machine['threads']} of {machine['cores']} CPU threads, torch "

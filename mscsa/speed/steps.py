@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from mscsa.detection.cost import fix_workload
 from mscsa.detection.detector import Detector
+from mscsa.errors import UserError
 from mscsa.folding import fold_frozen_norms, fold_norms
 
 Mode = Literal["inference", "training"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+_CALLS_BEFORE_CAPTURE = 3
 
 _GRID = (4, 8)
 """Rows and columns of objects in a made image."""
@@ -39,6 +42,9 @@ class StepOptions:
     compiled: bool = False
     """Whether `torch.compile` makes a program of the model for each size and batch; of a detector, of its
     backbone and neck."""
+    cuda_graph: bool = False
+    """Whether a CUDA graph of one call is replayed, in inference without a detector: the GPU then waits for
+    no launch."""
     grad_checkpointing: bool = False
     """Whether a training step computes the backbone's activations again in the backward pass."""
 
@@ -60,7 +66,10 @@ def build_step(
         size: (H, W) in pixels.
     Raises:
         ValueError: If checkpointing is asked of a model that has none.
+        UserError: If a CUDA graph is asked for elsewhere than on a GPU, of training, or of a detector.
     """
+    if options.cuda_graph:
+        _check_graph(model, mode, options.device)
     if options.folded and mode == "inference":
         model = fold_norms(model)
     if options.compiled:
@@ -85,7 +94,7 @@ def build_step(
             with torch.inference_mode(), autocast():
                 model(list(images) if is_detector else images)
 
-        return infer
+        return _capture(infer) if options.cuda_graph else infer
     model.train()
     if options.folded:
         fold_frozen_norms(model)
@@ -100,6 +109,28 @@ def build_step(
         optimizer.step()
 
     return train
+
+
+def _check_graph(model: nn.Module, mode: Mode, device: str) -> None:
+    if not device.startswith("cuda"):
+        raise UserError(f"a CUDA graph asked for on {device}: it takes a GPU; leave it out")
+    if mode == "training" or isinstance(model, Detector):
+        what = "a training step" if mode == "training" else "a detector, whose boxes are counted on the CPU"
+        raise UserError(f"a CUDA graph asked for of {what}: only inference of other models has one")
+
+
+def _capture(step: Callable[[], None]) -> Callable[[], None]:
+    """Record the kernels of one call, after those in which libraries choose and allocate."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(_CALLS_BEFORE_CAPTURE):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 def _loss_function(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:

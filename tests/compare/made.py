@@ -71,7 +71,7 @@ def result(
         latency=latency(len(arms)),
         machine={
             **{"device_name": "a CPU", "threads": 1, "cores": 2, "dtype": "float32"},
-            **{"folded": False, "compiled": False},
+            **{"folded": False, "compiled": False, "cuda_graph": False},
             **{"channels_last": False, "load_average": 0.1, "versions": {"torch": "2.14"}},
         },
     )

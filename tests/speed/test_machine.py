@@ -29,3 +29,8 @@ def test_a_system_without_load_average_is_described_too(monkeypatch: pytest.Monk
     assert machine["load_average"] is None
     assert machine_line(machine).endswith("float32, contiguous, eager")
     assert machine["cores"] == os.cpu_count()
+
+
+def test_the_line_says_the_form() -> None:
+    machine = describe_machine(StepOptions(folded=True, cuda_graph=True))
+    assert ", contiguous, folded and as a CUDA graph" in machine_line(machine)

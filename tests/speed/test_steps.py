@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mscsa.attention.folding import is_folded
 from mscsa.detection import build_detector
+from mscsa.errors import UserError
 from mscsa.models import build_pyramid
 from mscsa.speed.steps import Mode, StepOptions, build_step
 
@@ -142,3 +143,21 @@ def test_checkpointing_computes_the_backbone_twice(is_on: bool) -> None:
     detector.pyramid.backbone.layer1[0].register_forward_pre_hook(lambda *_: calls.append("block"))
     build_step(detector, "training", 2, (64, 64), StepOptions(grad_checkpointing=is_on))()
     assert len(calls) == (2 if is_on else 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "mode", "message"),
+    [
+        ("cpu", "inference", "a CUDA graph asked for on cpu: it takes a GPU; leave it out"),
+        ("cuda", "training", "a CUDA graph asked for of a training step: only inference of other models"),
+    ],
+)
+def test_a_cuda_graph_is_refused_where_there_is_none(device: str, mode: Mode, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_step(Recorder(), mode, 1, (8, 8), StepOptions(device=device, cuda_graph=True))
+
+
+def test_a_cuda_graph_of_a_detector_is_refused() -> None:
+    detector = build_detector("retinanet", "test_resnet", 3, fpn_channels=16)
+    with pytest.raises(UserError, match="a CUDA graph asked for of a detector"):
+        build_step(detector, "inference", 1, (64, 64), StepOptions(device="cuda", cuda_graph=True))
