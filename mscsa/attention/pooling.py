@@ -1,7 +1,8 @@
-"""Adaptive average pooling that stays exact in exported graphs.
+"""Adaptive average pooling that stays exact in exported graphs, and deterministic where that is asked for.
 
 Exporters rewrite `adaptive_avg_pool2d` with dynamic sizes as a pooling of one fixed window, which is
-silently wrong when the sizes do not divide. There two small averaging matrices take its place.
+silently wrong when the sizes do not divide; on a GPU it has no deterministic backward pass. There two small
+averaging matrices take its place.
 
 Shapes: B batch, C channels and H W size of a stage's map, h w size of the token map.
 """
@@ -56,10 +57,11 @@ def adaptive_average_pool(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     if is_known(height == size[0]) and is_known(width == size[1]):
         return x_BCHW
     if is_known(height % size[0] == 0) and is_known(width % size[1] == 0):
-        # Also the deterministic choice: the adaptive form has no deterministic backward on CUDA.
         return F.avg_pool2d(x_BCHW, (height // size[0], width // size[1]))
     is_graph = torch.compiler.is_exporting() or torch.jit.is_tracing()
-    if is_graph or x_BCHW.device.type in DEVICES_OF_WHOLE_RATIOS:
+    # Torch has a deterministic backward pass of it on the CPU alone.
+    is_refused = x_BCHW.device.type != "cpu" and torch.are_deterministic_algorithms_enabled()
+    if is_graph or is_refused or x_BCHW.device.type in DEVICES_OF_WHOLE_RATIOS:
         return _average_by_matrices(x_BCHW, size)
     return F.adaptive_avg_pool2d(x_BCHW, size)
 

@@ -5,6 +5,7 @@ import operator
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mscsa.attention import pooling
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
@@ -34,6 +35,26 @@ def test_windows_match_the_oracle(source, target):
 def test_gradient(source, target):
     x = images((1, 1, *source)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: adaptive_average_pool(x, target), x)
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_deterministic_training_beside_the_cpu_never_meets_the_adaptive_form(is_asked: bool) -> None:
+    """Torch refuses its backward pass on CUDA then; the tests of a GPU train so."""
+    called: list[str] = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    torch.use_deterministic_algorithms(is_asked)
+    try:
+        with Recorder():
+            x = torch.rand(1, 2, 25, 33, device="meta", requires_grad=True)
+            adaptive_average_pool(x, (4, 5)).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert any("adaptive" in name for name in called) != is_asked
 
 
 class PoolToThird(torch.nn.Module):
