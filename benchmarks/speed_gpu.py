@@ -112,6 +112,8 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], I
     """List what is to be measured, the first that should be there first."""
     eager = [form for form, options in FORMS.items() if not options.compiled]
     for row in TABLE_6:
+        if row.backbone not in arguments.rows:
+            continue
         forms = list(FORMS) if row.backbone in arguments.compiled else eager
         for batch_size in (SMALL_BATCH, LARGE_BATCH):
             # A graph saves launches; at the large batch there is no wait for one.
@@ -156,6 +158,7 @@ def main() -> None:
     """Measure all rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compiled", nargs="*", default=[row.backbone for row in TABLE_6])
+    parser.add_argument("--rows", nargs="*", default=[row.backbone for row in TABLE_6], help="of Table 6")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3600, help="begin no row after these")
     parser.add_argument("--processes", type=int, default=8, help="that compile side by side; 0 for none")

@@ -130,7 +130,12 @@ def _capture(step: Callable[[], None]) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+
+    def replay(_kept: Callable[[], None] = step) -> None:
+        # The graph reads weights and images where they lay: what holds them must live as long.
+        graph.replay()
+
+    return replay
 
 
 def _loss_function(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
