@@ -70,7 +70,7 @@ def load_official(model: nn.Module, source: Mapping[str, Any] | str | Path) -> L
         families = (family.__name__.rpartition(".")[2] for family in FAMILIES)
         known = ", ".join((*families, *(cls.__name__ for cls in OFFICIAL_KEY_MAPS)))
         raise UserError(f"no official key layout is known for {type(model).__name__}: give one of {known}")
-    state, name = read_source(source)
+    (state, _), name = read_source(source)
     entries, report = fit(model, key_map(state, model), POLICIES["exact"], name)
     model.load_state_dict(entries)
     return report

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mscsa_cli.parsing import Device, ModelForm, fail, parse_pixel, parse_size
+from mscsa_cli.parsing import ModelForm, Running, fail, parse_pixel, parse_size
 
 if TYPE_CHECKING:
     from mscsa.cost.model_info import ModelInfo
@@ -110,12 +110,7 @@ def bench(
     form: ModelForm,
     batch_size: list[int] = [1, 16, 64],  # noqa: B006 (never changed; it is what --help shows)
     mode: Literal["inference", "training", "both"] = "both",
-    device: Device = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-    layout: Literal["contiguous", "channels_last"] = "contiguous",
-    fuse: bool = False,
-    compile: bool = False,
-    cuda_graph: bool = False,
+    running: Running,
     rounds: int = 7,
     threads: int | None = None,
     no_memory: bool = False,
@@ -131,13 +126,7 @@ def bench(
         form: Of the model.
         batch_size: Images per call; one or more numbers.
         mode: What to time.
-        device: Where to run; auto takes the GPU if there is one.
-        dtype: Arithmetic; a training step autocasts to it.
-        layout: Memory layout of images and convolutions.
-        fuse: Fold the norms of both for inference, as eval and predict do.
-        compile: Let torch.compile make a program of both for each batch size; of detectors, of all before the
-            head.
-        cuda_graph: Replay a CUDA graph of each, so that the GPU waits for no launch; inference, no detector.
+        running: On what and how.
         rounds: Rounds of both models, 5 or more.
         threads: CPU threads; torch's choice if not given.
         no_memory: Leave out the peak memory, which needs a process per model.
@@ -148,14 +137,13 @@ def bench(
     from mscsa.speed.bench import bench_json, bench_model, bench_tables
     from mscsa.speed.steps import StepOptions
 
-    kind, is_last = choose_device(device).type, layout == "channels_last"
     options = StepOptions(
-        device=kind,
-        dtype=dtype,
-        channels_last=is_last,
-        folded=fuse,
-        compiled=compile,
-        cuda_graph=cuda_graph,
+        device=choose_device(running.device).type,
+        dtype=running.dtype,
+        channels_last=running.layout == "channels_last",
+        folded=running.fuse,
+        compiled=running.compile,
+        cuda_graph=running.cuda_graph,
     )
     result = bench_model(
         {"name": model, **_pair_arguments(form)},

@@ -72,7 +72,25 @@ class Asking:
     """Detection: pixels that neighbouring tiles share; a quarter of a tile if not given."""
 
 
-_GROUPS = (ModelForm, Asking)
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """On what and how the models of a measurement run: an option for each field."""
+
+    device: Device = "auto"
+    """Where to run; auto takes the GPU if there is one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic; a training step autocasts to it."""
+    layout: Literal["contiguous", "channels_last"] = "contiguous"
+    """Memory layout of images and convolutions."""
+    fuse: bool = False
+    """Fold the norms of both for inference, as eval and predict do."""
+    compile: bool = False
+    """Let torch.compile make a program of both for each batch size; of detectors, of all before the head."""
+    cuda_graph: bool = False
+    """Replay a CUDA graph of each, so that the GPU waits for no launch; inference, no detector."""
+
+
+_GROUPS = (ModelForm, Asking, Running)
 """Dataclasses that stand for an option for each of their fields."""
 
 _FORM_TEXTS = {text.arg_name: text.description for each in _GROUPS for text in parse_from_object(each).params}

@@ -540,7 +540,8 @@ GUARANTEES = (
     Guarantee(
         "A gradient for every parameter",
         "Every parameter of a built model gets a gradient in its task: DDP needs no `find_unused_parameters`. "
-        "Gradient checkpointing, channels-last and saving change nothing.",
+        "Channels-last and saving change nothing, gradient checkpointing no output, no gradient and no statistic "
+        "of ours.",
         "every registered family",
         (
             f"{_BOTH}::test_every_parameter_gets_a_gradient",
@@ -557,6 +558,7 @@ GUARANTEES = (
                 f"{_BOTH}::test_a_part_of_the_levels_is_fused_alike",
             ),
         ),
+        "Under gradient checkpointing timm's own backbones count a batch's statistics twice, as in timm.",
         in_readme=True,
     ),
     Guarantee(

@@ -149,7 +149,7 @@ class MSCSA(nn.Module):
         """
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         size = token_map_size(sizes, self.strides, self.config.pool_stride)
-        if self.training and is_known(maps[0].shape[0] * size[0] * size[1] == 1):
+        if is_known(maps[0].shape[0] * size[0] * size[1] == 1) and takes_batch_statistics(self):
             raise ValueError(
                 "a batch of 1 image gives 1x1 tokens here, too few for batch statistics in training: "
                 "give 2 images or more, a larger input, or a finer pool_stride"
@@ -175,6 +175,12 @@ class MSCSA(nn.Module):
                 if weight is not None:
                     state_dict.setdefault(f"{prefix}squeezes.{i}.1.bias", torch.zeros_like(weight))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *report)
+
+
+def takes_batch_statistics(layers: nn.Module) -> bool:
+    """Whether a batch norm among these layers takes its statistics from the batch: frozen ones do not."""
+    norms = (norm for norm in layers.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm))
+    return layers.training and any(norm.training for norm in norms)
 
 
 def squeezed_channels(channels: Sequence[int], squeeze_ratio: float) -> tuple[int, ...]:

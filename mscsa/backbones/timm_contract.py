@@ -182,18 +182,18 @@ def check_image(x: Tensor, in_chans: int) -> None:
 
 
 @boundary_check
-def check_batch_values(x: Tensor, stride: int, training: bool) -> None:
+def check_batch_values(x: Tensor, stride: int, has_live_norms: bool) -> None:
     """Raise a UserError unless batch norms have the two values per channel that training needs.
 
     Args:
         x: What is to be normed, (B, C) or (B, C, H, W); or the input of layers that reduce it first.
         stride: By how much they do, sizes rounded up.
-        training: Whether the norms take statistics from this batch.
+        has_live_norms: Whether a norm takes statistics from this batch (`takes_batch_statistics`).
     """
     values = x.shape[0]
     for side in x.shape[2:]:  # no `math.prod`, which torch.compile cannot follow
         values = values * ((side + stride - 1) // stride)
-    if training and is_known(values == 1):
+    if has_live_norms and is_known(values == 1):
         raise UserError(
             "batch norm needs more than 1 value per channel when training, and a batch of 1 image gives 1 "
             "here: give 2 images or more; where no classifier is trained, a larger image does as well"

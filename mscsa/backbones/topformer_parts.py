@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mscsa.attention.checkpointing import checkpoint_module
 from mscsa.attention.folding import NormedSequential, fold_before
 from mscsa.attention.fusion import scaled_and_shifted
+from mscsa.attention.module import takes_batch_statistics
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
 from mscsa.backbones.layers import init_conv
 from mscsa.backbones.timm_contract import check_batch_values, check_image
@@ -115,7 +116,7 @@ class TokenPyramid(nn.Module):
         """
         levels = self.levels[:num_levels]
         check_image(x, self.in_chans)
-        check_batch_values(x, STRIDES[len(levels) - 1], self.training)
+        check_batch_values(x, STRIDES[len(levels) - 1], takes_batch_statistics(self))
         x = self.stem(x)
         maps = []
         for names in levels:
@@ -254,7 +255,7 @@ class SemanticsExtractor(nn.Module):
         sizes = [(x.shape[-2], x.shape[-1]) for x in maps]
         size = token_map_size(sizes, self.strides, self.pool_stride)
         x = torch.cat([adaptive_average_pool(level, size) for level in maps], dim=1)
-        check_batch_values(x, 1, self.training)
+        check_batch_values(x, 1, takes_batch_statistics(self))
         for block in self.transformer_blocks:
             x = checkpoint_module(block, x) if self.grad_checkpointing else block(x)
         return x
@@ -339,7 +340,7 @@ class BatchNormHead(nn.Module):
         Raises:
             UserError: If one image is given in training.
         """
-        check_batch_values(x, 1, self.training)
+        check_batch_values(x, 1, takes_batch_statistics(self))
         return self.l(self.drop(self.bn(x)))
 
     def fuse(self) -> BatchNormHead:

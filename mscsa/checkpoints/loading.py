@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mscsa.checkpoints.configurations import other_fields
 from mscsa.checkpoints.parts import (
     BACKBONE,
     ModelParts,
@@ -23,7 +24,7 @@ from mscsa.checkpoints.parts import (
     unwrapped,
 )
 from mscsa.checkpoints.policies import Policy, PolicyName, find_policy
-from mscsa.checkpoints.reading import read_state_dict, weights_in
+from mscsa.checkpoints.reading import Weights, read_state_dict, weights_in
 from mscsa.checkpoints.report import LoadReport, named
 from mscsa.errors import UserError
 
@@ -48,8 +49,8 @@ def load_weights(
     Returns:
         What was filled and what was not.
     Raises:
-        UserError: If the file cannot be read or does not fit (names keys and shapes); the model is then
-            unchanged.
+        UserError: If the file cannot be read or does not fit (names keys and shapes, or fields of a neck's
+            configuration, which files of `save_weights` say); the model is then unchanged.
     """
     chosen = find_policy(policy)
     model = unwrapped(model)
@@ -58,8 +59,12 @@ def load_weights(
             "the model is on the meta device, where weights have no place: build it on the CPU, or call "
             "model.to_empty(device=...) first"
         )
-    state, name = read_source(source)
+    (state, metadata), name = read_source(source)
     entries, report = fit(model, state, chosen, name)
+    if others := other_fields(model, metadata, {report.parts[key] for key in report.matched}):
+        raise UserError(
+            f"{name} fits the shapes of this model and is of another: {'; '.join(others)}; build it so"
+        )
     model.load_state_dict(entries, strict=False)
     if text := report.warning():
         logger.warning("%s", text)
@@ -202,16 +207,16 @@ def _misfit(
     )
 
 
-def read_source(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
-    """Give the tensors of a source, and what to call it."""
+def read_source(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
+    """Give what a source holds, and what to call it."""
     if isinstance(source, (str, Path)):
-        (state, metadata), name = read_state_dict(source), str(source)
+        weights, name = read_state_dict(source), str(source)
     else:
         name = "the given state dict"
-        state, metadata = weights_in(source, name)
-    if "left" in metadata:
-        name += f" (its {metadata['taken']}; {metadata['left']} not used)"
-    return state, name
+        weights = weights_in(source, name)
+    if "left" in weights.metadata:
+        name += f" (its {weights.metadata['taken']}; {weights.metadata['left']} not used)"
+    return weights, name
 
 
 def _difference(given: Tensor, own: Tensor) -> str:

@@ -10,6 +10,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from mscsa.checkpoints.checksum import with_checksum
+from mscsa.checkpoints.configurations import with_configurations
 from mscsa.checkpoints.parts import unwrapped
 from mscsa.errors import UserError
 from mscsa.files import write_whole
@@ -18,7 +19,9 @@ from mscsa.files import write_whole
 def save_weights(
     model: nn.Module | Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write weights as safetensors, with their checksum; the file appears whole or not at all.
+    """Write weights as safetensors, with their checksum and a model's configuration of its neck.
+
+    The file appears whole or not at all.
 
     Args:
         model: A model, compiled or wrapped for several processes or not; or a state dict.
@@ -27,14 +30,18 @@ def save_weights(
     Raises:
         UserError: If the folder cannot be written to, the disk is full, or a value has no data.
     """
-    state = unwrapped(model).state_dict() if isinstance(model, nn.Module) else model
+    said = dict(metadata or {})
+    if isinstance(model, nn.Module):
+        model = unwrapped(model)
+        said = with_configurations(model, said)
+    state = model.state_dict() if isinstance(model, nn.Module) else model
     without = [key for key, value in state.items() if value.is_meta]
     if without:
         raise UserError(f"{without[0]} is on the meta device and has no values: build the model on the CPU")
     # Copies: safetensors refuses tensors that share memory, such as a tied weight.
     try:
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
-        content = serialize(tensors, metadata=with_checksum(tensors, metadata or {}))
+        content = serialize(tensors, metadata=with_checksum(tensors, said))
     except (SafetensorError, RuntimeError) as error:  # sparse and quantised tensors have no layout to write
         raise UserError(f"cannot write {path}: {error}; give tensors of usual types") from error
     # Not safetensors' `save_file`: it makes a file that nobody else may read.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mscsa.attention.config import MSCSAConfig
 from mscsa.attention.folding import FOLDED, is_folded
 from mscsa.attention.fusion import PyramidFusion
-from mscsa.attention.module import MSCSA
+from mscsa.attention.module import MSCSA, takes_batch_statistics
 from mscsa.backbones.timm_contract import check_batch_values
 from mscsa.backbones.timm_pyramid import attended_levels, pyramid_levels, read_features
 from mscsa.errors import UserError
@@ -176,7 +176,7 @@ class MSCSAModel(BackboneModel):
         if self.global_pool:
             tokens = tokens.mean(dim=(2, 3))
             if self.pool_first:
-                check_batch_values(tokens, 1, self.norm.training)
+                check_batch_values(tokens, 1, takes_batch_statistics(self.norm))
                 tokens = self.norm(tokens)
         tokens = self.head_drop(tokens)
         if own is None:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mscsa.attention.config import number_between, whole_number
-from mscsa.attention.module import check_pyramid, squeeze, squeezed_channels
+from mscsa.attention.module import check_pyramid, squeeze, squeezed_channels, takes_batch_statistics
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
 from mscsa.backbones.layers import init_conv
 from mscsa.backbones.timm_contract import check_batch_values
@@ -111,7 +111,7 @@ class TopFormerNeck(Neck):
         size = token_map_size([size_of(x) for x in maps], self.strides, self.config.pool_stride)
         pooled = [adaptive_average_pool(x, size) for x in maps]
         if self.squeezes:
-            check_batch_values(pooled[0], 1, self.training)
+            check_batch_values(pooled[0], 1, takes_batch_statistics(self))
             pooled = [each(x) for each, x in zip(self.squeezes, pooled, strict=True)]
         injected = self.injection(maps, self.extractor(pooled))
         by_level = dict(zip(self.injected_levels, injected, strict=True))

@@ -54,6 +54,9 @@ SPANNING = ("cosine", "poly")
 
 _LENGTH = ("run.epochs", "run.steps")
 
+_TABLES = frozenset(each.name for each in fields(ModelSpec) if "dict[" in str(each.type))
+"""Fields of `model` that are tables, as `model.mscsa`: compared whole, for their keys are not fields."""
+
 
 def run_identity(recipe: Recipe, train: TaskDataset, val: TaskDataset) -> dict[str, Any]:
     """Describe a run by plain values: the recipe, the number of processes and the data."""
@@ -151,8 +154,7 @@ def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        # Free-form tables (`model.mscsa`) are compared whole: their keys are not fields of ours.
-        if isinstance(value, Mapping) and key not in ("mscsa", "backbone_kwargs", "head_kwargs"):
+        if isinstance(value, Mapping) and key not in _TABLES:
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -140,6 +140,9 @@ def test_training_on_a_single_token_is_one_clear_line(squeeze_ratio):
         module(maps)
     assert module.eval()(maps).shape == (1, module.num_features, 1, 1)
     assert module.train()(pyramid(32, 32, batch=2)).shape == (2, module.num_features, 1, 1)
+    for norm in module.modules():  # frozen: their statistics are not the batch's
+        norm.training = not isinstance(norm, torch.nn.BatchNorm2d)
+    assert module(maps).shape == (1, module.num_features, 1, 1)
 
 
 @pytest.mark.parametrize(

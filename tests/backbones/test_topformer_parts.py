@@ -1,6 +1,7 @@
 """TopFormer's parts by themselves."""
 
 import pytest
+import timm.utils
 import torch
 
 from mscsa.backbones.topformer_parts import (
@@ -123,3 +124,5 @@ def test_training_on_one_value_per_channel_is_one_clear_line():
     assert len(pyramid(one, 3)) == 3  # no norm of one value down to 1/16
     assert len(pyramid.eval()(one)) == 4
     assert len(pyramid.train()(one.expand(2, -1, -1, -1))) == 4
+    timm.utils.freeze(pyramid)
+    assert pyramid.training and len(pyramid(one)) == 4

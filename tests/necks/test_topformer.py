@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import timm.utils
 import torch
 
 from mscsa.backbones.topformer_parts import SemanticsExtractor, SemanticsInjection
@@ -61,3 +62,5 @@ def test_one_value_for_a_norm_is_refused_in_training() -> None:
     neck = small_neck("topformer").train()
     with pytest.raises(ValueError, match=re.escape("batch norm needs more than 1 value per channel")):
         neck(maps_of(sizes_at((32, 32)), batch=1))
+    timm.utils.freeze(neck)  # its norms are no batch norms any more
+    assert neck.training and len(neck(maps_of(sizes_at((32, 32)), batch=1))) == 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from mscsa.data.datasets import build_datasets
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
-from mscsa.recipes.spec import GIVEN_PLACES, Recipe
+from mscsa.recipes.spec import GIVEN_PLACES, ModelSpec, Recipe
 from mscsa.training.resuming import CHANGEABLE, check_same_run, is_extended, run_identity
 from tests.refusals import one_line_error
 from tests.training.small_runs import plain_recipe
@@ -139,6 +139,14 @@ def test_what_an_older_version_did_not_write_is_its_default() -> None:
         check_same_run(older, identity(changed("augment", hflip=0.0)), "last.ckpt")
 
 
-def test_tables_of_the_model_are_compared_whole() -> None:
-    with pytest.raises(UserError, match=r"model.head_kwargs = \{\}, now it is \{'fpn_channels': 8\}"):
-        check_same_run(SAVED, identity(changed("model", head_kwargs={"fpn_channels": 8})), "last.ckpt")
+@pytest.mark.parametrize(
+    "field", [each.name for each in fields(ModelSpec) if each.default_factory is dict] + ["mscsa"]
+)
+def test_tables_of_the_model_are_compared_whole(field: str) -> None:
+    saved, now = copy.deepcopy(SAVED), copy.deepcopy(SAVED)
+    saved["recipe"]["model"][field], now["recipe"]["model"][field] = {}, {"width": 8}
+    with pytest.raises(UserError, match=rf"model.{field} = \{{\}}, now it is \{{'width': 8\}}"):
+        check_same_run(saved, now, "last.ckpt")
+    saved["recipe"]["model"][field] = {"width": 8, "depth": 2}
+    with pytest.raises(UserError, match=rf"model.{field} = .*'depth': 2"):
+        check_same_run(saved, now, "last.ckpt")
