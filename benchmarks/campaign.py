@@ -58,6 +58,9 @@ KNOBS = {
 }
 """What the paper leaves open."""
 
+STARTS = {name: KNOBS[name] for name in ("gate_1", "trunc_normal", "fan_in")}
+"""How MSCSA begins."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -96,6 +99,9 @@ ROWS: dict[str, Row] = {
     "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
     "frozen_camvid_192_necks": Row(
         recipe=_SEGMENT, options=_CAMVID_192, seeds=6, necks=True, shares="frozen_camvid_192"
+    ),
+    "frozen_camvid_192_starts": Row(
+        recipe=_SEGMENT, options=_CAMVID_192, seeds=6, variants=STARTS, shares="frozen_camvid_192"
     ),
     "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
     # Its classes say left and right: no mirroring.

@@ -32,6 +32,7 @@ TITLES = {
     "frozen_camvid": "Street scenes (CamVid), frozen backbone",
     "frozen_camvid_192": "The same in crops of 192 px, 400 steps, MSCSA at 14 %",
     "frozen_camvid_192_necks": "The other necks in these crops",
+    "frozen_camvid_192_starts": "How MSCSA begins, in these crops",
     "frozen_nuclei": "Cell nuclei, frozen backbone",
     "frozen_carparts": "Car parts, frozen backbone",
     "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
