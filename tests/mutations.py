@@ -77,7 +77,8 @@ def _test(copy: Path, tests: Sequence[str]) -> None:
     with (copy / OUTPUT).open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+    # Also those that are slow, which the settings leave out.
+    sys.exit(pytest.main(["-q", "-x", "-m", "", "-p", "no:cacheprovider", *tests]))
 
 
 def _said(copy: Path) -> str:
