@@ -50,6 +50,11 @@ def are_local(cfg: Mapping[str, Any]) -> bool:
     return any(cfg.get(source) for source in LOCAL_SOURCES)
 
 
+def are_direct(cfg: Mapping[str, Any]) -> bool:
+    """Whether they name weights on this machine, and not a saved model's folder or repository by `source`."""
+    return are_local(cfg) and cfg.get("source") not in ("local-dir", "hf-hub")
+
+
 def exist_somewhere(name: str, cfg: Any = None, overlay: Mapping[str, Any] | None = None) -> bool:
     """Whether timm knows where weights of a model are.
 
@@ -83,8 +88,7 @@ def check_file(cfg: Mapping[str, Any]) -> None:
         UserError: Names the file.
     """
     file = cfg.get("file")
-    is_read = file and not cfg.get("state_dict") and cfg.get("source") != "local-dir"
-    if is_read and not Path(str(file)).is_file():
+    if are_direct(cfg) and not cfg.get("state_dict") and not Path(str(file)).is_file():
         raise UserError(f"{file} is not there: give the path of a .safetensors or .pth file")
 
 

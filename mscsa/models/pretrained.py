@@ -14,7 +14,14 @@ from timm.models._builder import pretrained_cfg_for_features
 from torch import Tensor
 
 from mscsa.backbones.presets import PRESETS
-from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given, place_of
+from mscsa.backbones.weight_sources import (
+    are_direct,
+    are_local,
+    are_named,
+    downloads,
+    entries_given,
+    place_of,
+)
 from mscsa.checkpoints.loading import fit, read_source
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.models.keywords import TimmKeywords
@@ -91,7 +98,7 @@ class WholeModel:
         """
         place, own = place_of(self.given), {}
         is_here = are_local(self.given)
-        if is_here and self.given.get("source") is None:
+        if are_direct(self.given):
             state, place = read_source(self.given.get("state_dict") or str(self.given["file"]))
             own = {"state_dict": state}
         what = f"the weights of {place}"

@@ -8,6 +8,7 @@ from huggingface_hub import constants, hf_hub_download
 from timm.models import PretrainedCfg
 
 from mscsa.backbones.weight_sources import (
+    are_direct,
     are_local,
     are_named,
     check_file,
@@ -61,6 +62,7 @@ def test_sources():
     given = entries_given(PretrainedCfg(url="u", file="f"), {"file": "mine"})
     assert given["url"] == "u" and given["file"] == "mine"
     assert are_named(given) and are_local(given)
+    assert are_direct(given) and not are_direct({**given, "source": "local-dir"})
     assert are_named({"hf_hub_id": "a/b"}) and not are_local({"hf_hub_id": "a/b", "file": None})
     assert not are_named({"mean": (0.5,), "url": ""})
 
