@@ -96,11 +96,11 @@ class WholeModel:
         Raises:
             UserError: If they are not there, cannot be read or downloaded, or are of another model.
         """
-        place, own = place_of(self.given), {}
+        place, own = place_of(self.given), dict[str, Any]()
         is_here = are_local(self.given)
         if are_direct(self.given):
-            state, place = read_source(self.given.get("state_dict") or str(self.given["file"]))
-            own = {"state_dict": state}
+            weights, place = read_source(self.given.get("state_dict") or str(self.given["file"]))
+            own = {"state_dict": weights.state}
         what = f"the weights of {place}"
         with nullcontext() if is_here else downloads(what, "connect to the network, or give them as a file"):
             load_pretrained(
