@@ -66,7 +66,8 @@ def exist_somewhere(name: str, cfg: Any = None, overlay: Mapping[str, Any] | Non
     bare, _, tag = name.partition(".")
     if ":" in name or get_pretrained_cfg(bare) is None:  # what is elsewhere, or has another name by now
         return True
-    return are_named(resolve_pretrained_cfg(bare, cfg or tag or None, overlay).to_dict())
+    found = resolve_pretrained_cfg(bare, cfg or tag or None, dict(overlay or {}))
+    return are_named(found.to_dict())
 
 
 def place_of(cfg: Mapping[str, Any], name: str = "") -> str:
