@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -18,7 +19,7 @@ class UnknownKeyword(UserError, TypeError):
     """A keyword that a function does not know: bad input, and the TypeError that Python's callers expect."""
 
 
-def unknown_name(lacking: str, given: str, allowed: Iterable[str], *, all_names: str = "") -> UserError:
+def unknown_name(lacking: str, given: Any, allowed: Iterable[str], *, all_names: str = "") -> UserError:
     """Make the error for a name that is none of those allowed: it names the nearest, or else all.
 
     >>> unknown_name("no head is called", "mask_rcn", ["mask_rcnn", "retinanet"])
@@ -26,15 +27,15 @@ def unknown_name(lacking: str, given: str, allowed: Iterable[str], *, all_names:
 
     Args:
         lacking: What is lacking, up to the name: "no head is called", "retinanet has no option".
-        given: The name.
+        given: The name, or what was given for one.
         allowed: All right names.
         all_names: Where they are told, in place of a list that would be too long for one line.
     """
     return UserError(f"{lacking} {given!r}: {nearest(given, allowed, all_names=all_names)}")
 
 
-def nearest(given: str, allowed: Iterable[str], *, all_names: str = "") -> str:
+def nearest(given: Any, allowed: Iterable[str], *, all_names: str = "") -> str:
     """Say what may have been meant, or else what is allowed: the end of a message, as `unknown_name`'s."""
     names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6) if isinstance(given, str) else []
     return f"did you mean {' or '.join(near)}?" if near else all_names or f"give one of {', '.join(names)}"

@@ -6,6 +6,9 @@ Torch-free and at the bottom of the import order: recipes and the command line r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from mscsa.errors import UserError
 
 MSCSA_PREFIX = "mscsa_"
 """Before a timm name: the same backbone with MSCSA."""
@@ -62,11 +65,27 @@ def parse_model_name(name: str) -> ModelName:
     """Take a model's name apart; whether timm knows the backbone is not asked.
 
     Names of other sources (`hf-hub:OWNER/NAME`, `local-dir:FOLDER`) are kept whole.
+
+    Raises:
+        UserError: If it is no text.
     """
+    check_is_text(name)
     bare = name.removeprefix(MSCSA_PREFIX)
     baseline, _, tag = (bare, "", "") if ":" in bare else bare.partition(".")
     has_mscsa = bare != name
     return ModelName(_WHOLE.get(baseline, baseline) if has_mscsa else baseline, tag, has_mscsa)
+
+
+def check_is_text(name: Any) -> None:
+    """Refuse what is no name of a model at all.
+
+    Raises:
+        UserError: If it is no text.
+    """
+    if not isinstance(name, str):
+        raise UserError(
+            f"{name!r} given as the name of a model: give a timm name, such as 'resnet50', as text"
+        )
 
 
 def both_arms(name: str) -> tuple[str, str]:

@@ -60,6 +60,6 @@ def find_neck(name: str) -> NeckEntry:
     Raises:
         UserError: If there is none of this name; names the nearest.
     """
-    if name not in NECKS:
+    if not isinstance(name, str) or name not in NECKS:
         raise unknown_name("no neck is called", name, NECKS)
     return NECKS[name]

@@ -44,7 +44,10 @@ def recipes_table(pattern: str) -> Table:
         columns=("recipe", "expected", "cost", "origin"),
         rows=[(name, RECIPES[name].expected, RECIPES[name].cost, RECIPES[name].paper) for name in names],
         num_text_columns=4,
-        notes=("finetune/NAME takes any timm backbone, with or without mscsa_ before it.",),
+        notes=(
+            "finetune/NAME takes any timm backbone, with or without mscsa_ before it; one that timm has no "
+            "weights of starts from --model.checkpoint FILE.",
+        ),
     )
 
 

@@ -26,3 +26,9 @@ def test_an_unknown_name_gets_the_nearest_or_all(given: str, all_names: str, exp
 
 def test_a_name_of_several_lines_gives_one() -> None:
     assert "\n" not in str(unknown_name("no head is called", "a\nb", HEADS))
+
+
+@pytest.mark.parametrize("given", [None, 3, ["retinanet"]])
+def test_what_is_no_name_gets_all(given: object) -> None:
+    expected = f"no head is called {given!r}: give one of mask_rcnn, cascade_mask_rcnn, retinanet"
+    assert str(unknown_name("no head is called", given, HEADS)) == expected

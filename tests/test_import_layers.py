@@ -20,7 +20,7 @@ def parts(names: str) -> set[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.errors": set(),
-    "mscsa.names": set(),
+    "mscsa.names": parts("errors"),
     "mscsa.modes": set(),
     "mscsa.macs": set(),
     "mscsa_runtime": set(),

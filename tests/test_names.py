@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mscsa.names import both_arms, parse_model_name
+from tests.refusals import one_line_error
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,8 @@ def test_the_parts_of_a_name(name, backbone, without, with_mscsa):
 @pytest.mark.parametrize("name", ["coat_tiny", "mscsa_coat_tiny", "mscsa_coat_serial_tiny"])
 def test_both_arms_whichever_is_given(name):
     assert both_arms(name) == ("coat_tiny", "mscsa_coat_tiny")
+
+
+@pytest.mark.parametrize("given", [None, 3, ["resnet18"]])
+def test_what_is_no_name_at_all(given):
+    one_line_error(lambda: parse_model_name(given), "^.* given as the name of a model: give a timm name")

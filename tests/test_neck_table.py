@@ -30,3 +30,5 @@ def test_every_row_loads_and_its_configuration_is_frozen(name: str) -> None:
 def test_an_unknown_neck_is_one_line_with_the_nearest() -> None:
     one_line_error(lambda: find_neck("bi_fpn"), "^no neck is called 'bi_fpn': did you mean")
     one_line_error(lambda: find_neck("zzz"), "^no neck is called 'zzz': give one of mscsa, fpn")
+    for given in (None, ["fpn"]):
+        one_line_error(lambda given=given: find_neck(given), "^no neck is called .*: give one of mscsa, fpn")

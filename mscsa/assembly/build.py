@@ -46,6 +46,8 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
     if not COUNT.has(num_classes):
         raise UserError(f"num_classes={num_classes!r} given: give {COUNT.says}")
     spec = _with_one_neck(spec)
+    if spec.checkpoint is not None:  # fills the backbone wholly
+        spec = replace(spec, pretrained=False)
     budget_size = None if spec.budget is None else input_size
     if spec.head is None:
         model = _build_classifier(spec, num_classes, budget_size)

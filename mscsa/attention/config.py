@@ -143,6 +143,33 @@ def whole_numbers(name: str, values: Any) -> tuple[int, ...]:
     return tuple(whole_number(f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
+def map_sizes(sizes: Any, num_stages: int) -> tuple[tuple[int, int], ...]:
+    """Give the sizes of maps, one (H, W) for each stage, as ints.
+
+    Raises:
+        ValueError: If they are no such sizes.
+    """
+    given = list(sizes) if isinstance(sizes, Iterable) else []
+    pairs = [tuple(size) if isinstance(size, Iterable) else () for size in given]
+    if len(pairs) != num_stages or any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"sizes={sizes!r} is not allowed: give one (H, W) for each of {num_stages} stages")
+    checked = (whole_numbers(f"sizes[{i}]", pair) for i, pair in enumerate(pairs))
+    return tuple((height, width) for height, width in checked)
+
+
+def check_fixed(fixed: Iterable[str], kind: type[Any]) -> None:
+    """Raise a ValueError unless all of `fixed` are fields of a kind of configuration."""
+    allowed = [f.name for f in fields(kind)]
+    unknown = [str(name) for name in fixed if name not in allowed]
+    if unknown:
+        raise ValueError(f"fixed names {', '.join(unknown)}: give some of {', '.join(allowed)}")
+
+
+def check_budget(budget_macs: Any) -> None:
+    """Raise a ValueError unless a budget of multiply-adds is a number above 0."""
+    number_between("budget_macs", budget_macs, 0.0, float("inf"), "low")
+
+
 def number_between(name: str, value: Any, low: float, high: float, is_open: str) -> float:
     """Give `value`, of any real type, as a number in a half-open interval.
 
@@ -165,5 +192,6 @@ def number_between(name: str, value: Any, low: float, high: float, is_open: str)
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
     """Raise a ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not allowed: give one of {', '.join(allowed)}")
+    names = list(allowed)
+    if value not in names:
+        raise ValueError(f"{name}={value!r} is not allowed: give one of {', '.join(names)}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from .config import MSCSAConfig
+from .config import MSCSAConfig, check_budget, check_fixed, config_of, map_sizes, whole_numbers
 from .cross_scale import downsampled_sizes
 from .feed_forward import hidden_channels
-from .module import squeezed_channels
+from .fusion import level_indices
+from .module import check_pyramid, squeezed_channels
 from .pooling import token_map_size
 
 LOWEST_SHARE = 0.9
@@ -58,8 +60,35 @@ def mscsa_macs(
         sizes: Measured (H_i, W_i) of each stage.
         config: The module's configuration.
         fused_levels: Levels with a fusion (dense tasks); none for a classifier.
+    Raises:
+        ValueError: As `MSCSA`; if there is not one size for each stage, or a fused level is not there.
     """
-    size = token_map_size(sizes, strides, config.pool_stride)
+    config = config_of(config)
+    return _count(_checked(channels, strides, sizes, fused_levels, config.pool_stride), config)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """What a cost depends on beside the configuration."""
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    fused: tuple[int, ...]
+
+
+def _checked(channels: Any, strides: Any, sizes: Any, fused_levels: Any, pool_stride: int) -> _Stages:
+    """Take the arguments of a cost, checked as `MSCSANeck` checks them."""
+    widths, pixels = whole_numbers("channels", channels), whole_numbers("strides", strides)
+    check_pyramid(widths, pixels, pool_stride)
+    fused = level_indices("fused_levels", fused_levels, len(widths))
+    return _Stages(widths, pixels, map_sizes(sizes, len(widths)), fused)
+
+
+def _count(stages: _Stages, config: MSCSAConfig) -> Macs:
+    """Count for what is checked: a search counts hundreds of configurations of one pyramid."""
+    channels = stages.channels
+    size = token_map_size(stages.sizes, stages.strides, config.pool_stride)
     tokens = size[0] * size[1]
     stage_channels = squeezed_channels(channels, config.squeeze_ratio)
     squeeze = (
@@ -76,7 +105,7 @@ def mscsa_macs(
         attention=2 * config.depth * products,
         ffn=config.depth * dense * (1 if config.intra_ffn else 2),
         intra_ffn=config.depth * intra if config.intra_ffn else 0,
-        fusion=sum(tokens * stage_channels[i] * 2 * channels[i] for i in fused_levels),
+        fusion=sum(tokens * stage_channels[i] * 2 * channels[i] for i in stages.fused),
     )
 
 
@@ -127,18 +156,23 @@ def config_for_budget(
         budget_macs: Multiply-adds that MSCSA may cost.
         config: Starting point.
         fused_levels: Levels with a fusion.
-        fixed: Which of `depth`, `squeeze_ratio`, `head_dim` stay as in `config`.
+        fixed: Fields that stay as in `config`; all but `depth`, `squeeze_ratio` and `head_dim` do anyway.
     Raises:
-        ValueError: If no configuration fits; the message gives the nearest costs that do.
+        ValueError: If no configuration fits, with the nearest costs that do; if `fixed` names a field that is
+            not there, or the budget is no number above 0; or as `mscsa_macs`.
     """
+    config = config_of(config)
+    stages = _checked(channels, strides, sizes, fused_levels, config.pool_stride)
+    check_fixed(fixed, MSCSAConfig)
+    check_budget(budget_macs)
     costs: list[int] = []
     for depth in [config.depth] if "depth" in fixed else range(1, 9):
         fitting = []
-        for candidate in _candidates(channels, replace(config, depth=depth), fixed):
-            cost = mscsa_macs(channels, strides, sizes, candidate, fused_levels).total
+        for candidate in _candidates(stages.channels, replace(config, depth=depth), fixed):
+            cost = _count(stages, candidate).total
             costs.append(cost)
             if LOWEST_SHARE * budget_macs <= cost <= budget_macs:
-                fitting.append((_unusual_width(channels, candidate), -cost, candidate))
+                fitting.append((_unusual_width(stages.channels, candidate), -cost, candidate))
         if fitting:
             return min(fitting, key=lambda entry: entry[:2])[2]
     raise no_fit("MSCSA", budget_macs, costs, "another num_heads, mlp_ratio or pool_stride")

@@ -6,7 +6,8 @@ channels in the token map; D channels of the whole token map, h w its size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -171,12 +172,32 @@ def asked_levels(out_levels: Sequence[int] | None, num_stages: int) -> tuple[int
     """Give the levels that a neck's argument `out_levels` means: all if None.
 
     Raises:
-        ValueError: If it names none, or a stage that is not there.
+        ValueError: If it names none, or what is no stage that is there.
     """
-    levels = range(num_stages) if out_levels is None else out_levels
-    if not levels or not all(0 <= level < num_stages for level in levels):
-        raise ValueError(f"out_levels={list(levels)} given: give indices between 0 and {num_stages - 1}")
-    return tuple(levels)
+    if out_levels is None:
+        return tuple(range(num_stages))
+    return level_indices("out_levels", out_levels, num_stages, least=1)
+
+
+def level_indices(name: str, levels: Any, num_stages: int, *, least: int = 0) -> tuple[int, ...]:
+    """Give indices of stages, of any integer type, as ints.
+
+    Args:
+        name: What the message calls them.
+        levels: The indices.
+        num_stages: Stages that there are.
+        least: How many indices there must be.
+    Raises:
+        ValueError: If there are fewer, or one is no stage that is there.
+    """
+    given = list(levels) if isinstance(levels, Iterable) else levels
+    try:
+        numbers = [-1 if isinstance(level, bool) else operator.index(level) for level in given]
+    except TypeError:
+        numbers = [-1]
+    if len(numbers) < least or not all(0 <= number < num_stages for number in numbers):
+        raise ValueError(f"{name}={given!r} given: give indices between 0 and {num_stages - 1}")
+    return tuple(numbers)
 
 
 def _upsample(x_BChw: Tensor, size: tuple[int, int]) -> Tensor:

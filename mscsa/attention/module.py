@@ -19,7 +19,7 @@ from .cross_scale import CrossScaleAttention
 from .feed_forward import FeedForward
 from .folding import NormedSequential, fold_before
 from .init import initialize
-from .pooling import adaptive_average_pool, token_map_size
+from .pooling import adaptive_average_pool, check_pool_stride, token_map_size
 from .sizes import is_known
 
 
@@ -222,10 +222,8 @@ def check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride: 
         )
     if list(strides) != sorted(strides) or strides[0] == strides[-1]:
         raise ValueError(f"strides {list(strides)} are not a pyramid: give them finest first")
-    if pool_stride is not None and pool_stride < strides[0]:
-        raise ValueError(
-            f"pool_stride={pool_stride} is finer than the finest stage: give {strides[0]} or more"
-        )
+    if pool_stride is not None:
+        check_pool_stride(strides, pool_stride)
 
 
 def check_maps(maps: Sequence[Tensor], channels: tuple[int, ...]) -> None:

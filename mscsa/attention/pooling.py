@@ -33,13 +33,24 @@ def token_map_size(
         sizes: Measured (H_i, W_i) of the stages, finest first.
         strides: Their strides in input pixels.
         pool_stride: Pixels per token.
+    Raises:
+        ValueError: If it is finer than the finest stage.
     """
+    check_pool_stride(strides, pool_stride)
     stage = max(i for i, stride in enumerate(strides) if stride <= pool_stride)
     height, width = sizes[stage]
     stride = strides[stage]
     if stride == pool_stride:
         return height, width
     return _ceil_div(height * stride, pool_stride), _ceil_div(width * stride, pool_stride)
+
+
+def check_pool_stride(strides: Sequence[int], pool_stride: int) -> None:
+    """Raise a ValueError if tokens of `pool_stride` are finer than the finest of the stages."""
+    if pool_stride < strides[0]:
+        raise ValueError(
+            f"pool_stride={pool_stride} is finer than the finest stage: give {strides[0]} or more"
+        )
 
 
 def adaptive_average_pool(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:

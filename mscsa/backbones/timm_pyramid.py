@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import timm
@@ -13,14 +14,25 @@ import torch
 from timm.layers import DropPath
 from timm.models._input import get_model_input_config
 from timm.models.coat import CoaT
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
-from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
+from mscsa.backbones.weight_sources import (
+    LOCAL_DIR,
+    are_local,
+    are_named,
+    check_file,
+    check_local_dir,
+    downloads,
+    entries_given,
+    exist_somewhere,
+    place_of,
+)
 from mscsa.errors import UnknownKeyword, UserError, unknown_name
 from mscsa.modes import evaluating
+from mscsa.names import check_is_text
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -41,6 +53,9 @@ class Level:
 
 def check_model_name(name: str) -> None:
     """Raise a UserError that names the nearest models, or tags, unless timm knows `name`."""
+    check_is_text(name)
+    if name.startswith(LOCAL_DIR):
+        check_local_dir(name)
     if ":" in name:  # "hf-hub:..." and "local-dir:..." are timm's to resolve
         return
     bare, _, tag = name.partition(".")
@@ -84,6 +99,9 @@ def build_timm_model(
         raise UserError(
             f"in_chans={in_chans!r} given: give the channels of the image, a whole number from 1 on"
         )
+    if num_classes is not None:
+        check_classes(num_classes)
+    check_rates(drop_rate=options.get("drop_rate"), drop_path_rate=drop_path_rate)
     optional = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "cache_dir": cache_dir}
     options |= {key: value for key, value in optional.items() if value is not None}
     create = _create_downloading if pretrained or name.startswith("hf-hub:") else _create
@@ -96,14 +114,46 @@ def build_timm_model(
         raise UnknownKeyword(f"the backbone {name} does not take {given}: {error}; leave it out") from error
 
 
+def check_classes(value: Any) -> None:
+    """Refuse what is no number of classes; 0 is one.
+
+    Raises:
+        UserError: Says what is.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise UserError(f"num_classes={value!r} given: give 1 or more, or 0 for the features")
+
+
+def check_rates(*, drop_rate: Any = None, drop_path_rate: Any = None) -> None:
+    """Refuse what is no rate of dropout (0 to 1) or of stochastic depth (below 1); None is one.
+
+    Raises:
+        UserError: Names it.
+    """
+    for name, value, allowed in (
+        ("drop_rate", drop_rate, "from 0 to 1"),
+        ("drop_path_rate", drop_path_rate, "from 0 on, below 1"),
+    ):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        is_inside = is_number and 0 <= value <= 1 and (value < 1 or name == "drop_rate")
+        if value is not None and not is_inside:
+            raise UserError(f"{name}={value!r} given: give a number {allowed}")
+
+
 def _create_downloading(name: str, *, pretrained: bool, **options: Any) -> Any:
     """Build a timm model with the weights that the caller names, else a package's, else those of the hub."""
     cfg, overlay = options.get("pretrained_cfg"), options.get("pretrained_cfg_overlay") or {}
     named = entries_given(cfg, overlay)
-    if are_local(named) or name.startswith("local-dir:"):
-        return _create(name, pretrained=pretrained, **options)
+    if are_local(named) or name.startswith(LOCAL_DIR):
+        return _create_from_here(name, named, pretrained=pretrained, **options)
     weights = None if cfg or are_named(named) else shipped_weights(name)
     if weights is None:
+        if pretrained and not exist_somewhere(name, cfg, overlay):
+            raise UserError(
+                f"no pretrained weights are named for {name}: start from a file (--model.checkpoint FILE; "
+                "mscsa.load_weights, or mscsa.load_official for the authors' own), or without weights "
+                "(--model.pretrained false; pretrained=False)"
+            )
         what = f"the pretrained weights of {name}" if pretrained else f"the description of {name}"
         with downloads(what, _advice(name, pretrained)):
             return _create(name, pretrained=pretrained, **options)
@@ -111,6 +161,25 @@ def _create_downloading(name: str, *, pretrained: bool, **options: Any) -> Any:
     model = _create(name, pretrained=True, **options)
     del model.pretrained_cfg["state_dict"]  # the description of a model goes into files
     return model
+
+
+def _create_from_here(name: str, named: Mapping[str, Any], *, pretrained: bool, **options: Any) -> Any:
+    """Build a timm model with weights of this machine, and say so where they are what it fails on."""
+    check_file(named)
+    try:
+        return _create(name, pretrained=pretrained, **options)
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # timm and torch raise what they like on foreign weights
+        try:
+            with torch.device("meta"):
+                _create(name, pretrained=False, **options)
+        except Exception:
+            raise error from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{place_of(named, name)} cannot be loaded into {name} ({reason}): give weights of this model"
+        ) from error
 
 
 def _advice(name: str, pretrained: bool) -> str:
@@ -167,6 +236,41 @@ def prepare_backbone(backbone: Any, name: str) -> None:
         raise UserError(
             f"the backbone {name} gives no feature pyramid: choose one with maps at several strides"
         )
+
+
+def refuse_pruned(backbone: Any, levels: Sequence[Level]) -> None:
+    """Refuse a model without what gives some of its levels, as timm's `prune_intermediate_layers` leaves it.
+
+    Raises:
+        UserError: If it is one.
+    """
+    # Some whole models lack what timm names: only a look at their maps tells.
+    if not any(_is_gone(backbone, level.module) for level in levels) or _gives_all(backbone, levels):
+        return
+    raise UserError(
+        f"the {type(backbone).__name__} gives no longer the maps of all its levels, it was pruned "
+        "(prune_intermediate_layers): give it as timm builds it, and choose levels by out_indices"
+    )
+
+
+def _is_gone(backbone: Any, module: str) -> bool:
+    try:
+        found = backbone.get_submodule(module)
+    except AttributeError:
+        return True
+    return isinstance(found, nn.Identity) or (isinstance(found, nn.Sequential) and not len(found))
+
+
+def _gives_all(backbone: Any, levels: Sequence[Level]) -> bool:
+    """Whether a copy of a model without data gives maps with the channels of all its levels."""
+    skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
+    size = get_model_input_config(backbone)["input_size"][-2:]
+    image = torch.empty(1, getattr(backbone, "in_chans", 3), *size, device="meta")
+    try:
+        maps = read_pyramid(skeleton, image, [level.index for level in levels])
+    except Exception:  # each model fails in its own way on what is not there
+        return False
+    return [x.shape[1] for x in maps] == [level.channels for level in levels]
 
 
 def pyramid_levels(backbone: Any) -> list[Level]:

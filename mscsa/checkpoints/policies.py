@@ -50,6 +50,6 @@ def find_policy(name: PolicyName) -> Policy:
     Raises:
         UserError: If there is no such policy.
     """
-    if name not in POLICIES:
+    if not isinstance(name, str) or name not in POLICIES:
         raise UserError(f"policy={name!r} given: give one of {', '.join(POLICIES)}")
     return POLICIES[name]

@@ -87,7 +87,10 @@ def build_pair(
         shown = f"{built} + {find_neck(neck).title}"
         asked = {"fields": fields or None, "neck": neck, "neck_config": dict(neck_config or {})}
     elif neck_config:
-        raise UserError("neck_config given without another neck: give MSCSA's fields as its own")
+        raise UserError(
+            "neck_config (--neck-config) given without another neck: name one by neck (--neck), or give "
+            "MSCSA's fields as its own (fields; --mscsa)"
+        )
     build = partial(_build, head=head, dense=dense or has_other)
     return ModelPair(
         baseline_name=parsed.without_mscsa,

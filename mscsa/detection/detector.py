@@ -159,8 +159,8 @@ class Detector(nn.Module):
             targets: In training, of each image: `boxes` (N, 4), x1 y1 x2 y2 in pixels, `labels` (N,), int64
                 in 1..K, and for mask detectors `masks` (N, H, W); N may be 0.
         Raises:
-            UserError: If an image has other channels or no floats, a target is missing or not possible, or a
-                single tiny image leaves a batch norm nothing to average over.
+            UserError: If there is no image, one has other channels or no floats, a target is missing or not
+                possible, or a single tiny image leaves a batch norm nothing to average over.
         """
         if not self.training:
             return [
@@ -199,7 +199,12 @@ class Detector(nn.Module):
         """Refuse images of another kind than they are given for; their values are not looked at."""
         transform: Any = self.net.transform
         channels = len(transform.image_mean)
+        if not isinstance(images, (Sequence, Tensor)) or not len(images):
+            given = "no" if isinstance(images, (Sequence, Tensor)) else f"a value of {type(images)} for"
+            raise UserError(f"{given} images given: give a list of tensors ({channels}, H, W), one or more")
         for i, image in enumerate(images):
+            if not isinstance(image, Tensor):
+                raise UserError(f"image {i} is of {type(image)}: give a tensor ({channels}, H, W)")
             if image.ndim != 3 or image.shape[0] != channels or not image.is_floating_point():
                 raise UserError(
                     f"image {i} is {tuple(image.shape)}, {image.dtype}: give ({channels}, H, W), floats in "

@@ -58,6 +58,8 @@ class Format:
         work = self.load(function)
         try:
             work(*arguments)
+        except UserError:  # says what is wrong by itself
+            raise
         except Exception as error:  # each package has errors of its own
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -81,6 +83,6 @@ def find_format(name: str) -> Format:
     Raises:
         UserError: If there is none of this name; names the nearest.
     """
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise unknown_name("no format is called", name, FORMATS)
     return FORMATS[name]

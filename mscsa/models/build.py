@@ -10,16 +10,22 @@ import torch
 
 from mscsa.attention.config import MSCSAConfig
 from mscsa.backbones.presets import PRESETS
-from mscsa.backbones.timm_pyramid import attended_levels, build_backbone, prepare_backbone, pyramid_levels
+from mscsa.backbones.timm_pyramid import (
+    attended_levels,
+    build_backbone,
+    prepare_backbone,
+    pyramid_levels,
+    refuse_pruned,
+)
 from mscsa.checkpoints.loading import load_weights
 from mscsa.errors import UnknownKeyword, UserError
 from mscsa.models.configure import ConfigRequest, choose_config, choose_neck_config
-from mscsa.models.keywords import sort_keywords
+from mscsa.models.keywords import check_mapping, sort_keywords
 from mscsa.models.model import MSCSAModel
 from mscsa.models.neck import NeckPyramid
 from mscsa.models.pretrained import WholeModel
 from mscsa.models.pyramid import BackboneModel, BackbonePyramid, indices_of_strides, resolve_out_indices
-from mscsa.names import ModelName, parse_model_name
+from mscsa.names import MSCSA_PREFIX, ModelName, parse_model_name
 from mscsa.neck_table import MSCSA_NECK, find_neck
 
 _LOADED_BY_TIMM = "name a plain backbone; a saved model is loaded by timm.create_model, with its own name"
@@ -170,6 +176,9 @@ def _add(backbone: Any, request: ConfigRequest, *, num_classes: int | None, **fo
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     name = ModelName(cfg.get("architecture") or type(backbone).__name__, cfg.get("tag") or "", False)
     prepare_backbone(backbone, name.baseline)
+    levels = pyramid_levels(backbone)
+    attended_levels(levels, name.baseline)  # refuses what has one stride
+    refuse_pruned(backbone, levels)
     if num_classes is None:
         num_classes = getattr(backbone, "num_classes", 1000)
     reference = next(backbone.parameters())
@@ -221,6 +230,8 @@ def build_pyramid(
         ValueError: If a field is out of range, or no configuration fits the budget.
     """
     parsed = parse_model_name(name)
+    check_mapping("fields", fields)
+    check_mapping("backbone_kwargs", backbone_kwargs)
     given = {"config": config, "fields": fields}
     sizes = {"budget": budget, "budget_size": budget_size, "drop_path_rate": drop_path_rate}
     request = _neck_request(parsed, neck, neck_config, given, **sizes)
@@ -272,10 +283,11 @@ def _neck_request(
     find_neck(kind)
     is_other = kind != MSCSA_NECK
     if (is_other and name.has_mscsa) or (neck is not None and own):
-        second = " and ".join(own) if own else name.with_mscsa
-        remedy = f"give neck_config, or leave {second if own else 'mscsa_'} out"
+        said = f"MSCSA's {' and '.join(own)} (--mscsa)" if own else f"the name {name.with_mscsa}"
+        remedy = "MSCSA's out" if own else f"{MSCSA_PREFIX} out of the name"
         raise UserError(
-            f"neck={neck!r} given with {second}, which is MSCSA's: a model has one neck; {remedy}"
+            f"the neck {neck} given with {said}: a model has one neck; give what that neck is made of by "
+            f"neck_config (--neck-config), or leave {remedy}"
         )
     if neck is not None:
         own = {"fields" if isinstance(neck_config, Mapping) else "config": neck_config}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
+from timm.models import PretrainedCfg
 
 from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.errors import UnknownKeyword, UserError, nearest
@@ -48,7 +50,8 @@ class TimmKeywords:
     pretrained_model_args: Mapping[str, Any] | None = None
     """How the weights that are described were built; kept."""
     checkpoint_path: str | Path | None = None
-    """Weights to load at the end, as `mscsa.load_weights`."""
+    """Weights to load at the end, as `mscsa.load_weights`. `timm.create_model` keeps this one to itself: it
+    loads strictly, in torch's words, and names a file that is not there in its log alone."""
     cache_dir: str | Path | None = None
     """Folder of downloaded weights."""
     device: Any = None
@@ -59,6 +62,20 @@ class TimmKeywords:
     """One of `FEATURE_CLASSES`: what the pyramid form is anyway."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.pretrained_cfg, (str, Mapping, PretrainedCfg, NoneType)):
+            raise UserError(
+                f"pretrained_cfg={self.pretrained_cfg!r} given: give a tag, a mapping of entries, or timm's "
+                "PretrainedCfg"
+            )
+        for name in ("pretrained_cfg_overlay", "pretrained_model_args"):
+            check_mapping(name, getattr(self, name))
+        if not isinstance(self.dtype, (torch.dtype, NoneType)):
+            raise UserError(f"dtype={self.dtype!r} given: give a type of torch, such as torch.float32")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, TypeError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"device={self.device!r} given, where nothing can lie: {reason}") from error
         if self.feature_cls is not None and self.feature_cls not in FEATURE_CLASSES:
             raise UserError(
                 f"feature_cls={self.feature_cls!r} given: MSCSA's pyramid is a list of maps; leave it out, "
@@ -88,9 +105,8 @@ def sort_keywords(given: Mapping[str, Any], backbone_kwargs: Mapping[str, Any] |
         UserError: If one concerns nothing (names the nearest; a TypeError too), or `backbone_kwargs` has
             what is the whole model's.
     """
-    backbone_kwargs = {} if backbone_kwargs is None else backbone_kwargs
-    if not isinstance(backbone_kwargs, Mapping):
-        raise UserError(f"backbone_kwargs={backbone_kwargs!r} given: give a mapping of arguments by name")
+    check_mapping("backbone_kwargs", backbone_kwargs)
+    backbone_kwargs = backbone_kwargs or {}
     own = [key for key in backbone_kwargs if key in (*_SET_BY_CREATE_MODEL, *TIMM_KEYWORDS)]
     if own:
         raise UserError(f"backbone_kwargs has {', '.join(own)}: give it to create_model itself")
@@ -109,3 +125,13 @@ def sort_keywords(given: Mapping[str, Any], backbone_kwargs: Mapping[str, Any] |
         backbone={**backbone_kwargs, **{k: v for k, v in of_timms.items() if k in BACKBONE_KEYWORDS}},
         timm=TimmKeywords(**{k: v for k, v in of_timms.items() if k in TIMM_KEYWORDS}),
     )
+
+
+def check_mapping(name: str, value: Any) -> None:
+    """Refuse an option that is neither None nor a mapping of names.
+
+    Raises:
+        UserError: Names it.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise UserError(f"{name}={value!r} given: give a mapping of values by name")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -17,7 +16,13 @@ from mscsa.attention.folding import FOLDED, is_folded
 from mscsa.attention.fusion import PyramidFusion
 from mscsa.attention.module import MSCSA, takes_batch_statistics
 from mscsa.backbones.timm_contract import check_batch_values
-from mscsa.backbones.timm_pyramid import attended_levels, pyramid_levels, read_features
+from mscsa.backbones.timm_pyramid import (
+    attended_levels,
+    check_classes,
+    check_rates,
+    pyramid_levels,
+    read_features,
+)
 from mscsa.errors import UserError
 from mscsa.models.pyramid import BackboneModel, positions_in, resolve_out_indices
 
@@ -41,8 +46,10 @@ class MSCSAModel(BackboneModel):
     Both forms share the keys `backbone.*` and `mscsa.*`, so that a classifier's checkpoint starts a
     pyramid (and back). The classifier adds `norm` and `head`, the pyramid `fusion`.
 
-    `torch.fx` traces it where it traces the backbone's `forward_intermediates`; `torch.jit.script` is not
-    promised (the layouts that MSCSA chooses between are not scriptable): export with `torch.export`.
+    timm's `create_feature_extractor` traces it by `torch.fx` where it traces the backbone's
+    `forward_intermediates`: with what timm keeps whole as leaves, MSCSA and the fusion among it, which a bare
+    `torch.fx.symbolic_trace` does not know. `torch.jit.script` is not promised (the layouts that MSCSA
+    chooses between are not scriptable): export with `torch.export`.
     """
 
     norm: nn.Module
@@ -85,6 +92,7 @@ class MSCSAModel(BackboneModel):
             ValueError: If the configuration does not fit.
         """
         _check_form(features_only, out_indices, global_pool)
+        check_rates(drop_rate=drop_rate)
         levels = pyramid_levels(backbone)
         attended = attended_levels(levels, name or type(backbone).__name__)
         super().__init__(backbone, resolve_out_indices(levels, out_indices) if features_only else ())
@@ -305,8 +313,7 @@ class MSCSAModel(BackboneModel):
             self.backbone.reset_classifier(num_classes)
 
     def _set_classifier(self, num_classes: int, global_pool: str | None) -> None:
-        if not isinstance(num_classes, Integral) or isinstance(num_classes, bool) or num_classes < 0:
-            raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for the features")
+        check_classes(num_classes)
         if global_pool is None:
             global_pool = "avg" if num_classes else self.global_pool
         if global_pool not in ("avg", "") or (num_classes > 0 and not global_pool):
@@ -342,10 +349,11 @@ class MSCSAModel(BackboneModel):
 
     @property
     def _model_args(self) -> dict[str, Any]:
-        """What timm writes beside saved weights: the arguments that build this very model again.
+        """What timm writes beside saved weights: the arguments that build a model of this structure again.
 
         Read off the model, so that a budget or a preset means tomorrow what it means today. timm adds the
-        current classes, channels and pooling by itself.
+        current classes, channels and pooling by itself, and leaves out the rates of dropout and stochastic
+        depth, which no weights depend on: to train on, give them again.
 
         Raises:
             UserError: If the backbone was not built by timm, which then cannot build it again, or norms are

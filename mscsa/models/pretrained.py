@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from timm.models import PretrainedCfg, adapt_input_conv, load_pretrained
@@ -13,8 +14,15 @@ from timm.models._builder import pretrained_cfg_for_features
 from torch import Tensor
 
 from mscsa.backbones.presets import PRESETS
-from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
-from mscsa.checkpoints.loading import fit
+from mscsa.backbones.weight_sources import (
+    are_direct,
+    are_local,
+    are_named,
+    downloads,
+    entries_given,
+    place_of,
+)
+from mscsa.checkpoints.loading import fit, read_source
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.models.keywords import TimmKeywords
 from mscsa.models.model import ANY_BACKBONE, MSCSAModel, token_map_at
@@ -83,20 +91,24 @@ class WholeModel:
         model.default_cfg = model.pretrained_cfg
 
     def load_into(self, model: MSCSAModel) -> None:
-        """Load the weights that are named, by timm's reader; what they do not have stays as it is.
+        """Load the weights that are named; what they do not have stays as it is.
 
         Raises:
-            UserError: If they are of another model, or cannot be downloaded.
+            UserError: If they are not there, cannot be read or downloaded, or are of another model.
         """
-        what = f"the weights of {self.given.get('hf_hub_id') or self.given.get('url')}"
+        place, own = place_of(self.given), dict[str, Any]()
         is_here = are_local(self.given)
+        if are_direct(self.given):
+            weights, place = read_source(self.given.get("state_dict") or str(self.given["file"]))
+            own = {"state_dict": weights.state}
+        what = f"the weights of {place}"
         with nullcontext() if is_here else downloads(what, "connect to the network, or give them as a file"):
             load_pretrained(
                 model,
-                pretrained_cfg={"num_classes": model.num_classes, **model.pretrained_cfg},
+                pretrained_cfg={"num_classes": model.num_classes, **model.pretrained_cfg, **own},
                 num_classes=model.num_classes,
                 in_chans=model.in_chans,
-                filter_fn=_fitted,
+                filter_fn=partial(_fitted, place=place),
                 cache_dir=self.said.cache_dir,
             )
 
@@ -118,7 +130,7 @@ def _registered_name(name: ModelName) -> str | None:
     return replace(name, tag="").with_mscsa if name.backbone in PRESETS else None
 
 
-def _fitted(state: dict[str, Tensor], model: MSCSAModel) -> dict[str, Tensor]:
+def _fitted(state: dict[str, Tensor], model: MSCSAModel, place: str) -> dict[str, Tensor]:
     """Bring weights of the whole model, or of its plain backbone, into the model's keys, all of them.
 
     What the weights do not have stays as it is, which a warning says; those of another backbone are refused.
@@ -129,7 +141,7 @@ def _fitted(state: dict[str, Tensor], model: MSCSAModel) -> dict[str, Tensor]:
         for key in (f"{conv}.weight", f"{conv.removeprefix('backbone.')}.weight"):
             if key in state and state[key].shape[1:2] != own.weight.shape[1:2]:
                 state[key] = adapt_input_conv(model.in_chans, state[key])
-    entries, report = fit(model, state, POLICIES["backbone"], "the given weights")
+    entries, report = fit(model, state, POLICIES["backbone"], place)
     if text := report.warning():
         logger.warning("%s", text)
     return {**model.state_dict(), **entries}

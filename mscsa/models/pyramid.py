@@ -224,6 +224,9 @@ def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, n
     Raises:
         UserError: If a stride is not there, or they are not given finest first.
     """
+    is_list = isinstance(strides, Sequence) and all(isinstance(each, Integral) for each in strides)
+    if strides is not None and not is_list:
+        raise UserError(f"strides={strides!r} given: give a list of strides in pixels, finest first")
     if strides is not None and not len(strides):
         raise UserError(
             "no strides given: name one level or more by its stride, or leave strides out for all"

@@ -7,9 +7,9 @@ norms, activations, pooling, resizing and weighted sums count 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
+from mscsa.attention.config import check_budget, check_fixed
 from mscsa.necks.build import load_neck, neck_config
 from mscsa.necks.neck import Pyramid, Sizes
 
@@ -75,11 +75,9 @@ def config_for_budget(
     Raises:
         UserError: If there is no neck of this name.
         ValueError: If no configuration fits, with the nearest costs that do; if `fixed` names a field that
-            is not there; or as `neck_macs`.
+            is not there, or the budget is no number above 0; or as `neck_macs`.
     """
     kind, start = load_neck(name), neck_config(name, config)
-    allowed = [f.name for f in fields(start)]
-    unknown = [each for each in fixed if each not in allowed]
-    if unknown:
-        raise ValueError(f"fixed names {', '.join(unknown)}: give some of {', '.join(allowed)}")
+    check_fixed(fixed, kind.config)
+    check_budget(budget_macs)
     return kind.fit(Pyramid.of(channels, strides, sizes, out_levels), budget_macs, start, fixed)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from mscsa.attention.config import read_config, whole_numbers
+from mscsa.attention.config import map_sizes, read_config, whole_numbers
 from mscsa.attention.fusion import asked_levels
 from mscsa.attention.module import check_maps, check_pyramid
 from mscsa.necks.config import NeckConfig
@@ -125,11 +125,8 @@ class Pyramid:
         """
         checked = whole_numbers("channels", channels), whole_numbers("strides", strides)
         check_pyramid(*checked)
-        if len(sizes) != len(checked[0]):
-            raise ValueError(
-                f"{len(sizes)} sizes given: give one (H, W) for each of {len(checked[0])} stages"
-            )
-        return cls(*checked, sizes, asked_levels(out_levels, len(checked[0])))
+        stages = len(checked[0])
+        return cls(*checked, map_sizes(sizes, stages), asked_levels(out_levels, stages))
 
 
 def _as_it_is(_pyramid: Pyramid, _budget: float, config: ConfigT) -> ConfigT:

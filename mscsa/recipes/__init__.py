@@ -42,11 +42,12 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         UserError: If there is none of this name; names the nearest.
     """
-    if name in RECIPES:
-        return RECIPES[name]
-    for prefix, build in BUILDERS.items():
-        if name.startswith(prefix) and name != prefix:
-            return build(name.removeprefix(prefix))
+    if isinstance(name, str):
+        if name in RECIPES:
+            return RECIPES[name]
+        for prefix, build in BUILDERS.items():
+            if name.startswith(prefix) and name != prefix:
+                return build(name.removeprefix(prefix))
     raise unknown_name(
         "no recipe is called", name, RECIPES, all_names="`mscsa list --recipes` shows all names"
     )

@@ -1,13 +1,14 @@
 """Fine-tune a pretrained timm backbone on an image folder, plain or with MSCSA.
 
 Learning rates fall by `layer_decay` per layer group from the new head down, and the stem and the first stage
-stay fixed. `ROWS` names them per backbone; `finetune_recipe` does any other timm backbone with nothing fixed.
+stay fixed. `FROZEN` names them per backbone; `finetune_recipe` does any other backbone with nothing fixed.
 The settings are common practice for fine-tuning on some thousands of images, not the paper's.
 """
 
 from __future__ import annotations
 
 from mscsa.names import both_arms, parse_model_name
+from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.spec import (
     ClassificationAugment,
     ClassificationData,
@@ -28,8 +29,30 @@ FROZEN: dict[str, tuple[str, ...]] = {
 }
 """Stem and first stage of the backbones of Table 7, by the names of their parameters in timm."""
 
+WITHOUT_WEIGHTS = ("topformer_", "p2t_", "shunted_", "coat_serial_")
+"""Beginnings of the names of our own backbones, which timm has no weights of."""
+
 FINETUNE_PREFIX = "finetune/"
 """Before a model's name: the recipe that fine-tunes it."""
+
+
+def started_from(model: str) -> str | None:
+    """Name the recipe whose weights start a backbone that timm has none of; None for any other.
+
+    Args:
+        model: A timm name, with `mscsa_` before it or not.
+    """
+    recipe = f"imagenet/{model}"
+    is_without = parse_model_name(model).backbone.startswith(WITHOUT_WEIGHTS)
+    return recipe if is_without and any(each.name == recipe for each in IMAGENET) else None
+
+
+def said_of_start(model: str) -> str:
+    """Say at the end of a cost that a backbone which timm has no weights of needs a file of them."""
+    backbone = parse_model_name(model).backbone
+    if not backbone.startswith(WITHOUT_WEIGHTS):
+        return ""
+    return f"; needs --model.checkpoint FILE, timm has no weights of {backbone}"
 
 
 def finetune_recipe(model: str) -> Recipe:
@@ -45,7 +68,10 @@ def finetune_recipe(model: str) -> Recipe:
         name=f"{FINETUNE_PREFIX}{model}",
         paper="not in the paper: transfer of a pretrained timm backbone",
         expected="depends on the data; not measured here",
-        cost="MACs of the backbone" + (", + at most 10 %" if with_mscsa else "") + "; 20 epochs",
+        cost="MACs of the backbone"
+        + (", + at most 10 %" if with_mscsa else "")
+        + f"; 20 epochs{said_of_start(model)}",
+        starts_from=started_from(model),
         model=ModelSpec(
             name=name.without_mscsa,
             budget=0.10 if with_mscsa else None,

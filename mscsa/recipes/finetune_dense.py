@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mscsa.names import both_arms, parse_model_name
-from mscsa.recipes.finetune import FROZEN
+from mscsa.recipes.finetune import FROZEN, said_of_start, started_from
 from mscsa.recipes.spec import (
     DetectionAugment,
     DetectionData,
@@ -52,7 +52,7 @@ def _model(model: str, head: str) -> ModelSpec:
 
 def _cost(model: str, rest: str) -> str:
     more = ", + at most 10 %" if parse_model_name(model).has_mscsa else ""
-    return f"MACs of backbone and head{more}; {rest}"
+    return f"MACs of backbone and head{more}; {rest}{said_of_start(model)}"
 
 
 def finetune_segmentation_recipe(model: str) -> Recipe:
@@ -66,6 +66,7 @@ def finetune_segmentation_recipe(model: str) -> Recipe:
         paper=_PAPER,
         expected=_EXPECTED,
         cost=_cost(model, "images of 512 px, 40 epochs"),
+        starts_from=started_from(model),
         model=_model(model, "semantic_fpn"),
         data=SegmentationData(
             kind="masks",
@@ -107,6 +108,7 @@ def _objects(family: str, head: str, data: dict[str, Any], model: str) -> Recipe
         paper=_PAPER,
         expected=_EXPECTED,
         cost=_cost(model, "images of 640 px, 24 epochs"),
+        starts_from=started_from(model),
         model=_model(model, head),
         data=DetectionData(
             kind="coco", short_side=640, long_side=1066, batch_size=8, eval_batch_size=1, workers=4, **data

@@ -39,7 +39,8 @@ class ModelSpec:
     keep_classifier: bool = False
     """With MSCSA as a classifier: keep the backbone's own, and add MSCSA's logits to its, 0 at the start."""
     pretrained: bool = False
-    """Start the backbone from timm's published weights (needs network or a local cache)."""
+    """Start the backbone from timm's published weights (needs network or a local cache). A `checkpoint` takes
+    their place, which also starts a backbone that timm has no weights of."""
     checkpoint: str | None = None
     """Start from this file (.safetensors, or .pth/.ckpt read without running code): the same model, or a
     classifier's for the backbone and MSCSA under a dense task's head."""

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscsa.attention.folding import refuse_training
 from mscsa.dense import NormMode, Pyramid, check_norm_mode, layers_of_backbone, refuse_one_value
+from mscsa.errors import UserError
 from mscsa.models.pyramid import prefixed_no_weight_decay
 from mscsa.segmentation.dense_topformer import DenseTopFormer
 
@@ -62,8 +63,11 @@ class Segmenter(nn.Module):
         Returns:
             Logits (B, K, H, W).
         Raises:
-            UserError: If a single image leaves a batch norm nothing to average over in training.
+            UserError: If the images are a list, or a single image leaves a batch norm nothing to average over
+                in training.
         """
+        if isinstance(images, (list, tuple)):
+            raise UserError(f"a {type(images).__name__} given as images: give one tensor (B, 3, H, W)")
         height, width = images.shape[-2:]
         logits, padded = self.coarse_logits(images)
         logits = F.interpolate(logits, padded, mode="bilinear", align_corners=False)

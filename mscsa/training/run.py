@@ -305,7 +305,8 @@ def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Mo
     elif recipe.starts_from and spec.checkpoint is None and not spec.pretrained:
         logger.warning(
             "%s starts from random weights, whatever of them it freezes: give --model.checkpoint FILE, the "
-            "best.safetensors of %s, or --model.pretrained true for timm's weights of the backbone",
+            "best.safetensors of %s, or --model.pretrained true for timm's weights of the backbone, where it "
+            "has them",
             recipe.name,
             recipe.starts_from,
         )

@@ -22,6 +22,7 @@ from mscsa.errors import UserError
 from mscsa.models.model import MSCSAModel
 from mscsa.models.register import backbone_names
 from mscsa.neck_table import OTHER_NECKS
+from mscsa.recipes import get_recipe
 from mscsa.recipes.spec import ModelSpec
 
 
@@ -77,9 +78,37 @@ def test_a_checkpoint_fills_the_model_but_a_head_of_other_classes(tmp_path: Path
         build_model(ModelSpec(name="test_convnext", checkpoint=str(path)), 6)
 
 
+@pytest.mark.parametrize("prefix", ["", "mscsa_"])
+def test_a_checkpoint_takes_the_place_of_pretrained_weights(tmp_path: Path, prefix: str) -> None:
+    """So that the recipes of fine-tuning start where timm has no weights, and without a network."""
+    path = tmp_path / "weights.pth"
+    torch.manual_seed(5)
+    source = timm.create_model("p2t_tiny")
+    torch.save(source.state_dict(), path)
+    spec = get_recipe(f"finetune/{prefix}p2t_tiny").model
+    with (
+        torch.device("meta"),
+        pytest.raises(UserError, match="^no pretrained weights are named for p2t_tiny"),
+    ):
+        build_model(spec, 3)
+    model = build_model(replace(spec, checkpoint=str(path)), 3)
+    own = model.state_dict()
+    for key, value in source.state_dict().items():
+        place = f"backbone.{key}" if prefix else key
+        assert key.startswith("head.") or torch.equal(own[place], value), key
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        (
+            ModelSpec(name="test_resnet", head="semantic_fpn", drop_path_rate=0.1, neck="fpm"),
+            "did you mean fpn",
+        ),
+        (
+            ModelSpec(name="selecsls84", head="semantic_fpn", pretrained=True),
+            "weights are named for selecsls84",
+        ),
         (ModelSpec(name="resnet5O"), "did you mean .*resnet50"),
         (ModelSpec(name="resnet5O", budget=0.1), "did you mean .*resnet50"),
         (ModelSpec(name="mscsa_resnet5O"), "did you mean .*resnet50"),

@@ -2,13 +2,21 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from mscsa.attention import MSCSAConfig
-from mscsa.attention.config import CONFIG_FIELDS, config_of, whole_numbers
+from mscsa.attention.config import (
+    CONFIG_FIELDS,
+    check_budget,
+    check_fixed,
+    config_of,
+    map_sizes,
+    whole_numbers,
+)
 
 REFUSED = {
     "depth": [0, -1, 1.0, True, "1", None],
@@ -17,12 +25,12 @@ REFUSED = {
     "mlp_ratio": [0, -1, 17, "2", True, float("nan"), float("inf")],
     "squeeze_ratio": [0, 1.01, -0.5, None, float("nan")],
     "pool_stride": [0, 32.0, False],
-    "downsampling": ["dwconv", None, ""],
+    "downsampling": ["dwconv", None, "", ["none"]],
     "parallel_conv": [1, 0, "yes", None],
     "intra_ffn": [1, "no"],
     "drop_path_rate": [-0.1, 1.0, "0", float("nan")],
     "gate_scale": [0, -1.0, 4.1, "2", None],
-    "init": ["zero", None],
+    "init": ["zero", None, ["average"], {}],
 }
 
 
@@ -110,3 +118,26 @@ def test_whole_numbers():
     ]:
         with pytest.raises(ValueError, match=f"^{message}"):
             whole_numbers("channels", values)
+
+
+def test_sizes_of_maps():
+    assert map_sizes([[8, np.int64(6)], torch.Size([4, 3])], 2) == ((8, 6), (4, 3))
+    for sizes, message in [
+        (None, "sizes=None is not allowed: give one (H, W) for each of 2 stages"),
+        ([(8, 8)], "sizes=[(8, 8)] is not allowed: give one (H, W)"),
+        ([8, 4], "sizes=[8, 4] is not allowed: give one (H, W)"),
+        ([(8, 8, 8), (4, 4)], "sizes=[(8, 8, 8), (4, 4)] is not allowed"),
+        ([(8, 8), (4, 0.5)], "sizes[1][1]=0.5 is not allowed: give a whole number >= 1"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            map_sizes(sizes, 2)
+
+
+def test_what_a_search_for_a_budget_is_given():
+    check_fixed(["depth", "init"], MSCSAConfig)
+    with pytest.raises(ValueError, match="^fixed names dept, 1: give some of depth, num_heads"):
+        check_fixed(["dept", 1], MSCSAConfig)
+    check_budget(1e9)
+    for budget in (None, "1", 0, -1, True, float("nan")):
+        with pytest.raises(ValueError, match="^budget_macs=.* is not allowed: give a number in"):
+            check_budget(budget)

@@ -1,5 +1,6 @@
 """The closed form against torch's counter and the costs that the design computed by hand."""
 
+import re
 from dataclasses import replace
 from typing import get_args
 
@@ -230,3 +231,39 @@ def test_a_gap_between_two_costs_names_both():
     only = mscsa_macs(CHANNELS["resnet18"], STRIDES, sizes, start).total
     with pytest.raises(ValueError, match=f"the nearest cost {only / 1e9:.4g} GMACs"):
         config_for_budget(CHANNELS["resnet18"], STRIDES, sizes, 0.5 * only, start, fixed=fixed)
+
+
+@pytest.mark.parametrize("count", ["macs", "budget"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": MSCSAConfig(pool_stride=2)}, "pool_stride=2 is finer than the finest stage: give 4"),
+        ({"config": 3}, "config=3 is not allowed: give MSCSAConfig"),
+        ({"channels": [8]}, "1 channel counts and 2 strides given"),
+        ({"channels": None}, "channels=None is not allowed"),
+        ({"channels": [8.5, 16]}, "channels[0]=8.5 is not allowed"),
+        ({"strides": [8, 4]}, "strides [8, 4] are not a pyramid"),
+        ({"sizes": [(8, 8)]}, "sizes=[(8, 8)] is not allowed: give one (H, W) for each of 2 stages"),
+        ({"fused_levels": [2]}, "fused_levels=[2] given: give indices between 0 and 1"),
+        ({"fused_levels": [-1]}, "fused_levels=[-1] given"),
+        ({"fused_levels": [0.5]}, "fused_levels=[0.5] given"),
+        ({"fused_levels": 1}, "fused_levels=1 given"),
+    ],
+)
+def test_a_cost_checks_its_pyramid_as_the_neck_does(count, changes, message):
+    given = {"channels": [8, 16], "strides": [4, 8], "sizes": [(8, 8), (4, 4)], "config": MSCSAConfig()}
+    given |= changes
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        mscsa_macs(**given) if count == "macs" else config_for_budget(**given, budget_macs=1e5)
+
+
+@pytest.mark.parametrize("fixed", [["dept"], ["depth", "widht"], [1]])
+def test_a_fixed_field_that_is_not_there(fixed):
+    sizes = sizes_at((224, 224))
+    with pytest.raises(ValueError, match="^fixed names .*: give some of depth, num_heads"):
+        config_for_budget(CHANNELS["resnet18"], STRIDES, sizes, 0.19e9, MSCSAConfig(), fixed=fixed)
+
+
+def test_a_budget_that_is_no_number():
+    with pytest.raises(ValueError, match="^budget_macs='1e9' is not allowed"):
+        config_for_budget(CHANNELS["resnet18"], STRIDES, sizes_at((224, 224)), "1e9", MSCSAConfig())

@@ -88,7 +88,7 @@ def test_the_hub_mixin_builds_it_again(tmp_path, kind, arguments):
         assert (ours - expected).abs().max() < 1e-6 * expected.abs().max()  # float32 in the new module
 
 
-@pytest.mark.parametrize("levels", [[4], [-1], []])
+@pytest.mark.parametrize("levels", [[4], [-1], [], [0.5], [True], 1, "01", [None]])
 def test_levels_that_are_not_there(levels):
     with pytest.raises(ValueError, match=r"out_levels=.* given: give indices between 0 and 3"):
         MSCSANeck(CHANNELS, STRIDES, SMALL, out_levels=levels)

@@ -136,3 +136,8 @@ def test_exported_token_sizes_divide_nothing_negative():
 )
 def test_token_map_size(sizes, strides, pool_stride, expected):
     assert token_map_size(sizes, strides, pool_stride) == expected
+
+
+def test_tokens_finer_than_the_finest_stage():
+    with pytest.raises(ValueError, match="^pool_stride=2 is finer than the finest stage: give 4 or more"):
+        token_map_size([(8, 8), (4, 4)], [4, 8], 2)

@@ -18,6 +18,7 @@ from mscsa.backbones.timm_pyramid import (
     drop_path_rate_of,
     pyramid_levels,
     read_pyramid,
+    refuse_pruned,
 )
 from mscsa.errors import UserError
 from tests.refusals import one_line_error
@@ -185,7 +186,108 @@ def test_without_a_network_a_model_of_the_hub_is_one_line():
     one_line_error(lambda: build_backbone("hf-hub:nobody/nothing"), "the description of hf-hub:.*network")
 
 
-def test_a_file_of_the_callers_that_is_not_there_is_no_failed_download(monkeypatch):
+NAMED = {"overlay": lambda file: {"pretrained_cfg_overlay": {"file": str(file)}}}
+NAMED["cfg"] = lambda file: {"pretrained_cfg": {"file": str(file)}}
+
+
+@pytest.mark.parametrize("form", NAMED)
+def test_a_file_of_the_callers_that_is_not_there_is_no_failed_download(monkeypatch, form):
     monkeypatch.setattr(socket, "create_connection", None)  # is not asked
-    with pytest.raises(FileNotFoundError):
-        build_backbone("resnet10t", pretrained=True, pretrained_cfg_overlay={"file": "mine.pth"})
+    options = NAMED[form]("/nope.pth")
+    one_line_error(
+        lambda: build_backbone("resnet10t", pretrained=True, **options), "^/nope.pth is not there: give"
+    )
+
+
+def test_a_file_of_the_callers_that_does_not_fit_is_named(tmp_path):
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "other.pth")
+    (tmp_path / "broken.pth").write_bytes(b"xx" * 50)
+    for name in ("other", "broken"):
+        file = tmp_path / f"{name}.pth"
+        one_line_error(
+            lambda file=file: build_backbone("resnet10t", pretrained=True, **NAMED["overlay"](file)),
+            f"^{file} cannot be loaded into resnet10t .*: give weights of this model$",
+        )
+
+
+def test_what_is_not_the_files_fault_stays_what_it_is(tmp_path):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "own.pth")
+    with pytest.raises(UserError, match="the backbone resnet10t does not take .*'nonsense': 1"):
+        build_backbone("resnet10t", pretrained=True, nonsense=1, **NAMED["overlay"](tmp_path / "own.pth"))
+    with pytest.raises(RuntimeError, match="act_layer|layer") as caught:
+        build_backbone(
+            "resnet10t", pretrained=True, act_layer=broken, **NAMED["overlay"](tmp_path / "own.pth")
+        )
+    assert not isinstance(caught.value, UserError)
+
+
+def broken(**_: object) -> None:
+    raise RuntimeError("an activation layer of the caller's fails")
+
+
+def test_a_folder_that_is_no_model_is_one_line(tmp_path):
+    for pretrained in (False, True):
+        one_line_error(
+            lambda pretrained=pretrained: build_backbone(f"local-dir:{tmp_path}", pretrained=pretrained),
+            f"^{tmp_path} holds no config.json",
+        )
+
+
+WITHOUT_WEIGHTS = ("p2t_tiny", "shunted_tiny", "topformer_tiny", "coat_serial_tiny")
+WITHOUT_WEIGHTS += ("selecsls84", "vovnet39a", "ghostnet_050")
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_weights_that_nobody_names_are_refused_before_anything_is_built(monkeypatch, name):
+    monkeypatch.setattr(timm, "create_model", None)
+    monkeypatch.setattr(socket, "create_connection", None)
+    line = one_line_error(
+        lambda: build_backbone(name, pretrained=True), f"^no pretrained weights are named for {name}: start"
+    )
+    for way in ("--model.checkpoint FILE", "mscsa.load_official", "pretrained=False"):
+        assert way in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"drop_path_rate": "x"}, "^drop_path_rate='x' given: give a number from 0 on, below 1$"),
+        ({"drop_path_rate": 1}, "^drop_path_rate=1 given"),
+        ({"drop_path_rate": [0.1]}, r"^drop_path_rate=\[0.1\] given"),
+        ({"drop_path_rate": float("nan")}, "^drop_path_rate=nan given"),
+        ({"drop_rate": "x"}, "^drop_rate='x' given: give a number from 0 to 1$"),
+        ({"drop_rate": True}, "^drop_rate=True given"),
+        ({"num_classes": "x"}, "^num_classes='x' given: give 1 or more, or 0 for the features$"),
+        ({"num_classes": -1}, "^num_classes=-1 given"),
+    ],
+)
+@pytest.mark.usefixtures("on_meta")
+def test_numbers_that_a_backbone_cannot_have(options, message):
+    one_line_error(lambda: build_backbone("resnet18", **options), message)
+
+
+def pruned(name: str, indices: list[int]) -> torch.nn.Module:
+    backbone = timm.create_model(name)
+    backbone.prune_intermediate_layers(indices, prune_norm=True)
+    return backbone
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet10t", "pvt_v2_b0", "swin_tiny_patch4_window7_224", "mobilenetv3_small_050", "hrnet_w18_small"],
+)
+@pytest.mark.usefixtures("on_meta")
+def test_a_pruned_model_is_refused(name):
+    backbone = pruned(name, [0, 1])
+    one_line_error(
+        lambda: refuse_pruned(backbone, pyramid_levels(backbone)),
+        "^the .* gives no longer the maps of all its levels, it was pruned .*: give it as timm builds it",
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "test_byobnet", "hrnet_w18_small"])
+@pytest.mark.usefixtures("on_meta")
+def test_a_whole_model_is_not_pruned(name):
+    """The last two have no module, or an empty one, where timm names a level."""
+    for backbone in (build_backbone(name), pruned(name, [-1])):
+        refuse_pruned(backbone, pyramid_levels(backbone))

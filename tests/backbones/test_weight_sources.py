@@ -7,7 +7,17 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 from timm.models import PretrainedCfg
 
-from mscsa.backbones.weight_sources import are_local, are_named, downloads, entries_given
+from mscsa.backbones.weight_sources import (
+    are_direct,
+    are_local,
+    are_named,
+    check_file,
+    check_local_dir,
+    downloads,
+    entries_given,
+    exist_somewhere,
+    place_of,
+)
 from tests.refusals import one_line_error
 
 
@@ -52,6 +62,7 @@ def test_sources():
     given = entries_given(PretrainedCfg(url="u", file="f"), {"file": "mine"})
     assert given["url"] == "u" and given["file"] == "mine"
     assert are_named(given) and are_local(given)
+    assert are_direct(given) and not are_direct({**given, "source": "local-dir"})
     assert are_named({"hf_hub_id": "a/b"}) and not are_local({"hf_hub_id": "a/b", "file": None})
     assert not are_named({"mean": (0.5,), "url": ""})
 
@@ -113,3 +124,47 @@ def test_a_download_that_breaks_off_is_one_line(up, error, reason):
 def test_other_failures_stay_what_they_are(up):
     with pytest.raises(KeyError, match="conv1"), downloads("the weights", "do without"):
         raise KeyError("conv1")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_somewhere"),
+    [
+        *[("resnet18", True), ("resnet18.a1_in1k", True), ("tf_efficientnet_lite0", True)],
+        *[("selecsls84", False), ("vovnet39a", False), ("ghostnet_050", False), ("p2t_tiny", False)],
+        # Kept elsewhere, or under another name by now: timm finds them.
+        *[("hf-hub:owner/name", True), ("local-dir:folder", True), ("tv_resnet50", True)],
+    ],
+)
+def test_whether_there_are_weights_of_a_model(name, is_somewhere):
+    assert exist_somewhere(name) == is_somewhere
+
+
+def test_a_description_of_the_callers_says_where_weights_are():
+    assert exist_somewhere("p2t_tiny", None, {"file": "mine.pth"})
+    assert exist_somewhere("p2t_tiny", PretrainedCfg(url="https://there"))
+    assert not exist_somewhere("resnet18", {"mean": (0.5, 0.5, 0.5)})  # comes in place of timm's
+    assert not exist_somewhere("resnet18", None, {"url": None, "hf_hub_id": None})
+    assert exist_somewhere("resnet18", "a1_in1k", {"mean": (0.5, 0.5, 0.5)})
+
+
+def test_what_messages_call_weights():
+    assert place_of({"state_dict": {"a": 1}, "file": "f.pth"}) == "the given state dict"
+    assert place_of({"file": "f.pth", "url": "u"}) == "f.pth"
+    assert place_of({"hf_hub_id": "owner/name", "url": "u"}) == "owner/name"
+    assert place_of({"url": "u"}) == "u"
+    assert place_of({}, "local-dir:a/b") == "a/b"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    for file in ("/nope.pth", tmp_path, 3):
+        one_line_error(lambda file=file: check_file({"file": file}), f"^{file} is not there: give the path")
+    (tmp_path / "mine.pth").touch()
+    check_file({"file": tmp_path / "mine.pth"})
+    check_file({"file": "/nope.pth", "state_dict": {"a": 1}})  # is not read
+    check_file({"file": "/nope", "source": "local-dir"})
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    one_line_error(lambda: check_local_dir(f"local-dir:{tmp_path}"), f"^{tmp_path} holds no config.json")
+    (tmp_path / "config.json").touch()
+    check_local_dir(f"local-dir:{tmp_path}")

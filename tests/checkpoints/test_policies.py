@@ -28,4 +28,6 @@ def test_what_must_be_filled(name: Any, part: str, is_there: bool, expected: boo
 def test_an_unknown_policy_is_one_line() -> None:
     name: Any = "lenient"
     one_line_error(lambda: find_policy(name), "policy='lenient' given: give one of exact, new_head, backbone")
+    several: Any = ["exact"]
+    one_line_error(lambda: find_policy(several), r"policy=\['exact'\] given: give one of exact")
     assert not POLICIES["exact"].allows_more and POLICIES["new_head"].new_classifier

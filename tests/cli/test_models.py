@@ -46,9 +46,12 @@ def test_info_of_another_neck(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "Each map comes out with" in out and "Token map" not in out
     for wrong, message in (
         (("--neck", "fpm"), "no neck is called 'fpm': did you mean fpn?"),
-        (("--neck", "fpn", "--mscsa.depth", "2"), "a model has one neck"),
+        (("--neck", "fpn", "--mscsa.depth", "2"), "by neck_config (--neck-config), or leave MSCSA's out"),
         (("--neck", "fpn", "--head", "topformer_head"), "topformer_head on the neck fpn"),
-        (("--neck-config.depth", "2"), "neck_config given without another neck"),
+        (
+            ("--neck-config.depth", "2"),
+            "neck_config (--neck-config) given without another neck: name one by neck (--neck)",
+        ),
     ):
         code, _, err = run(capsys, "info", "test_resnet", *wrong)
         assert code == 2 and message in err and err.count("\n") == 1

@@ -71,3 +71,18 @@ def test_a_run_has_the_folder_of_its_recipe_unless_told() -> None:
     assert run_folder("scenes/resnet10t", None, "there") == Path("there")
     with pytest.raises(ValueError, match="--resume there and --out here both name a folder"):
         run_folder("scenes/resnet10t", "here", "there")
+
+
+@pytest.mark.parametrize("form", ["finetune/mscsa_p2t_tiny", "finetune/ghostnet_050"])
+def test_a_recipe_of_a_backbone_without_weights_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, form: str
+) -> None:
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            Image.new("RGB", (40, 40), "red").save(tmp_path / "data" / split / name / "0.png")
+    options = ("--data.root", str(tmp_path / "data"), "--data.workers", "0", "--out", str(tmp_path / "run"))
+    code, _, err = run(capsys, "train", form, *options)
+    assert code == 2 and err.startswith("error: no pretrained weights are named for ")
+    assert "--model.checkpoint FILE" in err and err.count("\n") == 1
+    assert "--model.checkpoint FILE" in run(capsys, "list", "--recipes", "finetune/*")[1]

@@ -88,7 +88,8 @@ def test_another_neck_has_a_pyramid_form_alone() -> None:
     assert pair.is_dense and pair.head is None
     assert isinstance(pair.model, NeckPyramid) and isinstance(pair.baseline, BackbonePyramid)
     assert pair_of("resnet10t", neck="mscsa", dense=True).name == "mscsa_resnet10t"
-    with pytest.raises(UserError, match="a model has one neck; give neck_config, or leave fields out"):
+    remedy = r"a model has one neck; .* by neck_config \(--neck-config\), or leave MSCSA's out$"
+    with pytest.raises(UserError, match=rf"^the neck fpn given with MSCSA's fields \(--mscsa\): {remedy}"):
         pair_of("resnet10t", neck="fpn", fields={"depth": 2})
-    with pytest.raises(UserError, match="neck_config given without another neck"):
+    with pytest.raises(UserError, match=r"^neck_config \(--neck-config\) given without another neck: name"):
         pair_of("resnet10t", neck="mscsa", neck_config={"depth": 2})

@@ -471,3 +471,19 @@ def test_images_of_another_kind_are_one_line(image: Tensor, given: str, training
     _, targets = batch((64, 64, 1))
     with pytest.raises(UserError, match=f"image 0 is {given}.*: give \\(3, H, W\\), floats in 0..1"):
         model([image], targets) if training else model([image])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], r"^no images given: give a list of tensors \(3, H, W\), one or more$"),
+        (torch.zeros(0, 3, 32, 32), "^no images given"),
+        (None, "^a value of .*NoneType.* for images given: give a list of tensors"),
+        ([3], r"^image 0 is of .*int.*: give a tensor \(3, H, W\)$"),
+    ],
+)
+@pytest.mark.parametrize("is_training", [False, True])
+def test_what_is_no_image_is_one_line(images: Any, message: str, is_training: bool) -> None:
+    model = small("retinanet").train(is_training)
+    with pytest.raises(UserError, match=message):
+        model(images, []) if is_training else model(images)

@@ -6,7 +6,7 @@ import pytest
 
 from mscsa.errors import UserError
 from mscsa.export import torch_file
-from mscsa.export.formats import FORMATS, Format
+from mscsa.export.formats import FORMATS, Format, find_format
 from mscsa_runtime.backends import OPENERS
 
 
@@ -30,3 +30,18 @@ def test_what_a_package_cannot_write_is_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch_file, "write", write)
     with pytest.raises(UserError, match=r"torch cannot write this model as .pt2 \(no such operation in this"):
         FORMATS["torch_export"].call("write")
+
+
+def test_what_a_writer_refuses_by_itself_stays_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise UserError("the file is not to be overwritten: give another")
+
+    monkeypatch.setattr(torch_file, "write", write)
+    with pytest.raises(UserError, match="^the file is not to be overwritten: give another$"):
+        FORMATS["torch_export"].call("write")
+
+
+@pytest.mark.parametrize("given", ["onx", None, ["onnx"]])
+def test_an_unknown_format(given: object) -> None:
+    with pytest.raises(UserError, match="^no format is called .*: (did you mean onnx|give one of onnx)"):
+        find_format(given)  # type: ignore[arg-type]

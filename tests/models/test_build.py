@@ -8,8 +8,11 @@ from timm.models._input import get_model_input_config
 
 import mscsa
 from mscsa.attention import MSCSAConfig
+from mscsa.detection import build_detector
 from mscsa.errors import UserError
 from mscsa.models.build import build_pyramid, create_model
+from mscsa.segmentation import build_segmenter
+from tests.refusals import one_line_error
 
 LIGHT = MSCSAConfig(num_heads=2, head_dim=8, squeeze_ratio=0.25)
 
@@ -43,6 +46,16 @@ def on_meta():
         (dict(name="resnet10t", config=LIGHT, num_classes=True), "num_classes=True given"),
         (dict(name="resnet10t", backbone_kwargs=[1]), r"backbone_kwargs=\[1\] given: give a mapping"),
         (dict(name="resnet10t", config=LIGHT, features_only=True, global_pool="max"), "pools nothing"),
+        (dict(name=None), "^None given as the name of a model: give a timm name"),
+        (dict(name=3), "^3 given as the name of a model"),
+        (dict(name="resnet10t", drop_path_rate="x"), "^drop_path_rate='x' given: give a number"),
+        (
+            dict(name="resnet10t", config=LIGHT, drop_rate="x"),
+            "^drop_rate='x' given: give a number from 0 to 1",
+        ),
+        (dict(name="resnet10t", config=LIGHT, drop_rate=2), "^drop_rate=2 given"),
+        (dict(name="p2t_tiny", pretrained=True), "^no pretrained weights are named for p2t_tiny: start from"),
+        (dict(name="mscsa_coat_tiny", pretrained=True), "weights are named for coat_serial_tiny: start"),
         (dict(name="mscsa"), "has MSCSA already: name a plain backbone"),
         (dict(name="mscsa_mscsa_resnet18"), "has MSCSA already"),
     ],
@@ -223,3 +236,47 @@ def test_dropout_before_the_classifier_is_the_backbones_own_unless_given(given, 
     """GhostNet has 0.2: the two arms of a comparison must not differ in it."""
     assert timm.create_model("ghostnet_050").drop_rate == 0.2
     assert create_model("ghostnet_050", config=LIGHT, drop_rate=given).head_drop.p == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(name=None), "^None given as the name of a model"),
+        (dict(fields=3), "^fields=3 given: give a mapping of values by name"),
+        (dict(backbone_kwargs=3), "^backbone_kwargs=3 given: give a mapping of values by name"),
+        (dict(neck=3), "^no neck is called 3: give one of mscsa, fpn"),
+        (dict(neck=["fpn"]), r"^no neck is called \['fpn'\]: give one of mscsa, fpn"),
+        (dict(strides=4), "^strides=4 given: give a list of strides"),
+        (dict(strides=["x"]), "^strides=.* given: give a list of strides"),
+        (dict(strides=[4, None]), "^strides=.* given: give a list of strides"),
+        (dict(name="shunted_tiny", pretrained=True), "^no pretrained weights are named for shunted_tiny"),
+    ],
+)
+@pytest.mark.usefixtures("on_meta")
+def test_a_pyramid_refused_in_one_line(options, message):
+    one_line_error(lambda: build_pyramid(**{"name": "resnet10t", **options}), message)
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_heads_refuse_backbones_without_weights_too():
+    message = "^no pretrained weights are named for {}: start from a file"
+    one_line_error(
+        lambda: build_segmenter("semantic_fpn", "topformer_tiny", 3, pretrained=True),
+        message.format("topformer_tiny"),
+    )
+    one_line_error(
+        lambda: build_detector("retinanet", "mscsa_selecsls84", 3, pretrained=True),
+        message.format("selecsls84"),
+    )
+    one_line_error(lambda: timm.create_model("mscsa_p2t_tiny", pretrained=True), message.format("p2t_tiny"))
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
+def test_a_pruned_model_is_refused_where_it_is_given(name):
+    backbone = timm.create_model(name)
+    backbone.prune_intermediate_layers([0, 1], prune_norm=True)
+    for options in ({"config": LIGHT}, {"budget": 0.1}):
+        one_line_error(
+            lambda options=options: mscsa.add_to(backbone, **options),
+            r"it was pruned \(prune_intermediate_layers\): give it as timm builds it",
+        )

@@ -6,6 +6,7 @@ import pytest
 
 from mscsa.errors import UnknownKeyword, UserError
 from mscsa.models.keywords import TimmKeywords, sort_keywords
+from tests.refusals import one_line_error
 
 
 def test_each_keyword_goes_where_it_belongs():
@@ -44,3 +45,18 @@ def test_other_forms_of_features(form):
     assert TimmKeywords(feature_cls="getter").feature_cls == "getter"
     with pytest.raises(UserError, match=f"feature_cls='{form}' given: MSCSA's pyramid is a list of maps"):
         sort_keywords({"feature_cls": form})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pretrained_cfg": 3}, "^pretrained_cfg=3 given: give a tag, a mapping of entries, or timm's"),
+        ({"pretrained_cfg_overlay": 3}, "^pretrained_cfg_overlay=3 given: give a mapping"),
+        ({"pretrained_model_args": "x"}, "^pretrained_model_args='x' given: give a mapping"),
+        ({"dtype": "float32"}, "^dtype='float32' given: give a type of torch, such as torch.float32"),
+        ({"device": "gpu"}, "^device='gpu' given, where nothing can lie: "),
+        ({"device": [1]}, r"^device=\[1\] given, where nothing can lie: "),
+    ],
+)
+def test_values_that_timms_keywords_cannot_have(given, message):
+    one_line_error(lambda: TimmKeywords(**given), message)

@@ -92,9 +92,13 @@ def test_mscsa_by_name_is_what_its_fields_mean() -> None:
 
 def test_what_cannot_be_is_one_line() -> None:
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("mscsa_test_resnet", {"neck": "fpn"}, "neck='fpn' given with mscsa_test_resnet, which is MSCSA's"),
-        ("test_resnet", {"neck": "fpn", "fields": {}}, "neck='fpn' given with fields, which is MSCSA's"),
-        ("test_resnet", {"neck": "mscsa", "config": {}}, "neck='mscsa' given with config"),
+        ("mscsa_test_resnet", {"neck": "fpn"}, "the neck fpn given with the name mscsa_test_resnet: "),
+        ("test_resnet", {"neck": "fpn", "fields": {}}, "the neck fpn given with MSCSA's fields (--mscsa): "),
+        (
+            "test_resnet",
+            {"neck": "mscsa", "config": {}},
+            "the neck mscsa given with MSCSA's config (--mscsa): ",
+        ),
         ("test_resnet", {"neck": "fpm"}, "no neck is called 'fpm': did you mean fpn?"),
         ("test_resnet", {"neck_config": {}}, "neck_config given without neck"),
         ("test_resnet", {"neck": "fpn", "neck_config": {"width": 3}}, "config names width, which FPN"),

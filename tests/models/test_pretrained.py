@@ -1,5 +1,6 @@
 """What a whole model says of itself to timm, and the weights that such a description names."""
 
+import pickle
 import socket
 
 import pytest
@@ -13,7 +14,7 @@ from mscsa.attention import MSCSAConfig
 from mscsa.backbones.shipped_weights import shipped_weights
 from mscsa.models.build import build_pyramid, create_model
 from mscsa.recipes.spec import ModelSpec
-from tests.refusals import one_line_error
+from tests.refusals import Malicious, one_line_error
 from tests.small_models import RESNET
 
 LIGHT = MSCSAConfig(num_heads=2, head_dim=8, squeeze_ratio=0.25)
@@ -241,7 +242,41 @@ def test_weights_of_a_whole_model_that_cannot_be_downloaded_are_one_line(source)
     assert "weights of" in line and next(iter(source.values())) in line
 
 
-def test_a_file_of_a_whole_model_that_is_not_there_is_no_failed_download(monkeypatch):
+def start_from(**overlay) -> mscsa.MSCSAModel:
+    """Build a small model from weights that the overlay names."""
+    return create_model("resnet10t", pretrained=True, config=LIGHT, pretrained_cfg_overlay=overlay)
+
+
+@pytest.mark.parametrize("file", ["/nope.pth", "/nope.safetensors", 3])
+def test_a_file_of_a_whole_model_that_is_not_there_is_no_failed_download(monkeypatch, file):
     monkeypatch.setattr(socket, "create_connection", None)  # is not asked
-    with pytest.raises(FileNotFoundError):
-        create_model("resnet10t", pretrained=True, config=LIGHT, pretrained_cfg_overlay={"file": "mine.pth"})
+    one_line_error(lambda: start_from(file=file), f"^checkpoint {file} is not there: give the path of a")
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path):
+    file = tmp_path / "other.pth"
+    save_backbone("test_vit", file)
+    one_line_error(lambda: start_from(file=str(file)), rf"^{file} fills 0 of \d+ tensors of this model")
+    file.write_bytes(b"xx" * 50)
+    one_line_error(lambda: start_from(file=str(file)), f"^checkpoint {file} cannot be read: ")
+    file.write_bytes(pickle.dumps({"weights": Malicious(tmp_path / "trace")}))
+    one_line_error(lambda: start_from(file=str(file)), f"^checkpoint {file} ")
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("state", [[1], {"a": 1}])
+def test_a_state_dict_that_is_none_is_one_line(state):
+    one_line_error(lambda: start_from(state_dict=state), "^the given state dict holds no weights but ")
+
+
+def test_a_state_dict_that_does_not_fit_is_one_line():
+    state = timm.create_model("test_vit").state_dict()
+    one_line_error(lambda: start_from(state_dict=state), r"^the given state dict fills 0 of \d+ tensors")
+
+
+def test_a_wrapped_state_dict_starts_a_model():
+    torch.manual_seed(7)
+    plain = timm.create_model("resnet10t")
+    model = start_from(state_dict={"epoch": 3, "state_dict": plain.state_dict()})
+    assert torch.equal(model.backbone.state_dict()["bn1.weight"], plain.bn1.weight)
+    assert torch.equal(model.backbone.conv1[0].weight, plain.conv1[0].weight)

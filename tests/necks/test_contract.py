@@ -110,6 +110,9 @@ def test_wrong_arguments_are_one_line(name: str) -> None:
         (([8, 8], [4, 32], {fields: 3}), {}, f"config names {fields}, which "),
         (([8, 8], [4, 32]), {"out_levels": [2]}, "out_levels=[2] given: give indices between 0 and 1"),
         (([8, 8], [4, 32]), {"out_levels": []}, "out_levels=[] given: give indices between 0 and 1"),
+        (([8, 8], [4, 32]), {"out_levels": [0.5]}, "out_levels=[0.5] given: give indices between 0 and 1"),
+        (([8, 8], [4, 32]), {"out_levels": [True]}, "out_levels=[True] given: give indices"),
+        (([8, 8], [4, 32]), {"out_levels": 1}, "out_levels=1 given: give indices between 0 and 1"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)) as caught:
             build(*arguments, **options)

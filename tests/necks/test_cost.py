@@ -121,3 +121,19 @@ def test_a_fixed_field_that_is_not_there(name: str) -> None:
     with pytest.raises(ValueError, match="^fixed names width: give some of ") as caught:
         config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e9, fixed=["width"])
     assert "\n" not in str(caught.value)
+
+
+@every_neck
+def test_a_budget_that_is_no_number(name: str) -> None:
+    with pytest.raises(ValueError, match="^budget_macs=None is not allowed: give a number in"):
+        config_for_budget(name, *WIDE, sizes_at((224, 224)), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["mscsa", "topformer"])
+def test_tokens_finer_than_the_finest_stage(name: str) -> None:
+    for call in (
+        lambda: neck_macs(name, *WIDE, sizes_at((224, 224)), {"pool_stride": 2}),
+        lambda: config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e9, {"pool_stride": 2}),
+    ):
+        with pytest.raises(ValueError, match="^pool_stride=2 is finer than the finest stage: give 4"):
+            call()

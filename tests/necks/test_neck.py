@@ -33,9 +33,10 @@ def test_the_base_checks_and_the_neck_mixes() -> None:
 
 def test_a_pyramid_is_checked_as_a_neck_checks_it() -> None:
     pyramid = Pyramid.of([4, 6], [8, 16], [(5, 3), (3, 2)])
-    assert pyramid == Pyramid((4, 6), (8, 16), [(5, 3), (3, 2)], (0, 1))
+    assert pyramid == Pyramid((4, 6), (8, 16), ((5, 3), (3, 2)), (0, 1))
     for arguments, message in (
-        (([4, 6], [8, 16], [(5, 3)]), "1 sizes given: give one (H, W) for each of 2 stages"),
+        (([4, 6], [8, 16], [(5, 3)]), "sizes=[(5, 3)] is not allowed: give one (H, W) for each of 2"),
+        (([4, 6], [8, 16], None), "sizes=None is not allowed: give one (H, W) for each of 2 stages"),
         (([4, 6], [16, 8], [(5, 3), (3, 2)]), "strides [16, 8] are not a pyramid"),
         (([4, 6], [8, 16], [(5, 3), (3, 2)], [2]), "out_levels=[2] given"),
     ):

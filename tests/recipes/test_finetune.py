@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from mscsa.assembly import build_model
+from mscsa.backbones import FAMILIES
+from mscsa.backbones.weight_sources import exist_somewhere
 from mscsa.models.model import MSCSAModel
+from mscsa.models.register import backbone_names
 from mscsa.recipes import RECIPES, get_recipe
 from mscsa.recipes.arms import baseline_of
-from mscsa.recipes.finetune import FINETUNE, FROZEN, finetune_recipe
+from mscsa.recipes.finetune import FINETUNE, FROZEN, WITHOUT_WEIGHTS, finetune_recipe
 from mscsa.recipes.spec import Recipe
 
 
@@ -59,3 +62,27 @@ def test_weights_of_the_hub_are_a_backbone_too() -> None:
     recipe = get_recipe("finetune/mscsa_hf-hub:owner/name")
     assert recipe.model.name == "hf-hub:owner/name"
     assert baseline_of(recipe).name == "finetune/hf-hub:owner/name"
+
+
+@pytest.mark.parametrize("prefix", ["finetune", "finetune_segmentation", "finetune_detection"])
+def test_a_backbone_without_weights_says_what_it_needs(prefix: str) -> None:
+    recipe = get_recipe(f"{prefix}/mscsa_p2t_tiny")
+    assert recipe.model.pretrained
+    assert recipe.cost.endswith("; needs --model.checkpoint FILE, timm has no weights of p2t_tiny")
+    assert recipe.starts_from == "imagenet/mscsa_p2t_tiny" and recipe.starts_from in RECIPES
+    assert recipe.command.endswith(" --model.checkpoint FILE")
+    with_none = get_recipe(f"{prefix}/p2t_base")  # no recipe trains it
+    assert "needs --model.checkpoint FILE" in with_none.cost and with_none.starts_from is None
+    other = get_recipe(f"{prefix}/mscsa_coat_lite_tiny")
+    assert "checkpoint" not in other.cost and other.starts_from is None
+
+
+def test_which_backbones_here_have_no_weights_is_what_timm_says() -> None:
+    """With MSCSA CoaT is its serial part, which timm has no weights of; without it is timm's own."""
+    own = [module.__name__.rpartition(".")[2] for module in FAMILIES]
+    names = [name for module in own for name in backbone_names(module)]
+    assert len(names) > 10
+    for name in names:
+        assert name.startswith(WITHOUT_WEIGHTS) != exist_somewhere(name), name
+    assert "timm has no weights of coat_serial_tiny" in finetune_recipe("mscsa_coat_tiny").cost
+    assert "checkpoint" not in finetune_recipe("coat_tiny").cost

@@ -25,6 +25,9 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         get_recipe("imagenet/pvtv2_b1")
     with pytest.raises(UserError, match="no recipe is called 'finetune/'"):
         get_recipe("finetune/")
+    for given in (None, ["finetune/resnet18"]):
+        with pytest.raises(UserError, match="no recipe is called .*: `mscsa list --recipes` shows all names"):
+            get_recipe(given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
