@@ -33,6 +33,9 @@ COPIED = (
     "pyproject.toml",
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
+    "THIRD_PARTY_NOTICES.md",
+    "CHANGELOG.md",
 )
 IMPORTED_ONCE = ("timm", "torchvision", "lightning.pytorch", "jsonargparse")
 """Before processes are forked: it takes longer than most of the tests."""
