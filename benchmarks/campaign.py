@@ -27,8 +27,9 @@ from mscsa.neck_table import OTHER_NECKS
 from mscsa.recipes.spec import ModelSpec
 from mscsa.report import write_json
 from mscsa.speed.interleaved import compare_speed
-from mscsa.speed.machine import describe_machine, num_cores
+from mscsa.speed.machine import describe_machine
 from mscsa.speed.steps import StepOptions
+from mscsa_runtime.machine import num_cores
 
 RESULTS = Path(__file__).parent / "results" / "campaign"
 

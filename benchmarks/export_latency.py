@@ -26,10 +26,11 @@ from torch import nn
 
 from mscsa.assembly.build import build_model
 from mscsa.export.formats import FORMATS
-from mscsa.export.graphs import Graphs, Size, build_graphs, random_images
+from mscsa.export.graphs import build_graphs
 from mscsa.export.programs import trace
 from mscsa.files import write_text
 from mscsa.folding import fold_norms
+from mscsa.graphs import Graphs, Size, random_images
 from mscsa.recipes.spec import ModelSpec
 from mscsa.report import write_json
 from mscsa.speed.interleaved import summarize, time_interleaved

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
+
+from mscsa_runtime.errors import nearest
 
 
 class UserError(ValueError):
@@ -32,10 +33,3 @@ def unknown_name(lacking: str, given: Any, allowed: Iterable[str], *, all_names:
         all_names: Where they are told, in place of a list that would be too long for one line.
     """
     return UserError(f"{lacking} {given!r}: {nearest(given, allowed, all_names=all_names)}")
-
-
-def nearest(given: Any, allowed: Iterable[str], *, all_names: str = "") -> str:
-    """Say what may have been meant, or else what is allowed: the end of a message, as `unknown_name`'s."""
-    names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6) if isinstance(given, str) else []
-    return f"did you mean {' or '.join(near)}?" if near else all_names or f"give one of {', '.join(names)}"

@@ -68,7 +68,8 @@ class Head:
     """Whether it reads the maps that MSCSA fuses; False where it makes its own of MSCSA's tokens."""
     wider: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Options that together make it wider and dearer; beside each the options that may put a group norm on
-    so many channels, which must then be a multiple of `NORM_GROUPS`."""
+    so many channels, which must then be a multiple of `NORM_GROUPS`. Where one may be None, the built
+    head says what it chose (`chosen_widths`)."""
     extra: str | None = None
     """Extra of this package that installs what the builder's module imports."""
 

@@ -71,7 +71,7 @@ def parse_model_name(name: str) -> ModelName:
     """
     check_is_text(name)
     bare = name.removeprefix(MSCSA_PREFIX)
-    baseline, _, tag = (bare, "", "") if ":" in bare else bare.partition(".")
+    baseline, tag = split_tag(bare)
     has_mscsa = bare != name
     return ModelName(_WHOLE.get(baseline, baseline) if has_mscsa else baseline, tag, has_mscsa)
 
@@ -86,6 +86,16 @@ def check_is_text(name: Any) -> None:
         raise UserError(
             f"{name!r} given as the name of a model: give a timm name, such as 'resnet50', as text"
         )
+
+
+def split_tag(name: str) -> tuple[str, str]:
+    """Split timm's name of a model into the model and its tag, "" for none; of other sources it stays whole.
+
+    >>> split_tag("convnext_tiny.in12k_ft_in1k")
+    ('convnext_tiny', 'in12k_ft_in1k')
+    """
+    bare, _, tag = (name, "", "") if ":" in name else name.partition(".")
+    return bare, tag
 
 
 def both_arms(name: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from mscsa_cli.export import export
 from mscsa_cli.hub import pull, push
 from mscsa_cli.models import bench, info, list_models, macs, saliency
 from mscsa_cli.outputs import check_outputs
-from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments, nearest
+from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments
 from mscsa_cli.resumed_run import with_recipe
 from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
 
@@ -91,6 +91,8 @@ def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     """
     name, *rest = argv
     if name not in COMMANDS:
+        from mscsa_runtime.errors import nearest
+
         hint = nearest(name, COMMANDS, all_names="`mscsa --help` shows all")
         raise ValueError(f"unknown command {name!r}: {hint}")
     if name in RECIPE_COMMANDS:

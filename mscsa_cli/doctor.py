@@ -122,8 +122,11 @@ def _devices() -> dict[str, Any]:
 
 
 def _threads() -> dict[str, int | None]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cores": os.cpu_count(), "usable": usable}
+    try:
+        from mscsa_runtime.machine import num_cores
+    except Exception:  # what it stands on is among the problems
+        return {"cores": os.cpu_count(), "usable": None}
+    return {"cores": os.cpu_count(), "usable": num_cores()}
 
 
 def _memory_gb() -> float | None:

@@ -1,17 +1,15 @@
 """From a function's signature and docstring to the parser of its command, with errors of one line.
 
-They are ValueErrors, and the nearest names are looked up here: the package's own module of errors would
-import torch.
+They are ValueErrors: the package's own module of errors would import torch.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -147,6 +145,8 @@ class CommandParser(ArgumentParser):
         option = unknown.split()[0].partition("=")[0]
         if not option.startswith("--"):
             return f"unexpected argument {option!r}; `{self.prog} --help` shows what is allowed"
+        from mscsa_runtime.errors import nearest
+
         known = [each for action in self._actions for each in action.option_strings]
         hint = nearest(option, known, all_names=f"`{self.prog} --help` shows all")
         return f"unknown option {option}: {hint}"
@@ -265,12 +265,6 @@ def parse_pixel(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
         raise ValueError(f"query {text!r} is not a pixel: give Y,X such as 40,120")
     return int(parts[0]), int(parts[1])
-
-
-def nearest(given: str, allowed: Iterable[str], *, all_names: str) -> str:
-    """Say what may have been meant, or else where all names are told, as `mscsa.errors.nearest` does."""
-    near = difflib.get_close_matches(given, list(allowed), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else all_names
 
 
 def fail(message: str, code: int = 2) -> int:

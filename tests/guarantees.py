@@ -509,8 +509,8 @@ GUARANTEES = (
         (
             Mutation(
                 "mscsa/errors.py",
-                "import difflib\n",
-                "import difflib\nimport rich\n",
+                "from mscsa_runtime.errors import nearest\n",
+                "import rich\n\nfrom mscsa_runtime.errors import nearest\n",
                 "tests/test_import_layers.py::test_importing_the_package_is_light",
             ),
         ),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mscsa.heads import HEADS
+
 ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FUNCTION, MAX_NESTING = 500, 60, 3
 BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.AsyncFor, ast.AsyncWith)
@@ -46,9 +48,12 @@ def nesting(node: ast.AST) -> int:
 
 
 every_module = pytest.mark.parametrize("path", modules(), ids=name_of)
+every_source = pytest.mark.parametrize(
+    "path", [*modules(), *sorted((ROOT / "benchmarks").rglob("*.py"))], ids=name_of
+)
 
 
-@every_module
+@every_source
 def test_sizes(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_FILE
@@ -56,7 +61,7 @@ def test_sizes(path):
     assert not {name: lines for name, lines in found.items() if lines > MAX_FUNCTION}
 
 
-@every_module
+@every_source
 def test_nesting(path):
     found = {name: nesting(node) for name, node in functions(ast.parse(path.read_text(encoding="utf-8")))}
     assert not {name: depth for name, depth in found.items() if depth > MAX_NESTING}
@@ -73,6 +78,77 @@ def test_public_definitions_say_what_they_are(path):
             if is_public and not ast.get_docstring(node) and node.name not in NEED_NO_DOCSTRING:
                 silent.append(node.name)
     assert not silent
+
+
+def surgery_on_names(tree: ast.AST) -> list[str]:
+    """What takes names of models apart, or puts them together, in place of `mscsa.names`."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            parts: list[ast.expr] = [*node.args] if isinstance(node.func, ast.Attribute) else []
+        elif isinstance(node, ast.JoinedStr):
+            pairs = zip(node.values, node.values[1:], strict=False)
+            parts = [text for text, value in pairs if isinstance(value, ast.FormattedValue)]
+        elif isinstance(node, ast.BinOp):
+            parts = [node.left]
+        else:
+            continue
+        if any(isinstance(part, ast.Constant) and str(part.value).endswith("mscsa_") for part in parts):
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ('name.startswith("mscsa_")', 1),
+        ('name.removeprefix("mscsa_")', 1),
+        ('"mscsa_" + name', 1),
+        ('f"mscsa_{name}"', 1),
+        ('f"{name} with mscsa_"', 0),
+        ('build("mscsa_resnet18")', 0),
+    ],
+)
+def test_surgery_on_names_is_seen(code, count):
+    assert len(surgery_on_names(ast.parse(code))) == count
+
+
+@every_source
+def test_names_of_models_are_taken_apart_in_one_place(path):
+    if path != ROOT / "mscsa" / "names.py":
+        assert not surgery_on_names(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def kinds_asked_for(tree: ast.AST) -> set[str]:
+    """Classes of single heads that a file names, and parts that only some heads have."""
+    nodes = list(ast.walk(tree))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    parts = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    parts |= {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+    return names & CLASSES_OF_HEADS | parts & {"roi_heads", "rpn"}
+
+
+def classes_of_heads() -> set[str]:
+    """The classes that the modules of the table's builders define."""
+    files = {head.builder.partition(":")[0].replace(".", "/") for head in HEADS.values()}
+    trees = [ast.parse((ROOT / f"{file}.py").read_text(encoding="utf-8")) for file in files]
+    return {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+CLASSES_OF_HEADS = classes_of_heads()
+
+
+@every_module
+def test_nobody_asks_which_head_it_is(path):
+    if path.parent.name in ("detection", "segmentation"):
+        return
+    assert not kinds_asked_for(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_heads_have_classes_to_ask_for():
+    assert {"TwoStageNetwork", "RetinaNetNetwork", "DeformableDETR", "TopFormerHead"} <= CLASSES_OF_HEADS
+    assert kinds_asked_for(ast.parse("isinstance(head, TopFormerHead)")) == {"TopFormerHead"}
+    assert kinds_asked_for(ast.parse('hasattr(net, "roi_heads") or net.rpn')) == {"roi_heads", "rpn"}
 
 
 NEED_NO_DOCSTRING = {"forward", "extra_repr"}

@@ -19,10 +19,11 @@ def parts(names: str) -> set[str]:
 
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "mscsa.errors": set(),
+    "mscsa.errors": {"mscsa_runtime"},
     "mscsa.names": parts("errors"),
     "mscsa.modes": set(),
     "mscsa.macs": set(),
+    "mscsa.graphs": set(),
     "mscsa_runtime": set(),
     "mscsa.files": parts("errors"),
     "mscsa.progress": set(),
@@ -36,11 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.backbones": parts("attention errors modes names paper"),
     "mscsa.neck_table": parts("errors"),
     "mscsa.necks": parts("attention backbones neck_table"),
-    "mscsa.models": parts("attention backbones checkpoints errors macs names neck_table necks"),
+    "mscsa.models": {"mscsa_runtime"}
+    | parts("attention backbones checkpoints errors macs names neck_table necks"),
     "mscsa.folding": parts("attention models"),
     "mscsa.dense": parts("errors heads models"),
-    "mscsa.detection": parts("attention dense errors heads models"),
-    "mscsa.segmentation": parts("attention backbones dense errors heads models"),
+    "mscsa.detection": parts("attention dense errors graphs heads models"),
+    "mscsa.segmentation": parts("attention backbones dense errors graphs heads models"),
     "mscsa.official": parts("backbones checkpoints errors segmentation"),
     "mscsa": parts("attention checkpoints detection errors folding models official segmentation"),
     "mscsa.assembly": parts(
@@ -51,26 +53,28 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assembly data detection errors files folding modes progress recipes segmentation"
     ),
     "mscsa.frozen": parts(
-        "assembly backbones data detection errors evaluation models names progress recipes"
+        "assembly backbones checkpoints data detection errors evaluation models names progress recipes"
     ),
-    "mscsa.training": parts(
-        "assembly checkpoints data detection errors evaluation files folding frozen heads macs progress "
-        "recipes"
+    "mscsa.training": {"mscsa_runtime"}
+    | parts(
+        "assembly checkpoints data detection errors evaluation files folding frozen heads macs names "
+        "progress recipes"
     ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
         "recipes report segmentation"
     ),
-    "mscsa.speed": parts("cost detection errors folding progress report"),
+    "mscsa.speed": {"mscsa_runtime"} | parts("cost detection errors folding progress report"),
     "mscsa.pictures": parts(
         "assembly attention backbones data detection errors evaluation models names recipes report"
     ),
-    "mscsa.compare": parts(
+    "mscsa.compare": {"mscsa_runtime"}
+    | parts(
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
         "recipes.options report speed"
     ),
     "mscsa.export": {"mscsa_runtime"}
-    | parts("assembly data dense detection errors evaluation folding segmentation"),
+    | parts("assembly data detection errors evaluation folding graphs segmentation"),
     "mscsa.hub": parts(
         "assembly backbones checkpoints cost errors evaluation files heads macs names recipes report"
     ),
@@ -91,6 +95,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.attention": {"torch"},
     "mscsa_runtime": {"numpy", "PIL", "onnxruntime", "openvino", "torch", "torchvision"},
     "mscsa.macs": {"torch"},
+    "mscsa.graphs": {"torch"},
     "mscsa.modes": {"torch"},
     "mscsa.files": set(),
     "mscsa.progress": {"rich"},

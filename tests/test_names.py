@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mscsa.names import both_arms, parse_model_name
+from mscsa.names import both_arms, parse_model_name, split_tag
 from tests.refusals import one_line_error
 
 
@@ -41,3 +41,9 @@ def test_both_arms_whichever_is_given(name):
 @pytest.mark.parametrize("given", [None, 3, ["resnet18"]])
 def test_what_is_no_name_at_all(given):
     one_line_error(lambda: parse_model_name(given), "^.* given as the name of a model: give a timm name")
+
+
+def test_a_tag_is_split_off_names_of_timm_alone() -> None:
+    assert split_tag("resnet18") == ("resnet18", "")
+    assert split_tag("resnet18.a1_in1k") == ("resnet18", "a1_in1k")
+    assert split_tag("hf-hub:me/my.model") == ("hf-hub:me/my.model", "")

@@ -1,11 +1,11 @@
 """The idea of the paper, in plain PyTorch: nothing here imports more than torch."""
 
-from .config import MSCSAConfig as MSCSAConfig
-from .cost import Macs as Macs
-from .cost import config_for_budget as config_for_budget
-from .cost import mscsa_macs as mscsa_macs
-from .cross_scale import CrossScaleAttention as CrossScaleAttention
-from .feed_forward import FeedForward as FeedForward
-from .fusion import MSCSANeck as MSCSANeck
-from .fusion import PyramidFusion as PyramidFusion
-from .module import MSCSA as MSCSA
+from mscsa.attention.config import MSCSAConfig as MSCSAConfig
+from mscsa.attention.cost import Macs as Macs
+from mscsa.attention.cost import config_for_budget as config_for_budget
+from mscsa.attention.cost import mscsa_macs as mscsa_macs
+from mscsa.attention.cross_scale import CrossScaleAttention as CrossScaleAttention
+from mscsa.attention.feed_forward import FeedForward as FeedForward
+from mscsa.attention.fusion import MSCSANeck as MSCSANeck
+from mscsa.attention.fusion import PyramidFusion as PyramidFusion
+from mscsa.attention.module import MSCSA as MSCSA

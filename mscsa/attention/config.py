@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
-from .init import SCHEMES, Init
+from mscsa.attention.init import SCHEMES, Init
 
 Downsampling = Literal["parallel_dwconv", "parallel_avgpool", "cascaded_dwconv", "single_dwconv", "none"]
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .config import MSCSAConfig, check_budget, check_fixed, config_of, map_sizes, whole_numbers
-from .cross_scale import downsampled_sizes
-from .feed_forward import hidden_channels
-from .fusion import level_indices
-from .module import check_pyramid, squeezed_channels
-from .pooling import token_map_size
+from mscsa.attention.config import MSCSAConfig, check_budget, check_fixed, config_of, map_sizes, whole_numbers
+from mscsa.attention.cross_scale import downsampled_sizes
+from mscsa.attention.feed_forward import hidden_channels
+from mscsa.attention.fusion import level_indices
+from mscsa.attention.module import check_pyramid, squeezed_channels
+from mscsa.attention.pooling import token_map_size
 
 LOWEST_SHARE = 0.9
 """Of a budget, that a configuration must use."""

@@ -3,7 +3,7 @@
 Shapes, and the suffixes of tensors' names: B batch, D channels of the token map, h w its size, L = h*w
 query tokens, M key tokens of all scales, N heads, d width of a query or key head, e = 2d width of a value
 head, I = N*d and E = N*e widths of all heads together. Tensors of a coarser scale j have h_j w_j in place of
-h w and stand in lists, X_0's first.
+h w and stand in lists, X_0's first. k k is the window of a depthwise convolution.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import Downsampling
-from .sizes import is_known
+from mscsa.attention.config import Downsampling
+from mscsa.attention.sizes import is_known
 
 
 class CrossScaleAttention(nn.Module):
@@ -130,9 +130,10 @@ class CrossScaleAttention(nn.Module):
             raise ValueError("built with parallel_conv=False: there is no parallel path; build with True")
         return self.parallel_conv(F.hardswish(value_BEhw))
 
-    def _tokens(self, x: Tensor) -> Tensor:
-        """(B, N*d, h, w) to (B, h*w, N, d), or e for d; a view where the map is channels-last."""
-        return x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (self.num_heads, -1))
+    def _tokens(self, x_BIhw: Tensor) -> Tensor:
+        """(B, I, h, w) to (B, L, N, d), or E and e for I and d; a view where the map is channels-last."""
+        x_BLI = x_BIhw.permute(0, 2, 3, 1).flatten(1, 2)
+        return x_BLI.unflatten(2, (self.num_heads, -1))
 
 
 class DownsamplingConv(nn.Conv2d):
@@ -158,9 +159,11 @@ class DownsamplingConv(nn.Conv2d):
             return super().forward(x_BDhw)
         dtype = torch.promote_types(x_BDhw.dtype, torch.float32)
         with torch.autocast("cpu", enabled=False):
-            weight, x = self.weight.to(dtype), x_BDhw.to(dtype)
-            out = F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
-        return out.to(x_BDhw.dtype)
+            weight_D1kk, wide_BDhw = self.weight.to(dtype), x_BDhw.to(dtype)
+            out_BDhw = F.conv2d(
+                wide_BDhw, weight_D1kk, None, self.stride, self.padding, self.dilation, self.groups
+            )
+        return out_BDhw.to(x_BDhw.dtype)
 
 
 def scaled_dot_product(query_BNLd: Tensor, key_BNMd: Tensor, value_BNMe: Tensor, *, head_dim: int) -> Tensor:
@@ -179,13 +182,13 @@ def scaled_dot_product(query_BNLd: Tensor, key_BNMd: Tensor, value_BNMe: Tensor,
         (B, N, L, 2d).
     """
     narrow, wide = padded_head_widths(query_BNLd.device.type, head_dim)
-    out = F.scaled_dot_product_attention(
+    out_BNLe = F.scaled_dot_product_attention(
         _padded(query_BNLd, narrow - head_dim),
         _padded(key_BNMd, narrow - head_dim),
         _padded(value_BNMe, wide - 2 * head_dim),
         scale=head_dim**-0.5,
     )
-    return out[..., : 2 * head_dim]
+    return out_BNLe[..., : 2 * head_dim]  # without what was padded
 
 
 def padded_head_widths(device_type: str, head_dim: int) -> tuple[int, int]:
@@ -198,8 +201,8 @@ def padded_head_widths(device_type: str, head_dim: int) -> tuple[int, int]:
     return 2 * head_dim, 2 * head_dim
 
 
-def _padded(x: Tensor, channels: int) -> Tensor:
-    return F.pad(x, (0, channels)) if channels else x
+def _padded(x_BNLd: Tensor, channels: int) -> Tensor:
+    return F.pad(x_BNLd, (0, channels)) if channels else x_BNLd
 
 
 def downsampled_sizes(size: tuple[int, int], downsampling: Downsampling) -> tuple[tuple[int, int], ...]:

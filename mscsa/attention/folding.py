@@ -6,6 +6,9 @@ columns. New weights are computed in float64 and rounded once.
 
 A module folds its norms in `fuse()` and gives itself back: the name and the contract by which timm's
 `reparameterize_model` finds it.
+
+Shapes, and the suffixes of tensors' names: O channels that a layer gives and I that it reads (of one group),
+k k its window; a linear layer has none. A norm has C channels, which are the O or the I of its layer.
 """
 
 from __future__ import annotations
@@ -93,9 +96,10 @@ def fold_behind(owner: nn.Module, conv_name: str, norm_name: str) -> bool:
 
 def fold_behind_conv(conv: nn.Module, norm: nn.Module) -> None:
     """Give a convolution the weights and bias with which it does the work of the norm behind it."""
-    scale, shift = affine(norm)
-    weight, bias = _weight_of(conv), _bias_of(conv)
-    set_weights(conv, weight * scale.reshape(-1, 1, 1, 1), shift if bias is None else scale * bias + shift)
+    scale_O, shift_O = affine(norm)
+    weight_OIkk, bias_O = _weight_of(conv), _bias_of(conv)
+    bias_O = shift_O if bias_O is None else scale_O * bias_O + shift_O
+    set_weights(conv, weight_OIkk * scale_O.reshape(-1, 1, 1, 1), bias_O)
 
 
 def fold_before(owner: nn.Module, norm_name: str, *layers: nn.Module) -> bool:
@@ -111,35 +115,35 @@ def fold_before(owner: nn.Module, norm_name: str, *layers: nn.Module) -> bool:
     norm = owner.get_submodule(norm_name)
     if not is_plain_norm(norm) or not all(_is_pointwise(layer) for layer in layers):
         return False
-    scale, shift = affine(norm)
+    scale_C, shift_C = affine(norm)
     widths = [_weight_of(layer).shape[1] for layer in layers]
-    parts = zip(layers, scale.split(widths), shift.split(widths), strict=True)
-    for layer, scale_c, shift_c in parts:
-        weight, bias = _weight_of(layer), _bias_of(layer)
-        added = weight.flatten(1) @ shift_c
-        scaled = weight * scale_c.reshape(1, -1, *[1] * (weight.ndim - 2))
-        set_weights(layer, scaled, added if bias is None else bias + added)
+    parts = zip(layers, scale_C.split(widths), shift_C.split(widths), strict=True)
+    for layer, scale_I, shift_I in parts:
+        weight_OIkk, bias_O = _weight_of(layer), _bias_of(layer)  # (O, I, 1, 1), or (O, I)
+        added_O = weight_OIkk.flatten(1) @ shift_I
+        scaled_OIkk = weight_OIkk * scale_I.reshape(1, -1, *[1] * (weight_OIkk.ndim - 2))
+        set_weights(layer, scaled_OIkk, added_O if bias_O is None else bias_O + added_O)
     setattr(owner, norm_name, FoldedNorm().eval())
     return True
 
 
 def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Give a and b of a norm in evaluation, each (C,), float64."""
-    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
-    scale = (variance + float(norm.eps)).rsqrt()  # type: ignore[arg-type]
-    shift = -mean * scale
+    mean_C, variance_C = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
+    scale_C = (variance_C + float(norm.eps)).rsqrt()  # type: ignore[arg-type]
+    shift_C = -mean_C * scale_C
     if norm.weight is not None:
-        weight, bias = norm.get_parameter("weight").double(), norm.get_parameter("bias").double()
-        scale, shift = scale * weight, shift * weight + bias
-    return scale.detach(), shift.detach()
+        weight_C, bias_C = norm.get_parameter("weight").double(), norm.get_parameter("bias").double()
+        scale_C, shift_C = scale_C * weight_C, shift_C * weight_C + bias_C
+    return scale_C.detach(), shift_C.detach()
 
 
-def set_weights(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
+def set_weights(layer: nn.Module, weight_OIkk: Tensor, bias_O: Tensor) -> None:
     """Give a layer new weights, of the type and in the memory layout of its own."""
-    old = layer.get_parameter("weight")
-    fresh = torch.empty_like(old, requires_grad=False).copy_(weight)
-    layer.weight = nn.Parameter(fresh, requires_grad=False)
-    layer.bias = nn.Parameter(bias.to(old.dtype), requires_grad=False)
+    old_OIkk = layer.get_parameter("weight")
+    fresh_OIkk = torch.empty_like(old_OIkk, requires_grad=False).copy_(weight_OIkk)
+    layer.weight = nn.Parameter(fresh_OIkk, requires_grad=False)
+    layer.bias = nn.Parameter(bias_O.to(old_OIkk.dtype), requires_grad=False)
 
 
 def is_plain_conv(layer: nn.Module) -> bool:

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import MSCSAConfig
-from .folding import fold_behind
-from .module import MSCSA
+from mscsa.attention.config import MSCSAConfig
+from mscsa.attention.folding import fold_behind
+from mscsa.attention.module import MSCSA
 
 
 class LevelFusion(nn.Module):

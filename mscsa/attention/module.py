@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpointing import checkpoint_module
-from .config import MSCSAConfig, config_of, whole_numbers
-from .cross_scale import CrossScaleAttention
-from .feed_forward import FeedForward
-from .folding import NormedSequential, fold_before
-from .init import initialize
-from .pooling import adaptive_average_pool, check_pool_stride, token_map_size
-from .sizes import is_known
+from mscsa.attention.checkpointing import checkpoint_module
+from mscsa.attention.config import MSCSAConfig, config_of, whole_numbers
+from mscsa.attention.cross_scale import CrossScaleAttention
+from mscsa.attention.feed_forward import FeedForward
+from mscsa.attention.folding import NormedSequential, fold_before
+from mscsa.attention.init import initialize
+from mscsa.attention.pooling import adaptive_average_pool, check_pool_stride, token_map_size
+from mscsa.attention.sizes import is_known
 
 
 class DropPath(nn.Module):

@@ -4,7 +4,8 @@ Exporters rewrite `adaptive_avg_pool2d` with dynamic sizes as a pooling of one f
 silently wrong when the sizes do not divide; on a GPU it has no deterministic backward pass. There two small
 averaging matrices take its place.
 
-Shapes: B batch, C channels and H W size of a stage's map, h w size of the token map.
+Shapes, and the suffixes of tensors' names: B batch, C channels and H W size of a stage's map, h w size of
+the token map.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .sizes import is_known
+from mscsa.attention.sizes import is_known
 
 # `F.adaptive_avg_pool2d` raises there unless the sizes divide.
 DEVICES_OF_WHOLE_RATIOS = {"mps"}
@@ -88,14 +89,15 @@ def _average_by_matrices(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     return x_Xhw.reshape(*x_BCHW.shape[:2], *size)
 
 
-def _averaging_matrix(length: int, bins: int, like: Tensor) -> Tensor:
-    """Matrix (bins, length) that averages window i = [floor(i*L/n), ceil((i+1)*L/n))."""
-    index = torch.arange(bins, device=like.device).unsqueeze(1)
-    position = torch.arange(length, device=like.device).unsqueeze(0)
-    start = index * length // bins
-    stop = ((index + 1) * length + bins - 1) // bins
-    inside = (position >= start) & (position < stop)
-    return inside.to(like.dtype) / (stop - start).to(like.dtype)
+def _averaging_matrix(length: int, bins: int, like_BCHW: Tensor) -> Tensor:
+    """Matrix (n, S), n `bins` and S `length`, that averages window i = [floor(i*S/n), ceil((i+1)*S/n))."""
+    device, dtype = like_BCHW.device, like_BCHW.dtype
+    index_n1 = torch.arange(bins, device=device).unsqueeze(1)
+    position_1S = torch.arange(length, device=device).unsqueeze(0)
+    start_n1 = index_n1 * length // bins
+    stop_n1 = ((index_n1 + 1) * length + bins - 1) // bins
+    inside_nS = (position_1S >= start_n1) & (position_1S < stop_n1)
+    return inside_nS.to(dtype) / (stop_n1 - start_n1).to(dtype)
 
 
 def _ceil_div(length: int, divisor: int) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mscsa.errors import UserError
+from mscsa.names import split_tag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ def shipped_weights(name: str) -> dict[str, Tensor] | None:
     Raises:
         UserError: If the package does not hold exactly these weights.
     """
-    bare, _, tag = name.partition(".")
+    bare, tag = split_tag(name)
     shipped = SHIPPED.get(bare)
     if shipped is None or tag not in ("", TAG):
         return None

@@ -109,6 +109,16 @@ def _construct(
     return model if dtype is None else model.to(dtype)
 
 
+def check_classes(value: Any) -> None:
+    """Refuse what is no number of classes; 0 is one.
+
+    Raises:
+        UserError: Says what is.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise UserError(f"num_classes={value!r} given: give 1 or more, or 0 for the features")
+
+
 def chosen_pooling(given: str | None, current: str, num_classes: int) -> str:
     """Choose the pooling of a new classifier.
 
@@ -119,12 +129,11 @@ def chosen_pooling(given: str | None, current: str, num_classes: int) -> str:
     Raises:
         UserError: If the pooling is unknown, or off while there are classes, or the classes are no number.
     """
-    if not isinstance(num_classes, Integral) or num_classes < 0:
-        raise UserError(f"num_classes={num_classes!r} given: give 1 or more, or 0 for no classifier")
+    check_classes(num_classes)
     pooling = given if given is not None else "avg" if num_classes else current
     if pooling not in ("avg", "") or (num_classes > 0 and not pooling):
         raise UserError(
-            f"global_pool={pooling!r} is not allowed with num_classes={num_classes}: "
+            f"global_pool={pooling!r} given with num_classes={num_classes}: "
             "give 'avg', or '' with num_classes=0"
         )
     return pooling

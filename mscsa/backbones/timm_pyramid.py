@@ -19,6 +19,7 @@ from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
+from mscsa.backbones.timm_contract import check_classes
 from mscsa.backbones.weight_sources import (
     LOCAL_DIR,
     are_local,
@@ -32,7 +33,7 @@ from mscsa.backbones.weight_sources import (
 )
 from mscsa.errors import UnknownKeyword, UserError, unknown_name
 from mscsa.modes import evaluating
-from mscsa.names import check_is_text
+from mscsa.names import check_is_text, split_tag
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -58,9 +59,9 @@ def check_model_name(name: str) -> None:
         check_local_dir(name)
     if ":" in name:  # "hf-hub:..." and "local-dir:..." are timm's to resolve
         return
-    bare, _, tag = name.partition(".")
+    bare, tag = split_tag(name)
     if timm.is_model(bare):
-        known = [each.partition(".")[2] for each in timm.list_models(f"{bare}.*", include_tags=True)]
+        known = [split_tag(each)[1] for each in timm.list_models(f"{bare}.*", include_tags=True)]
         if tag and tag not in known:
             hint = f"it has {', '.join(known)}" if known else "it has none"
             raise UserError(f"{bare} has no pretrained weights called {tag!r}: {hint}")
@@ -112,16 +113,6 @@ def build_timm_model(
         if "unexpected keyword" not in str(error) or not given:
             raise
         raise UnknownKeyword(f"the backbone {name} does not take {given}: {error}; leave it out") from error
-
-
-def check_classes(value: Any) -> None:
-    """Refuse what is no number of classes; 0 is one.
-
-    Raises:
-        UserError: Says what is.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-        raise UserError(f"num_classes={value!r} given: give 1 or more, or 0 for the features")
 
 
 def check_rates(*, drop_rate: Any = None, drop_path_rate: Any = None) -> None:
@@ -184,7 +175,7 @@ def _create_from_here(name: str, named: Mapping[str, Any], *, pretrained: bool, 
 
 def _advice(name: str, pretrained: bool) -> str:
     """Say what to do where there is no network."""
-    if name.partition(".")[0] in SHIPPED:
+    if split_tag(name)[0] in SHIPPED:
         return "pip install 'mscsa[pretrained]' has them, or connect to the network"
     without = ", or start without them (pretrained=False; --model.pretrained false)" if pretrained else ""
     return f"connect to the network once, after which they are kept{without}"

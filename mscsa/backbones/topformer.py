@@ -22,9 +22,14 @@ from timm.models import register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from .official_keys import part_of
-from .timm_contract import check_output_format, create_backbone, describe_sizes, replace_classifier
-from .topformer_parts import (
+from mscsa.backbones.official_keys import part_of
+from mscsa.backbones.timm_contract import (
+    check_output_format,
+    create_backbone,
+    describe_sizes,
+    replace_classifier,
+)
+from mscsa.backbones.topformer_parts import (
     STRIDES,
     BatchNormHead,
     SemanticsExtractor,

@@ -6,7 +6,6 @@ give numbers that mean nothing.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from mscsa.checkpoints.checksum import hash_tensors
 from mscsa.checkpoints.loading import fit
 from mscsa.checkpoints.parts import BACKBONE, MSCSA, ModelParts, parts_of, unwrapped
 from mscsa.checkpoints.policies import POLICIES
@@ -81,14 +80,9 @@ def backbone_hash(parts: ModelParts) -> str:
     Returns:
         SHA-256, as 64 hexadecimal digits.
     """
-    digest = hashlib.sha256()
     prefix = parts.prefixes[BACKBONE]
-    for key in sorted(parts.keys(BACKBONE)):
-        value = parts.own[key].detach().cpu().contiguous()
-        name = key.removeprefix(prefix)
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    weights = ((key.removeprefix(prefix), parts.own[key]) for key in sorted(parts.keys(BACKBONE)))
+    return hash_tensors(weights, lambda name, x: f"{name} {x.dtype} {tuple(x.shape)}\n")
 
 
 def _parts_with_mscsa(model: nn.Module) -> ModelParts:

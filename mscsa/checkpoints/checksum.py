@@ -1,9 +1,9 @@
-"""A checksum of weights in their own file, so that a flipped bit is seen when they are read."""
+"""Hashes of weights: of a file's, so that a flipped bit is seen when they are read, and of a model's."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,12 +31,27 @@ def without_checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
 
 def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Hash names, types, shapes and values of tensors, and what is said beside them."""
-    found = hashlib.sha256()
-    for key in sorted(metadata):
-        found.update(f"{key}\0{metadata[key]}\0".encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        found.update(f"{name}\0{value.dtype}\0{list(value.shape)}\0".encode())
+    said = "".join(f"{key}\0{metadata[key]}\0" for key in sorted(metadata))
+    return hash_tensors(
+        sorted(tensors.items()), lambda name, x: f"{name}\0{x.dtype}\0{list(x.shape)}\0", first=said
+    )
+
+
+def hash_tensors(
+    tensors: Iterable[tuple[str, Tensor]], say: Callable[[str, Tensor], str], *, first: str = ""
+) -> str:
+    """Hash tensors, wherever they lie.
+
+    Args:
+        tensors: With their names, in the order in which they are hashed.
+        say: From a name and its tensor to what stands before the values: all else that counts.
+        first: What stands before all of them.
+    Returns:
+        SHA-256, as 64 hexadecimal digits.
+    """
+    found = hashlib.sha256(first.encode())
+    for name, value in tensors:
+        found.update(say(name, value).encode())
         # Bytes, because numpy has no bfloat16; a scalar has one axis for it.
-        found.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -33,8 +33,9 @@ from mscsa.neck_table import MSCSA_NECK, NECKS
 from mscsa.recipes.spec import Recipe, Task
 from mscsa.report import write_json
 from mscsa.speed.interleaved import Comparison, compare_speed
-from mscsa.speed.machine import describe_machine, num_cores
+from mscsa.speed.machine import describe_machine
 from mscsa.speed.steps import StepOptions
+from mscsa_runtime.machine import num_cores
 
 logger = logging.getLogger(__name__)
 

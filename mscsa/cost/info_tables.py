@@ -6,8 +6,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from mscsa.cost.model_info import ModelInfo
-from mscsa.detection.cost import MASKS, PROPOSALS
-from mscsa.heads import HEADS
 from mscsa.neck_table import MSCSA_NECK, NECKS
 from mscsa.report import Table, percent_more
 
@@ -20,12 +18,6 @@ PART_NAMES = {
     "fusion": "fusion, 1x1 convolutions",
 }
 """Fields of `Macs` in words."""
-
-_TWO_STAGE = [name for name, head in HEADS.items() if head.has_masks]
-_PROPOSALS_NOTE = (
-    f"Box heads counted on {PROPOSALS} proposals, mask heads on {MASKS}, as MMDetection counts; what picks, "
-    "cuts out and pastes boxes is not counted."
-)
 
 
 def info_tables(info: ModelInfo) -> list[Table]:
@@ -44,15 +36,14 @@ def cost_tables(info: ModelInfo) -> list[Table]:
     if info.neck != MSCSA_NECK:
         rows.append(_cost_row(f"neck: {_title(info)}", (info.neck_macs, info.neck_parameters), info))
     if info.head_macs:
-        name = f"{info.head}: FPN and heads" if info.head in _TWO_STAGE else info.head or "classifier"
-        rows.append(_cost_row(name, (info.head_macs, info.head_parameters), info))
+        rows.append(_cost_row(info.head or "classifier", (info.head_macs, info.head_parameters), info))
     rows.append(_cost_row("whole model", (info.macs, info.parameters), info))
     height, width = info.input_size
     parts = Table(
         title=f"Parts of {info.name}{_form(info)}, one image of {height}x{width} px",
         columns=("part", "parameters (M)", "GMACs", "share of MACs"),
         rows=rows,
-        notes=(_PROPOSALS_NOTE,) if info.head in _TWO_STAGE else (),
+        notes=(info.counted_as,) if info.counted_as else (),
     )
     return [parts, _against_backbone(info)]
 

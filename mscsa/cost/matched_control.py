@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +18,6 @@ from mscsa.cost.model_info import count_model
 from mscsa.heads import NORM_GROUPS, find_head
 from mscsa.recipes.arms import baseline_of, control_of
 from mscsa.recipes.spec import ModelSpec, Recipe
-from mscsa.segmentation.topformer_head import TopFormerHead
 
 SizeT = TypeVar("SizeT")
 
@@ -89,18 +88,17 @@ def against_mscsa(macs: int, target: int) -> str:
     return f"{100 * (macs / target - 1):+.2f} % MACs against MSCSA"
 
 
-def head_widths(spec: ModelSpec, model: nn.Module) -> dict[str, int]:
+def head_widths(spec: ModelSpec, model: Any) -> dict[str, int]:
     """Give the widths of a model's head, by the options that set them.
 
     Args:
         spec: What it was built from.
-        model: The model itself, which knows the widths that the head chooses.
+        model: The model itself, a segmenter or detector: it knows the widths that its head chose.
     """
     head = find_head(str(spec.head))
     parameters = inspect.signature(head.load()).parameters
     given = {name: spec.head_kwargs.get(name, parameters[name].default) for name in head.wider}
-    chosen = [each.channels for each in model.modules() if isinstance(each, TopFormerHead)]
-    return {name: chosen[0] if width is None else width for name, width in given.items()}
+    return {name: model.chosen_widths[name] if width is None else width for name, width in given.items()}
 
 
 def width_steps(spec: ModelSpec) -> dict[str, int]:

@@ -21,7 +21,7 @@ from mscsa.models.configure import measure_backbone
 from mscsa.models.pyramid import BackboneModel
 from mscsa.neck_table import MSCSA_NECK, NECKS, OTHER_NECKS, find_neck
 from mscsa.necks.build import load_neck, neck_config
-from mscsa.necks.neck import Pyramid
+from mscsa.necks.neck import MeasuredPyramid
 from mscsa.recipes.arms import baseline_of, neck_arm_of
 from mscsa.recipes.spec import Recipe
 
@@ -53,7 +53,7 @@ def matched_necks(recipe: Recipe, necks: Sequence[str], num_classes: int) -> dic
     A neck's `channels` are chosen, by ones: the smallest number at which the whole model, with a head that
     reads maps of so many channels, costs at least as much as the model with MSCSA. All else is the neck's
     default but for `STARTS`: BiFPN has its three layers. TopFormer's neck has as many of its four blocks as
-    cost half of what MSCSA adds, or one on squeezed tokens, as in `mscsa.necks.config_for_budget`.
+    cost half of what MSCSA adds, or one on squeezed tokens, as in `mscsa.necks.neck_config_for_budget`.
 
     Args:
         recipe: A recipe with MSCSA and a head; MACs are counted at its input size, on the meta device.
@@ -76,7 +76,7 @@ def matched_necks(recipe: Recipe, necks: Sequence[str], num_classes: int) -> dic
 
 
 def _matched(
-    recipe: Recipe, neck: str, num_classes: int, measured: Pyramid, target: int, added: int
+    recipe: Recipe, neck: str, num_classes: int, measured: MeasuredPyramid, target: int, added: int
 ) -> MatchedArm:
     """Give one neck its width.
 
@@ -121,7 +121,7 @@ def _shown(neck: str, config: Any) -> str:
     return ", ".join(shown)
 
 
-def _levels_of(model: nn.Module, size: tuple[int, int]) -> Pyramid:
+def _levels_of(model: nn.Module, size: tuple[int, int]) -> MeasuredPyramid:
     """Measure what a neck in a model without one would see, of images padded as the model pads them."""
     pyramid = next(each for each in model.modules() if isinstance(each, BackboneModel))
     deepest = max(pyramid.levels[index].stride for index in pyramid.out_indices)

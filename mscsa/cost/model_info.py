@@ -15,7 +15,6 @@ from mscsa.attention.fusion import PyramidFusion
 from mscsa.attention.module import MSCSA
 from mscsa.attention.pooling import token_map_size
 from mscsa.cost.model_pair import ModelPair, build_pair
-from mscsa.detection.cost import run_fixed
 from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.macs import count_macs, count_parameters, run_and_count
@@ -76,6 +75,8 @@ class ModelInfo:
     """Those of MSCSA by the components of `Macs`; nothing of another neck."""
     head_parameters: int
     """The same, with the classifier's norm."""
+    counted_as: str
+    """A sentence on what of the head is counted; "" where it is all."""
 
 
 def describe_model(
@@ -140,6 +141,7 @@ def describe_pair(pair: ModelPair, size: tuple[int, int]) -> ModelInfo:
         parameters=count_parameters(model),
         baseline_parameters=count_parameters(pair.baseline),
         head_parameters=head_parameters,
+        counted_as=model.net.counted_as if isinstance(model, Detector) else "",
         **(_of_mscsa(model, neck, sizes) if other is None else _of_other(other, sizes)),
     )
 
@@ -187,7 +189,7 @@ def _stages(
 def count_model(model: nn.Module, size: tuple[int, int]) -> int:
     """Count the multiply-adds of a model of any task at one image of (H, W) pixels.
 
-    A detector is counted on a fixed number of proposals (`run_fixed`), all others as `count_macs` does.
+    A detector is counted on a fixed workload (`Detector.run_fixed`), all others as `count_macs` does.
     """
     return count_macs(model, size, run=_run)
 
@@ -207,9 +209,8 @@ def _head_cost(pair: ModelPair, macs: int, size: tuple[int, int]) -> tuple[int, 
     """Count MACs and parameters of the classifier, or of what stands on the pyramid."""
     model = pair.model
     if pair.head is not None:
-        is_detector = isinstance(model, Detector)
-        pyramid = model.pyramid if is_detector else model.backbone
-        divisor = model.net.transform.size_divisible if is_detector else model.size_divisor
+        pyramid = model.pyramid if isinstance(model, Detector) else model.backbone
+        divisor = model.size_divisor
         padded = (size[0] + -size[0] % divisor, size[1] + -size[1] % divisor)  # what the pyramid sees
         pyramid_macs, _ = _count(pyramid, None, padded)
         return macs - pyramid_macs, count_parameters(model) - count_parameters(pyramid)
@@ -243,7 +244,7 @@ def _parameters_by_part(attention: MSCSA, fusion: PyramidFusion | None) -> dict[
 
 def _run(model: Any, images: Tensor) -> None:
     if isinstance(model, Detector):
-        run_fixed(model, images)
+        model.run_fixed(images)
     else:
         model(images)
 

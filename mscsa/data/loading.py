@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Iterator
 from typing import Any, cast
@@ -14,6 +13,7 @@ from mscsa.data.contract import Batch, TaskDataset
 from mscsa.data.sampler import EvalSampler, ResumableBatchSampler
 from mscsa.errors import UserError
 from mscsa.recipes.spec import DataSpec
+from mscsa_runtime.machine import num_cores
 
 
 class ImageLoader(DataLoader[Batch]):
@@ -84,7 +84,7 @@ def too_many_workers(workers: int, processes: int = 1) -> str | None:
         workers: Of each process (`data.workers`).
         processes: On this machine.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     if workers * processes <= cores:
         return None
     of_all = f" in each of {processes} processes" if processes > 1 else ""

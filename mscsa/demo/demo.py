@@ -152,7 +152,7 @@ class Demo:
     def cost_tables(self) -> list[Table]:
         """Lay out the models, and what each part of them costs."""
         if self.models[0].info is None:
-            return cost_tables(describe_model(f"mscsa_{SHIPPED_NAME}"))
+            return cost_tables(describe_model(SHIPPED_NAME))
         last = self.models[-1]
         tables = [self._models_table()]
         if last.spec.neck_name is None:

@@ -27,10 +27,12 @@ from transformers.modeling_outputs import BackboneOutput
 
 from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import keep_precision
-from mscsa.detection.detector import Network
 from mscsa.detection.fpn import BatchImages
+from mscsa.detection.network import Network
+from mscsa.detection.query_graph import QueryGraph
 from mscsa.detection.set_loss import Objects, count_objects, set_losses
 from mscsa.errors import UserError
+from mscsa.graphs import IMAGES, Graph, Graphs, Size, random_images, uneven_sizes
 
 _PRIOR = 0.01  # probability of an object that a fresh query gives
 
@@ -77,8 +79,13 @@ AutoConfig.register(PyramidConfig.model_type, PyramidConfig, exist_ok=True)
 AutoBackbone.register(PyramidConfig, PyramidBackbone, exist_ok=True)
 
 
-class DeformableDETR(nn.Module):
+class DeformableDETR(Network):
     """transformers' Deformable DETR with torchvision's images, targets, losses and detections."""
+
+    first_label = 0
+    body = "transformer.model.backbone.model.body"
+    of_classes = ("class_embed",)
+    slow = ("sampling_offsets", "reference_points")
 
     def __init__(
         self, pyramid: Pyramid, config: DeformableDetrConfig, *, detections_per_img: int = 100
@@ -173,6 +180,18 @@ class DeformableDETR(nn.Module):
         """
         return self._predict(self.transformer.model(images, pixel_mask=mask))
 
+    def graphs(self, size: Size) -> Graphs:
+        """Give the graph up to the logits and boxes of the last layer, which takes the images' sizes too."""
+        graph = Graph(
+            name="model",
+            module=QueryGraph(self, size),
+            axes={"images": IMAGES, "sizes": {0: "batch"}},
+            outputs=("logits", "boxes"),
+            example=lambda batch, of_size: (*random_images(batch, of_size), uneven_sizes(batch, of_size)),
+        )
+        how = {"kind": "queries", "takes_sizes": True, "detections_per_img": self.detections_per_img}
+        return Graphs(graphs=(graph,), has_one_size=True, selection=how)
+
     def _predict(self, inner: Any) -> tuple[list[Tensor], list[Tensor]]:
         """Give each layer's logits (B, Q, K) and boxes (B, Q, 4), centre and size as shares of the image."""
         logits, boxes = [], []
@@ -246,7 +265,7 @@ def deformable_detr(
     two_stage: bool = False,
     dropout: float = 0.1,
     detections_per_img: int = 100,
-) -> Network:
+) -> DeformableDETR:
     """Build Deformable DETR on a pyramid.
 
     Args:
@@ -276,14 +295,7 @@ def deformable_detr(
         # Without refinement all layers share their heads; transformers refuses to tie those of one layer.
         tie_word_embeddings=decoder_layers > 1 and not (box_refine or two_stage),
     )
-    net = DeformableDETR(pyramid, DeformableDetrConfig(**options), detections_per_img=detections_per_img)
-    return Network(
-        net=net,
-        first_label=0,
-        body="transformer.model.backbone.model.body",
-        of_classes=("class_embed",),
-        slow=("sampling_offsets", "reference_points"),
-    )
+    return DeformableDETR(pyramid, DeformableDetrConfig(**options), detections_per_img=detections_per_img)
 
 
 def _limit_proposals(encoder: Any, _args: Any, output: Any) -> None:

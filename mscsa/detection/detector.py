@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,27 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mscsa.attention.folding import refuse_training
 from mscsa.dense import NormMode, check_norm_mode, layers_of_backbone, refuse_one_value
 from mscsa.detection.mask_head import paste_masks
+from mscsa.detection.network import Network
 from mscsa.errors import UserError
+from mscsa.graphs import Graphs, Size
 from mscsa.models.pyramid import prefixed_no_weight_decay
 
 Target = Mapping[str, Tensor]
 """Boxes (N, 4), labels (N,) and, for instance segmentation, masks (N, H, W) of an image."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """A network that finds objects, by torchvision's contract, and what `Detector` asks about it."""
-
-    net: nn.Module
-    """Images and, in training, targets to detections or losses."""
-    first_label: int
-    """Its own number of the first class."""
-    body: str
-    """Where the pyramid is in it."""
-    of_classes: tuple[str, ...]
-    """Last part of the names of the layers that there is one of, or a channel of, for each class."""
-    slow: tuple[str, ...] = ()
-    """Parts of the head's parameters' names that learn at the backbone's rate, as in the public settings."""
 
 
 class Detector(nn.Module):
@@ -47,7 +32,7 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        network: Network,
+        net: Network,
         num_classes: int,
         *,
         has_masks: bool,
@@ -55,10 +40,10 @@ class Detector(nn.Module):
         backbone_norm: NormMode = "frozen",
         mscsa_norm: NormMode = "live",
     ) -> None:
-        """Wrap a network of torchvision's contract.
+        """Wrap a network.
 
         Args:
-            network: What finds the objects.
+            net: What finds the objects.
             num_classes: K.
             has_masks: Whether it gives masks, and needs them to train.
             cfg: timm's description of the backbone's input (mean, std, ...).
@@ -71,17 +56,14 @@ class Detector(nn.Module):
             UserError: If a norm's mode is not known.
         """
         super().__init__()
-        self.net = network.net
+        self.net = net
         self.num_classes = num_classes
-        self.body = f"net.{network.body}."
-        self.first_label = network.first_label
+        self.body = f"net.{net.body}."
         self.has_masks = has_masks
         self.pretrained_cfg = cfg
         self.norm_modes: dict[str, NormMode] = {"backbone": backbone_norm, "mscsa": mscsa_norm}
         for name, mode in self.norm_modes.items():
             check_norm_mode(f"{name}_norm", mode)
-        self._of_classes = network.of_classes
-        self._slow = network.slow
         self.train()
 
     @property
@@ -92,8 +74,12 @@ class Detector(nn.Module):
     @property
     def detections_per_img(self) -> int:
         """Most objects that it gives for an image."""
-        net: Any = self.net
-        return int(getattr(net, "roi_heads", net).detections_per_img)
+        return int(self.net.detections_per_img)
+
+    @property
+    def size_divisor(self) -> int:
+        """The deepest stride: images are padded to multiples of it."""
+        return int(self.net.transform.size_divisible)
 
     @property
     def head_prefixes(self) -> tuple[str, ...]:
@@ -102,24 +88,58 @@ class Detector(nn.Module):
         return tuple(
             name
             for name in names
-            if not name.startswith(self.body) and not any(part in name for part in self._slow)
+            if not name.startswith(self.body) and not any(part in name for part in self.net.slow)
         )
 
     def take_normalized(self) -> None:
         """Leave the values of images as they are from now on: who gives them has normalised them."""
-        transform: Any = self.net.transform
+        transform = self.net.transform
         transform.image_mean = [0.0] * len(transform.image_mean)
         transform.image_std = [1.0] * len(transform.image_std)
 
     @property
     def loss_count(self) -> Tensor | None:
-        """What the last losses were divided by, where it is 1 or more: objects, or anchors on them.
+        """What the last losses were divided by, if a count: see `Network.loss_count`."""
+        return self.net.loss_count
 
-        It is counted over the batch, the mean over all processes, (); None of detectors whose losses are
-        means over a fixed number of boxes of each image.
+    @property
+    def chosen_widths(self) -> Mapping[str, int]:
+        """Widths of the head that no default says, by the options that set them."""
+        return self.net.chosen_widths
+
+    def run_fixed(self, images: Tensor) -> None:
+        """Run the network as it is counted, in evaluation mode; what it finds is lost.
+
+        As MMDetection 2 counts (`forward_dummy`): backbone, neck and head whole, but of a two-stage detector
+        the box head on 1000 boxes of each image and the mask head on 100 of them, in a cascade all of its
+        stages. What picks, cuts out and pastes boxes has no convolution or matrix product and is left out
+        there, so that it runs on the meta device.
+
+        Args:
+            images: (B, 3, H, W).
         """
-        parts: tuple[Any, ...] = (self.net, getattr(self.net, "head", None))
-        return next((part.loss_count for part in parts if hasattr(part, "loss_count")), None)
+        self.net.run_fixed(images)
+
+    def fix_workload(self, num_objects: int) -> None:
+        """Make it do the same work for any image, whatever its weights, to time it; it spoils the detections.
+
+        With random weights no score passes the threshold, so that a mask head would never run, and chance
+        decides how many boxes overlap. So one class gets a sure score and no box is dropped for overlap:
+        two-stage detectors then have all `proposals` and all find `detections_per_img` objects. In training
+        the mask head gets as many boxes as there are objects, not those too which happen to lie on one.
+
+        Args:
+            num_objects: Of each training image.
+        """
+        self.net.fix_workload(num_objects)
+
+    def graphs(self, size: Size) -> Graphs:
+        """Give the graphs that it is exported as, for images of (H, W) pixels.
+
+        Raises:
+            UserError: If it is of a kind that has none.
+        """
+        return self.net.graphs(size)
 
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
@@ -129,7 +149,7 @@ class Detector(nn.Module):
     def get_classifier(self) -> nn.ModuleList:
         """Give the layers whose shape depends on the number of classes."""
         named = self.net.named_modules()
-        return nn.ModuleList(layer for name, layer in named if name.split(".")[-1] in self._of_classes)
+        return nn.ModuleList(layer for name, layer in named if name.split(".")[-1] in self.net.of_classes)
 
     def train(self, mode: bool = True) -> Detector:
         """Set the mode of all but the batch norms that are frozen.
@@ -192,13 +212,12 @@ class Detector(nn.Module):
             What `forward` gives, but for `masks`: probabilities inside the boxes, (N, 1, 28, 28).
         """
         self._check_images(images)
-        shift = 1 - self.first_label
+        shift = 1 - self.net.first_label
         return [{**each, "labels": each["labels"] + shift} for each in self.net(list(images))]
 
     def _check_images(self, images: Sequence[Tensor] | Tensor) -> None:
         """Refuse images of another kind than they are given for; their values are not looked at."""
-        transform: Any = self.net.transform
-        channels = len(transform.image_mean)
+        channels = len(self.net.transform.image_mean)
         if not isinstance(images, (Sequence, Tensor)) or not len(images):
             given = "no" if isinstance(images, (Sequence, Tensor)) else f"a value of {type(images)} for"
             raise UserError(f"{given} images given: give a list of tensors ({channels}, H, W), one or more")
@@ -233,7 +252,7 @@ class Detector(nn.Module):
                 )
             # Boxes take part in the losses in the precision of the images, but never in less than float32.
             boxes = target["boxes"].to(torch.promote_types(image.dtype, torch.float32))
-            labels = target["labels"] + (self.first_label - 1)
+            labels = target["labels"] + (self.net.first_label - 1)
             shifted.append({key: target[key] for key in needed} | {"boxes": boxes, "labels": labels})
         return shifted
 

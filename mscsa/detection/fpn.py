@@ -16,14 +16,14 @@ from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
 from mscsa.heads import NORM_GROUPS
 
-Norm = Literal["none", "bn", "gn"]
+DetectorNorm = Literal["none", "bn", "gn"]
 """Norm after the convolutions of FPN or head."""
 
 BODY = "backbone.body"
 """Where the pyramid is in torchvision's detectors on a `PyramidFPN`."""
 
 
-def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
+def norm_layer(norm: DetectorNorm) -> Callable[[int], nn.Module] | None:
     """Give the constructor of a norm by its number of channels; None for no norm.
 
     Raises:
@@ -102,7 +102,7 @@ class PyramidFPN(nn.Module):
         out_channels: int,
         *,
         coarser: Callable[[int], ExtraFPNBlock],
-        norm: Norm = "none",
+        norm: DetectorNorm = "none",
         level_norm: bool = False,
     ) -> None:
         """Put an FPN on a pyramid.

@@ -82,6 +82,11 @@ class MaskRoIHeads(RoIHeads):
             dict(zip(keys, each, strict=True)) for each in zip(boxes, labels, scores, masks, strict=True)
         ], {}
 
+    @property
+    def stages(self) -> Sequence[MaskRoIHeads]:
+        """The heads in a row: this one, as `CascadeRoIHeads` has several."""
+        return [self]
+
     def mask_logits(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:

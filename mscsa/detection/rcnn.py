@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
@@ -18,14 +18,66 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxP
 from mscsa.dense import Pyramid, levels_of
 from mscsa.detection.boxes import Anchors, keep_precision
 from mscsa.detection.cascade import CASCADE, CascadeRoIHeads, CascadeStage, SharedBoxPredictor
-from mscsa.detection.detector import Network
-from mscsa.detection.fpn import BODY, BatchImages, Norm, PyramidFPN, norm_layer
+from mscsa.detection.fpn import BODY, BatchImages, DetectorNorm, PyramidFPN, norm_layer
 from mscsa.detection.mask_head import AlignedRoIPool, MaskRoIHeads
+from mscsa.detection.network import Network, make_sure
+from mscsa.detection.two_stage_graphs import two_stage_graphs
 from mscsa.errors import UserError
+from mscsa.graphs import Graphs, Size
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _BOX_SIDE, _MASK_SIDE = 7, 14
 _BOX_CHANNELS = 1024
+
+PROPOSALS = 1000
+"""Boxes of an image whose box head is counted, at each stage of a cascade."""
+MASKS = 100
+"""Boxes of an image whose mask head is counted."""
+
+
+class TwoStageNetwork(Network, MaskRCNN):
+    """torchvision's Mask R-CNN, or with heads in a row."""
+
+    first_label = 1
+    body = BODY
+    backbone: Any
+    rpn: Any
+    roi_heads: Any
+    counted_as = (
+        f"Box heads counted on {PROPOSALS} proposals, mask heads on {MASKS}, as MMDetection counts; what "
+        "picks, cuts out and pastes boxes is not counted."
+    )
+
+    @property
+    def detections_per_img(self) -> int:  # type: ignore[override]
+        """Most objects that its heads give."""
+        return int(self.roi_heads.detections_per_img)
+
+    def run_fixed(self, images: Tensor) -> None:
+        """Run the box head on 1000 boxes of each image and the mask head on 100, at each stage."""
+        batch, _ = self.transform(list(images))
+        maps = list(self.backbone(batch.tensors).values())
+        self.rpn.head(maps)
+        channels = self.backbone.out_channels
+        for stage in self.roi_heads.stages:
+            cut = maps[0].new_empty(PROPOSALS * len(images), channels, *stage.box_roi_pool.output_size)
+            stage.box_predictor(stage.box_head(cut))
+            cut = maps[0].new_empty(MASKS * len(images), channels, *stage.mask_roi_pool.output_size)
+            stage.mask_predictor(stage.mask_head(cut))
+
+    def fix_workload(self, num_objects: int) -> None:
+        """Keep all proposals, all as sure to be of one class, and train masks on the objects' own boxes."""
+        self.rpn.nms_thresh = 1.0
+        for stage in self.roi_heads.stages:
+            stage.nms_thresh = 1.0
+            make_sure(stage.box_predictor.cls_score, 1)  # 0 is the background
+            # An object's own box is always among those sampled from.
+            sampler = stage.fg_bg_sampler
+            sampler.positive_fraction = num_objects / sampler.batch_size_per_image
+
+    def graphs(self, size: Size) -> Graphs:
+        """Give the three graphs between which boxes are chosen."""
+        return two_stage_graphs(self, size)
 
 
 def two_stage(
@@ -34,8 +86,8 @@ def two_stage(
     num_classes: int,
     *,
     fpn_channels: int = 256,
-    fpn_norm: Norm = "none",
-    head_norm: Norm = "none",
+    fpn_norm: DetectorNorm = "none",
+    head_norm: DetectorNorm = "none",
     level_norm: bool = False,
     anchor_scale: float = 8.0,
     detections_per_img: int = 100,
@@ -43,7 +95,7 @@ def two_stage(
     proposals: int = 1000,
     boxes_per_img: int = 512,
     rpn_convs: int = 1,
-) -> Network:
+) -> TwoStageNetwork:
     """Build torchvision's Mask R-CNN on a pyramid, or with its heads in a row.
 
     Args:
@@ -66,7 +118,7 @@ def two_stage(
     strides = _doubling_strides(pyramid)
     fpn = PyramidFPN(pyramid, fpn_channels, coarser=_one_level, norm=fpn_norm, level_norm=level_norm)
     parts = partial(_head_parts, strides, fpn_channels, head_norm, num_classes)
-    net = MaskRCNN(
+    net = TwoStageNetwork(
         fpn,
         box_predictor=FastRCNNPredictor(_BOX_CHANNELS, num_classes + 1),
         box_batch_size_per_image=boxes_per_img,
@@ -80,7 +132,8 @@ def two_stage(
     net.roi_heads = _cascade(stages, net.roi_heads, parts, num_classes) if stages else _aligned(net.roi_heads)
     _give_float32(net)
     of_boxes = "cls_score" if stages else "box_predictor"  # a cascade's offsets are shared by the classes
-    return Network(net=net, first_label=1, body=BODY, of_classes=(of_boxes, "mask_fcn_logits"))
+    net.of_classes = (of_boxes, "mask_fcn_logits")
+    return net
 
 
 mask_rcnn = partial(two_stage, ())
@@ -143,7 +196,7 @@ def _heads_like(one: Any, stage: CascadeStage, **parts: Any) -> MaskRoIHeads:
 
 def _give_float32(net: Any) -> None:
     keep_precision(net.rpn.head)
-    for head in getattr(net.roi_heads, "stages", [net.roi_heads]):
+    for head in net.roi_heads.stages:
         keep_precision(head.box_predictor, head.mask_predictor)
 
 
@@ -158,7 +211,7 @@ def _doubling_strides(pyramid: Pyramid) -> list[int]:
     return strides
 
 
-def _head_parts(strides: list[int], channels: int, norm: Norm, num_classes: int) -> dict[str, Any]:
+def _head_parts(strides: list[int], channels: int, norm: DetectorNorm, num_classes: int) -> dict[str, Any]:
     """Make the parts of a box and a mask head, under torchvision's names."""
     return {
         "box_roi_pool": AlignedRoIPool(_BOX_SIDE, strides),
@@ -169,7 +222,7 @@ def _head_parts(strides: list[int], channels: int, norm: Norm, num_classes: int)
     }
 
 
-def _box_head(channels: int, norm: Norm) -> nn.Module:
+def _box_head(channels: int, norm: DetectorNorm) -> nn.Module:
     if norm == "none":
         return TwoMLPHead(channels * _BOX_SIDE**2, _BOX_CHANNELS)
     return FastRCNNConvFCHead(

@@ -5,17 +5,19 @@ Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, https://arxiv.or
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 
 from mscsa.dense import Pyramid, levels_of
+from mscsa.detection.anchor_graph import AnchorGraph
 from mscsa.detection.boxes import Anchors, keep_precision
-from mscsa.detection.detector import Network
-from mscsa.detection.fpn import BODY, BatchImages, Norm, PyramidFPN, TwoCoarser, norm_layer
+from mscsa.detection.fpn import BODY, BatchImages, DetectorNorm, PyramidFPN, TwoCoarser, norm_layer
+from mscsa.detection.network import Network, make_sure
 from mscsa.detection.set_loss import mean_count
+from mscsa.graphs import Graphs, Size, image_graph
 
 _OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -28,6 +30,9 @@ class BatchRetinaNetHead(RetinaNetHead):
     an object of a crowded image counts less than one that is alone.
     """
 
+    loss_count: Tensor | None = None
+    """What the last losses were divided by."""
+
     def compute_loss(
         self,
         targets: list[dict[str, Tensor]],
@@ -37,8 +42,9 @@ class BatchRetinaNetHead(RetinaNetHead):
     ) -> dict[str, Tensor]:
         """Give the losses of classes and boxes over a batch."""
         counts = [int((each >= 0).sum()) for each in matched_idxs]
-        self.loss_count = mean_count(torch.tensor(float(sum(counts)), device=matched_idxs[0].device))
-        total = self.loss_count.clamp(min=1)
+        on_objects = mean_count(torch.tensor(float(sum(counts)), device=matched_idxs[0].device))
+        self.loss_count = on_objects
+        total = on_objects.clamp(min=1)
         losses: dict[str, Tensor] = {}
         for i, count in enumerate(counts):
             own = slice(i, i + 1)
@@ -50,20 +56,52 @@ class BatchRetinaNetHead(RetinaNetHead):
         return losses
 
 
+class RetinaNetNetwork(Network, RetinaNet):
+    """torchvision's RetinaNet with a `BatchRetinaNetHead`."""
+
+    first_label = 0
+    body = BODY
+    of_classes = ("cls_logits",)
+    backbone: Any
+    head: Any
+
+    @property
+    def loss_count(self) -> Tensor | None:  # type: ignore[override]
+        """Anchors on objects."""
+        count: Tensor | None = self.head.loss_count
+        return count
+
+    def run_fixed(self, images: Tensor) -> None:
+        """Run all that has weights: what picks boxes has none."""
+        batch, _ = self.transform(list(images))
+        self.head(list(self.backbone(batch.tensors).values()))
+
+    def fix_workload(self, num_objects: int) -> None:
+        """Make one class of one anchor at each place sure, and drop no box for overlap."""
+        self.nms_thresh = 1.0
+        make_sure(self.head.classification_head.cls_logits, 0)
+
+    def graphs(self, size: Size) -> Graphs:
+        """Give the graph up to the boxes of all anchors."""
+        module = AnchorGraph(self, size)
+        graph = image_graph(module, ("logits", "boxes"))
+        return Graphs(graphs=(graph,), has_one_size=True, selection=module.selection())
+
+
 def retinanet(
     pyramid: Pyramid,
     num_classes: int,
     *,
     fpn_channels: int = 256,
-    fpn_norm: Norm = "none",
-    head_norm: Norm = "none",
+    fpn_norm: DetectorNorm = "none",
+    head_norm: DetectorNorm = "none",
     level_norm: bool = False,
     anchor_scale: float = 4.0,
     detections_per_img: int = 100,
     score_thresh: float = 0.05,
     p6_from: Literal["c5", "p5"] = "c5",
     p7_relu: bool = False,
-) -> Network:
+) -> RetinaNetNetwork:
     """Build torchvision's RetinaNet on a pyramid.
 
     Args:
@@ -93,7 +131,7 @@ def retinanet(
     )
     sizes = [[anchor_scale * each * octave for octave in _OCTAVES] for each in levels]
     num_anchors = len(_OCTAVES) * len(_ASPECT_RATIOS)
-    net = RetinaNet(
+    net = RetinaNetNetwork(
         fpn,
         num_classes,
         anchor_generator=Anchors(levels, sizes, _ASPECT_RATIOS),
@@ -103,4 +141,4 @@ def retinanet(
     )
     keep_precision(net.head)
     net.transform = BatchImages.of(pyramid)
-    return Network(net=net, first_label=0, body=BODY, of_classes=("cls_logits",))
+    return net

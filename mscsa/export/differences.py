@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mscsa.errors import UserError
-from mscsa.export.graphs import Graph, Size
+from mscsa.graphs import Graph, Size
 from mscsa_runtime.artifact import Artifact
 
 TOLERANCE = 1e-3

@@ -17,7 +17,6 @@ from typing import Any
 from torch import nn
 
 from mscsa.assembly.weights_file import WeightsInfo, load_trained
-from mscsa.dense import levels_of
 from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import Evaluation, evaluate
@@ -25,10 +24,11 @@ from mscsa.export.artifact_model import ArtifactModel
 from mscsa.export.calibration import read_images
 from mscsa.export.differences import TOLERANCE, check_sizes, difference_on
 from mscsa.export.formats import Format, find_format
-from mscsa.export.graphs import Graphs, Size, build_graphs, build_pyramid_graphs
+from mscsa.export.graphs import build_graphs, build_pyramid_graphs
 from mscsa.export.programs import trace
 from mscsa.export.scoring import evaluate_artifact, first_images
 from mscsa.folding import fold_norms
+from mscsa.graphs import Graphs, Size
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa_runtime.artifact import FIRST, Artifact
 from mscsa_runtime.errors import ArtifactError
@@ -102,11 +102,11 @@ def export_checkpoint(
     metadata = _describe(info, chosen, size, maps)
     graphs = build_pyramid_graphs(_pyramid_of(folded, checkpoint)) if maps else build_graphs(folded, size)
     if int8 is not None and (graphs.selection or {}).get("takes_sizes"):
-        raise UserError("8 bits are not there for Deformable DETR: leave --int8 out")
+        raise UserError(f"8 bits are not there for {info.model.head}: leave --int8 out")
     with _new_folder(Path(out), chosen) as folder:
         written = _write(graphs, metadata, chosen, folder, size, is_fixed, tolerance)
         if int8 is not None:
-            written = _quantize(written, chosen, folder, int8)
+            written = _quantize(written, chosen, int8)
         if check is not None:
             written = _check(written, graphs, checkpoint, check, tolerance, max_loss)
     return replace(written, path=Path(out) / written.path.name)
@@ -117,7 +117,7 @@ def _size_of(info: WeightsInfo, model: nn.Module, size: Size | None) -> Size:
     height, width = size or info.data.input_size
     if not isinstance(model, (Detector, Segmenter)):
         return height, width
-    step = max(levels_of(model.pyramid)[1]) if isinstance(model, Detector) else model.size_divisor
+    step = model.size_divisor
     rounded = (step * ((height + step - 1) // step), step * ((width + step - 1) // step))
     if rounded != (height, width):
         logger.info("the size %dx%d becomes %dx%d: multiples of %d", height, width, *rounded, step)
@@ -260,7 +260,7 @@ def _write_files(
     return Exported(path=path, metadata=metadata, difference=difference)
 
 
-def _quantize(written: Exported, chosen: Format, folder: Path, images: str | Path) -> Exported:
+def _quantize(written: Exported, chosen: Format, images: str | Path) -> Exported:
     """Turn the first file into one of 8 bits; a two-stage detector's heads stay as they are."""
     metadata = replace(written.metadata, precision="int8")
     chosen.call("quantize", written.path, read_images(images, metadata), metadata.to_json())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from mscsa.errors import UserError, unknown_name
-from mscsa.export.graphs import Graph
+from mscsa.graphs import Graph
 
 Write = Callable[[ExportedProgram, Graph, Path, str], None]
 """Writes a traced graph, with its metadata as JSON, to a file."""

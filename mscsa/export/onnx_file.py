@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from mscsa.export.formats import OPSET
-from mscsa.export.graphs import Graph
+from mscsa.graphs import Graph
 from mscsa_runtime.metadata import KEY
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from mscsa.export.graphs import Graph
 from mscsa.export.onnx_file import to_onnx
+from mscsa.graphs import Graph
 from mscsa_runtime.metadata import KEY
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from mscsa.errors import UserError
-from mscsa.export.graphs import Graph, Size
+from mscsa.graphs import Graph, Size
 
 _MOST_STEPS = 256
 _MOST_IMAGES = 4096

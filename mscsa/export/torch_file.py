@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
-from mscsa.export.graphs import Graph
+from mscsa.graphs import Graph
 from mscsa_runtime.metadata import KEY
 
 

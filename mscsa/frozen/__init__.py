@@ -4,7 +4,7 @@ What it measures is a neck and a head on the features of a backbone that does no
 hours, and a claim about frozen backbones, not about fine-tuned ones.
 """
 
-from .backbone import freeze_backbone, frozen_prefix, prepare
-from .keeping import check_frozen
+from mscsa.frozen.backbone import freeze_backbone, frozen_prefix, prepare
+from mscsa.frozen.keeping import check_frozen
 
 __all__ = ["check_frozen", "freeze_backbone", "frozen_prefix", "prepare"]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mscsa.assembly.build import build_model
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE
+from mscsa.checkpoints.checksum import hash_tensors
 from mscsa.data.contract import TaskDataset, with_transform
 from mscsa.data.datasets import build_datasets, class_names_of
 from mscsa.detection.detector import Detector
@@ -210,11 +211,7 @@ def _read(pyramid: BackboneModel, levels: Sequence[Level], images: Tensor) -> li
 
 def _hash_of_backbone(backbone: nn.Module) -> str:
     """Hash the layers, whose options change maps without changing weights, and the weights."""
-    found = hashlib.sha256(repr(backbone).encode())
-    for name, value in backbone.state_dict().items():
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return hash_tensors(backbone.state_dict().items(), lambda name, _: name, first=repr(backbone))
 
 
 def _hash_of_files(sets: Sequence[TaskDataset]) -> str:

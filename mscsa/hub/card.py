@@ -15,7 +15,7 @@ from mscsa.evaluation.scores import SCORES, format_score
 from mscsa.heads import Task
 from mscsa.hub.comparison import Matched
 from mscsa.hub.places import HUB
-from mscsa.names import parse_model_name
+from mscsa.names import parse_model_name, split_tag
 from mscsa.recipes.spec import DataSpec
 
 _PIPELINES: dict[Task, str] = {
@@ -230,7 +230,7 @@ def backbone_licence(info: WeightsInfo) -> str:
     if not start.get("pretrained"):
         return "none, training began with random weights"
     name = parse_model_name(str(start.get("name"))).tagged_backbone
-    cfg = get_pretrained_cfg(name) if is_model(name.partition(".")[0]) else None
+    cfg = get_pretrained_cfg(name) if is_model(split_tag(name)[0]) else None
     licence = getattr(cfg, "license", None) or "unknown"
     return f"{licence} (`{name}` of timm, as timm says)"
 

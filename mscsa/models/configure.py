@@ -19,8 +19,8 @@ from mscsa.errors import UserError
 from mscsa.macs import run_and_count
 from mscsa.neck_table import MSCSA_NECK
 from mscsa.necks.build import neck_config
-from mscsa.necks.cost import config_for_budget as neck_for_budget
-from mscsa.necks.neck import Pyramid
+from mscsa.necks.cost import neck_config_for_budget
+from mscsa.necks.neck import MeasuredPyramid
 
 DEFAULT_BUDGET = 0.10
 """Share of the backbone's MACs for backbones that the paper has no configuration for."""
@@ -134,7 +134,7 @@ def choose_neck_config(backbone: Any, name: str, request: ConfigRequest, out_ind
     if request.budget is None:
         return start
     measured, reference = measure_backbone(backbone, name, out_indices, request.budget_size)
-    return neck_for_budget(
+    return neck_config_for_budget(
         request.neck,
         measured.channels,
         measured.strides,
@@ -148,7 +148,7 @@ def choose_neck_config(backbone: Any, name: str, request: ConfigRequest, out_ind
 
 def measure_backbone(
     backbone: Any, name: str, out_indices: Sequence[int] | None, size: int | Sequence[int] | None
-) -> tuple[Pyramid, int]:
+) -> tuple[MeasuredPyramid, int]:
     """Give what a neck on a backbone sees, and what the backbone alone costs, on a copy of it without data.
 
     Args:
@@ -176,7 +176,7 @@ def measure_backbone(
         _, reference = run_and_count(lambda: skeleton(image))
     else:
         out_levels = [position for position, level in enumerate(attended) if level.index in out_indices]
-    measured = Pyramid(
+    measured = MeasuredPyramid(
         [level.channels for level in attended],
         [level.stride for level in attended],
         [(x.shape[2], x.shape[3]) for x in maps],

@@ -12,7 +12,8 @@ import torch
 from timm.models import PretrainedCfg
 
 from mscsa.attention.config import CONFIG_FIELDS
-from mscsa.errors import UnknownKeyword, UserError, nearest
+from mscsa.errors import UnknownKeyword, UserError
+from mscsa_runtime.errors import nearest
 
 BACKBONE_KEYWORDS = (
     *("img_size", "output_stride", "drop_block_rate", "bn_momentum", "bn_eps"),

@@ -15,14 +15,8 @@ from mscsa.attention.config import MSCSAConfig
 from mscsa.attention.folding import FOLDED, is_folded
 from mscsa.attention.fusion import PyramidFusion
 from mscsa.attention.module import MSCSA, takes_batch_statistics
-from mscsa.backbones.timm_contract import check_batch_values
-from mscsa.backbones.timm_pyramid import (
-    attended_levels,
-    check_classes,
-    check_rates,
-    pyramid_levels,
-    read_features,
-)
+from mscsa.backbones.timm_contract import check_batch_values, chosen_pooling
+from mscsa.backbones.timm_pyramid import attended_levels, check_rates, pyramid_levels, read_features
 from mscsa.errors import UserError
 from mscsa.models.pyramid import BackboneModel, positions_in, resolve_out_indices
 
@@ -313,15 +307,8 @@ class MSCSAModel(BackboneModel):
             self.backbone.reset_classifier(num_classes)
 
     def _set_classifier(self, num_classes: int, global_pool: str | None) -> None:
-        check_classes(num_classes)
-        if global_pool is None:
-            global_pool = "avg" if num_classes else self.global_pool
-        if global_pool not in ("avg", "") or (num_classes > 0 and not global_pool):
-            raise UserError(
-                f"global_pool={global_pool!r} given with {num_classes} classes: MSCSA's classifier pools by "
-                "'avg'; '' with num_classes=0 gives the token map"
-            )
-        self.num_classes, self.global_pool = num_classes, global_pool
+        self.global_pool = chosen_pooling(global_pool, self.global_pool, num_classes)
+        self.num_classes = num_classes
         self.head_hidden_size = self.num_features
         if self.keeps_classifier:
             self.head_hidden_size += self.backbone.head_hidden_size

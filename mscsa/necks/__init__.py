@@ -6,7 +6,7 @@ from mscsa.necks.bifpn import BiFPN as BiFPN
 from mscsa.necks.bifpn import BiFPNConfig as BiFPNConfig
 from mscsa.necks.build import build_neck as build_neck
 from mscsa.necks.build import neck_config as neck_config
-from mscsa.necks.cost import config_for_budget as config_for_budget
+from mscsa.necks.cost import neck_config_for_budget as neck_config_for_budget
 from mscsa.necks.cost import neck_macs as neck_macs
 from mscsa.necks.fpn import FPN as FPN
 from mscsa.necks.fpn import FPNConfig as FPNConfig

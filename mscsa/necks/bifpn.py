@@ -21,7 +21,7 @@ from mscsa.attention.init import initialize
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, keep
 from mscsa.necks.layers import conv_macs, resize_nearest, size_of, step_between
-from mscsa.necks.neck import Neck, NeckKind, Pyramid
+from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
 
 EPSILON = 1e-4
 """Of the fast normalised fusion (Sec. 3.3)."""
@@ -172,7 +172,7 @@ class BiFPN(Neck):
         return [maps[level] for level in self.out_levels]
 
 
-def bifpn_macs(pyramid: Pyramid, config: BiFPNConfig) -> int:
+def bifpn_macs(pyramid: MeasuredPyramid, config: BiFPNConfig) -> int:
     """Count the multiply-adds of a BiFPN for one image; the weighted sums count 0."""
     width, sizes = config.channels, pyramid.sizes
     macs = 0

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mscsa.attention.cost import LOWEST_SHARE, no_fit
 from mscsa.necks.config import NeckConfig
-from mscsa.necks.neck import Pyramid
+from mscsa.necks.neck import MeasuredPyramid
 
 NeckConfigT = TypeVar("NeckConfigT", bound=NeckConfig)
 
@@ -24,8 +24,8 @@ _MOST_LAYERS = 8
 
 
 def widest(
-    macs: Callable[[Pyramid, NeckConfigT], int],
-) -> Callable[[Pyramid, float, NeckConfigT, Sequence[str]], NeckConfigT]:
+    macs: Callable[[MeasuredPyramid, NeckConfigT], int],
+) -> Callable[[MeasuredPyramid, float, NeckConfigT, Sequence[str]], NeckConfigT]:
     """Make the solver of a neck that is scaled by its width.
 
     It gives the widest multiple of 8 channels whose cost lies within [0.9, 1.0] of the budget, or where
@@ -39,7 +39,9 @@ def widest(
         ValueError names the nearest possible costs if none fits.
     """
 
-    def fit(pyramid: Pyramid, budget: float, config: NeckConfigT, fixed: Sequence[str]) -> NeckConfigT:
+    def fit(
+        pyramid: MeasuredPyramid, budget: float, config: NeckConfigT, fixed: Sequence[str]
+    ) -> NeckConfigT:
         def cost_of(candidate: NeckConfigT) -> int:
             return macs(pyramid, candidate)
 

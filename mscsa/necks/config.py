@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from mscsa.attention.config import check_choice, whole_number
 
-Norm = Literal["bn", "none"]
+NeckNorm = Literal["bn", "none"]
 """Norm after each convolution: batch norm, or none and a bias instead."""
 
 
@@ -28,9 +28,9 @@ class NeckConfig:
         keep(self, "channels", whole_number("channels", self.channels))
 
 
-def check_norm(norm: Norm) -> None:
-    """Raise a ValueError of one line unless `norm` is one of `Norm`."""
-    check_choice("norm", norm, get_args(Norm))
+def check_norm(norm: NeckNorm) -> None:
+    """Raise a ValueError of one line unless `norm` is one of `NeckNorm`."""
+    check_choice("norm", norm, get_args(NeckNorm))
 
 
 def keep(config: NeckConfig, name: str, value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mscsa.attention.config import check_budget, check_fixed
 from mscsa.necks.build import load_neck, neck_config
-from mscsa.necks.neck import Pyramid, Sizes
+from mscsa.necks.neck import MeasuredPyramid, Sizes
 
 
 def neck_macs(
@@ -35,11 +35,11 @@ def neck_macs(
         UserError: If there is no neck of this name.
         ValueError: As the neck's constructor; or if there is not one size for each stage.
     """
-    pyramid = Pyramid.of(channels, strides, sizes, out_levels)
+    pyramid = MeasuredPyramid.of(channels, strides, sizes, out_levels)
     return load_neck(name).macs(pyramid, neck_config(name, config))
 
 
-def config_for_budget(
+def neck_config_for_budget(
     name: str,
     channels: Sequence[int],
     strides: Sequence[int],
@@ -80,4 +80,4 @@ def config_for_budget(
     kind, start = load_neck(name), neck_config(name, config)
     check_fixed(fixed, kind.config)
     check_budget(budget_macs)
-    return kind.fit(Pyramid.of(channels, strides, sizes, out_levels), budget_macs, start, fixed)
+    return kind.fit(MeasuredPyramid.of(channels, strides, sizes, out_levels), budget_macs, start, fixed)

@@ -14,16 +14,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from mscsa.necks.budget import widest
-from mscsa.necks.config import NeckConfig, Norm, check_norm
+from mscsa.necks.config import NeckConfig, NeckNorm, check_norm
 from mscsa.necks.layers import conv_macs, conv_norm, resize_nearest, size_of, start_convolutions
-from mscsa.necks.neck import Neck, NeckKind, Pyramid
+from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
 
 
 @dataclass(frozen=True, kw_only=True)
 class FPNConfig(NeckConfig):
     """How an FPN is built."""
 
-    norm: Norm = "none"
+    norm: NeckNorm = "none"
     """Norm after each convolution; the paper and torchvision have none."""
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class FPN(Neck):
         return [mixed[str(level)] for level in self.out_levels]
 
 
-def fpn_macs(pyramid: Pyramid, config: FPNConfig) -> int:
+def fpn_macs(pyramid: MeasuredPyramid, config: FPNConfig) -> int:
     """Count the multiply-adds of an FPN for one image."""
     width, levels = config.channels, set(pyramid.out_levels)
     inner = sum(

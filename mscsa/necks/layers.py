@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from mscsa.attention.folding import NormedSequential
 from mscsa.attention.sizes import is_known
-from mscsa.necks.config import Norm
+from mscsa.necks.config import NeckNorm
 
 
 def conv_norm(
-    in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, norm: Norm
+    in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, norm: NeckNorm
 ) -> NormedSequential:
     """Build a convolution of "same" padding, "0", and its norm, "1"; a bias if there is no norm."""
     conv = nn.Conv2d(

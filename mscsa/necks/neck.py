@@ -98,7 +98,7 @@ class NeckModule(Protocol):
 
 
 @dataclass(frozen=True)
-class Pyramid:
+class MeasuredPyramid:
     """What a cost depends on beside the configuration."""
 
     channels: Sequence[int]
@@ -117,7 +117,7 @@ class Pyramid:
         strides: Sequence[int],
         sizes: Sizes,
         out_levels: Sequence[int] | None = None,
-    ) -> Pyramid:
+    ) -> MeasuredPyramid:
         """Take the arguments of a neck, checked as it checks them, and the sizes of its maps.
 
         Raises:
@@ -129,7 +129,7 @@ class Pyramid:
         return cls(*checked, map_sizes(sizes, stages), asked_levels(out_levels, stages))
 
 
-def _as_it_is(_pyramid: Pyramid, _budget: float, config: ConfigT) -> ConfigT:
+def _as_it_is(_pyramid: MeasuredPyramid, _budget: float, config: ConfigT) -> ConfigT:
     return config
 
 
@@ -141,10 +141,10 @@ class NeckKind(Generic[ConfigT]):
     """Its class."""
     config: type[ConfigT]
     """Its configuration, a frozen dataclass."""
-    macs: Callable[[Pyramid, ConfigT], int]
+    macs: Callable[[MeasuredPyramid, ConfigT], int]
     """Multiply-adds for one image."""
-    fit: Callable[[Pyramid, float, ConfigT, Sequence[str]], ConfigT]
+    fit: Callable[[MeasuredPyramid, float, ConfigT, Sequence[str]], ConfigT]
     """Configuration for a budget of multiply-adds, from one to start at; the fields named stay."""
-    settle: Callable[[Pyramid, float, ConfigT], ConfigT] = _as_it_is
+    settle: Callable[[MeasuredPyramid, float, ConfigT], ConfigT] = _as_it_is
     """What `fit` chooses for a budget before the width, from a configuration to start at: nothing, as a
     rule."""

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mscsa.necks.budget import widest
-from mscsa.necks.config import NeckConfig, Norm, check_norm
+from mscsa.necks.config import NeckConfig, NeckNorm, check_norm
 from mscsa.necks.fpn import FPN, FPNConfig, fpn_macs
 from mscsa.necks.layers import (
     conv_macs,
@@ -24,14 +24,14 @@ from mscsa.necks.layers import (
     step_between,
     strided_size,
 )
-from mscsa.necks.neck import Neck, NeckKind, Pyramid
+from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
 
 
 @dataclass(frozen=True, kw_only=True)
 class PAFPNConfig(NeckConfig):
     """How a PAFPN is built."""
 
-    norm: Norm = "bn"
+    norm: NeckNorm = "bn"
     """Norm after each convolution; "none" is MMDetection's default."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class PAFPN(Neck):
         return [smooth[level] if level else mixed[0] for level in self.out_levels]
 
 
-def pafpn_macs(pyramid: Pyramid, config: PAFPNConfig) -> int:
+def pafpn_macs(pyramid: MeasuredPyramid, config: PAFPNConfig) -> int:
     """Count the multiply-adds of a PAFPN for one image."""
     width, last = config.channels, max(pyramid.out_levels)
     macs = fpn_macs(replace(pyramid, out_levels=range(last + 1)), _fpn_config(config))

@@ -22,7 +22,7 @@ from mscsa.backbones.topformer_parts import SemanticsExtractor, SemanticsInjecti
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, keep
 from mscsa.necks.layers import conv_macs, size_of
-from mscsa.necks.neck import Neck, NeckKind, Pyramid
+from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class TopFormerNeck(Neck):
         return [by_level[level] for level in self.out_levels]
 
 
-def topformer_macs(pyramid: Pyramid, config: TopFormerNeckConfig) -> int:
+def topformer_macs(pyramid: MeasuredPyramid, config: TopFormerNeckConfig) -> int:
     """Count the multiply-adds of TopFormer's neck for one image."""
     size = token_map_size(pyramid.sizes, pyramid.strides, config.pool_stride)
     token_channels = squeezed_channels(pyramid.channels, config.squeeze_ratio)
@@ -129,7 +129,7 @@ def topformer_macs(pyramid: Pyramid, config: TopFormerNeckConfig) -> int:
     )
 
 
-def _extractor_macs(pyramid: Pyramid, config: TopFormerNeckConfig) -> int:
+def _extractor_macs(pyramid: MeasuredPyramid, config: TopFormerNeckConfig) -> int:
     """Multiply-adds of squeezes and transformer blocks."""
     size = token_map_size(pyramid.sizes, pyramid.strides, config.pool_stride)
     token_channels = squeezed_channels(pyramid.channels, config.squeeze_ratio)
@@ -151,14 +151,14 @@ def _block_macs(width: int, size: tuple[int, int], config: TopFormerNeckConfig) 
 
 
 def _fit(
-    pyramid: Pyramid, budget: float, config: TopFormerNeckConfig, fixed: Sequence[str]
+    pyramid: MeasuredPyramid, budget: float, config: TopFormerNeckConfig, fixed: Sequence[str]
 ) -> TopFormerNeckConfig:
     """Choose by width, with an extractor that leaves half of the budget to the injection."""
     return _by_width(pyramid, budget, _with_extractor(pyramid, budget, config, fixed), fixed)
 
 
 def _with_extractor(
-    pyramid: Pyramid, budget: float, config: TopFormerNeckConfig, fixed: Sequence[str] = ()
+    pyramid: MeasuredPyramid, budget: float, config: TopFormerNeckConfig, fixed: Sequence[str] = ()
 ) -> TopFormerNeckConfig:
     """Choose the extractor that costs half of a budget at most.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,7 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mscsa.attention.folding import refuse_training
 from mscsa.dense import NormMode, Pyramid, check_norm_mode, layers_of_backbone, refuse_one_value
 from mscsa.errors import UserError
+from mscsa.graphs import Graphs, Size, image_graph
 from mscsa.models.pyramid import prefixed_no_weight_decay
+from mscsa.segmentation.decode_head import DecodeHead
 from mscsa.segmentation.dense_topformer import DenseTopFormer
 
 
@@ -25,7 +27,7 @@ class Segmenter(nn.Module):
     def __init__(
         self,
         backbone: Pyramid | DenseTopFormer,
-        decode_head: nn.Module,
+        decode_head: DecodeHead,
         *,
         size_divisor: int,
         cfg: dict[str, Any],
@@ -35,7 +37,7 @@ class Segmenter(nn.Module):
 
         Args:
             backbone: Images (B, 3, H, W) to a list of maps.
-            decode_head: These maps to logits (B, K, h, w) at a lower resolution, with a `classifier`.
+            decode_head: These maps to logits (B, K, h, w) at a lower resolution.
             size_divisor: Images are padded to multiples of it, the deepest stride.
             cfg: timm's description of the backbone's input (mean, std, ...).
             backbone_norm: Of the backbone: `frozen` keeps the statistics of its pre-training, which a few
@@ -129,7 +131,16 @@ class Segmenter(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """Give the convolution that ends in the classes."""
-        return self.decode_head.get_submodule("classifier")
+        return self.decode_head.classifier
+
+    @property
+    def chosen_widths(self) -> Mapping[str, int]:
+        """Widths of the head that no default says, by the options that set them."""
+        return self.decode_head.chosen_widths
+
+    def graphs(self, _size: Size) -> Graphs:
+        """Give the one graph that it is exported as, for images of any size."""
+        return Graphs(graphs=(image_graph(SegmentationGraph(self), ("logits",)),), step=self.size_divisor)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
         """Number the layers for timm's layer decay: the backbone's own; then neck and head as one.
@@ -147,3 +158,15 @@ class Segmenter(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the activations of backbone and neck in the backward pass."""
         self.backbone.set_grad_checkpointing(enable)
+
+
+class SegmentationGraph(nn.Module):
+    """A segmenter for sides that are multiples of its deepest stride: the padding is the runtime's."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.backbone, self.decode_head = segmenter.backbone, segmenter.decode_head
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.decode_head(self.backbone(images))
+        return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)

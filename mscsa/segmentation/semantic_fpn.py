@@ -19,11 +19,12 @@ from mscsa.attention.folding import NormedSequential
 from mscsa.dense import Pyramid, levels_of
 from mscsa.errors import UserError
 from mscsa.heads import NORM_GROUPS
+from mscsa.segmentation.decode_head import DecodeHead
 
-Norm = Literal["bn", "gn"]
+SemanticNorm = Literal["bn", "gn"]
 
 
-class SemanticFPNHead(nn.Module):
+class SemanticFPNHead(DecodeHead):
     """FPN, then per level convolutions and upsampling to the finest level, their sum, and the classes."""
 
     def __init__(
@@ -34,7 +35,7 @@ class SemanticFPNHead(nn.Module):
         *,
         fpn_channels: int = 256,
         head_channels: int = 128,
-        norm: Norm = "bn",
+        norm: SemanticNorm = "bn",
         dropout: float = 0.1,
     ) -> None:
         """Build for a pyramid, finest level first.
@@ -85,7 +86,7 @@ def semantic_fpn(
     *,
     fpn_channels: int = 256,
     head_channels: int = 128,
-    norm: Norm = "bn",
+    norm: SemanticNorm = "bn",
     dropout: float = 0.1,
 ) -> tuple[Pyramid, SemanticFPNHead]:
     """Give the pyramid as it is, and a Semantic FPN for it; options as `SemanticFPNHead`."""
@@ -102,9 +103,9 @@ def semantic_fpn(
     return pyramid, head
 
 
-def _scale_head(in_channels: int, channels: int, doublings: int, norm: Norm) -> NormedSequential:
+def _scale_head(in_channels: int, channels: int, doublings: int, norm: SemanticNorm) -> NormedSequential:
     """Build 3x3 convolutions with norm and ReLU, each followed by a doubling of the size, if any."""
-    norms: dict[Norm, Callable[[], nn.Module]] = {
+    norms: dict[SemanticNorm, Callable[[], nn.Module]] = {
         "bn": lambda: nn.BatchNorm2d(channels),
         "gn": lambda: nn.GroupNorm(NORM_GROUPS, channels),
     }

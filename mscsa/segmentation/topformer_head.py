@@ -17,6 +17,7 @@ from mscsa.backbones.topformer import TopFormer
 from mscsa.backbones.topformer_parts import conv_batch_norm
 from mscsa.dense import Pyramid
 from mscsa.errors import UserError
+from mscsa.segmentation.decode_head import DecodeHead
 from mscsa.segmentation.dense_topformer import DenseTopFormer, inject_tokens
 from mscsa.segmentation.segmenter import Segmenter
 
@@ -24,7 +25,7 @@ INJECTED_CHANNELS = 256
 """Channels of an injected map where the backbone is no TopFormer, as in TopFormer-B."""
 
 
-class TopFormerHead(nn.Module):
+class TopFormerHead(DecodeHead):
     """Sum of the injected maps at the finest of their sizes, a 1x1 convolution, and the classes."""
 
     def __init__(
@@ -50,14 +51,14 @@ class TopFormerHead(nn.Module):
         nn.init.kaiming_normal_(fuse, mode="fan_out", nonlinearity="relu")
 
     @property
-    def classifier(self) -> nn.Module:
+    def classifier(self) -> nn.Module:  # type: ignore[override]
         """The convolution that ends in the classes."""
         return self.conv_seg
 
     @property
-    def channels(self) -> int:
-        """M."""
-        return self.conv_seg.in_channels
+    def chosen_widths(self) -> Mapping[str, int]:  # type: ignore[override]
+        """M, which is the backbone's by default."""
+        return {"injected_channels": self.conv_seg.in_channels}
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map (B, M, H_i, W_i), finest first, to logits (B, K, H_1, W_1)."""

@@ -13,11 +13,7 @@ import timm
 import torch
 
 from mscsa.speed.steps import StepOptions
-
-
-def num_cores() -> int:
-    """Count the CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from mscsa_runtime.machine import num_cores
 
 
 def describe_machine(options: StepOptions) -> dict[str, Any]:

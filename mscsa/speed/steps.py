@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscsa.detection.cost import fix_workload
 from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.folding import fold_frozen_norms, fold_norms
@@ -57,8 +56,8 @@ def build_step(
     A training step is forward, loss, backward and AdamW (cross-entropy, for each pixel in a segmenter; the
     mean of the maps for a pyramid; all losses of a detector, with the same 32 objects in each image). A
     detector runs whole, from a list of images to boxes and pasted masks, with as many proposals and
-    detections as it is built for, whatever its weights (`fix_workload`): two detectors then do the same
-    work behind their backbones. The model's dtype, mode and gradient checkpointing change, whether it is
+    detections as it is built for, whatever its weights (`Detector.fix_workload`): two detectors then do the
+    same work behind their backbones. The model's dtype, mode and gradient checkpointing change, whether it is
     compiled, and what a detector finds; what is folded for inference is a copy.
 
     Args:
@@ -86,7 +85,7 @@ def build_step(
     images = images.contiguous(memory_format=layout)
     autocast = partial(torch.autocast, images.device.type, dtype=dtype, enabled=dtype != weights)
     if isinstance(model, Detector):
-        fix_workload(model, math.prod(_GRID))
+        model.fix_workload(math.prod(_GRID))
     if mode == "inference":
         model.eval()
 

@@ -110,11 +110,6 @@ def read_last(folder: Path) -> tuple[Path, dict[str, Any]]:
         raise
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Say whether there is something to resume; a kill between two renames leaves the previous one alone."""
-    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
-
-
 def set_damaged_aside(folder: Path) -> None:
     """Rename a `last.ckpt` that cannot be read, so that the next save does not keep it."""
     with suppress(FileNotFoundError):  # a kill between two renames left none

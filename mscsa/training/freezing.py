@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from mscsa.errors import UserError, nearest
+from mscsa.errors import UserError
+from mscsa_runtime.errors import nearest
 
 
 def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:

@@ -10,11 +10,11 @@ from torch import nn
 
 from mscsa.data.contract import TaskDataset
 from mscsa.data.problems import some_of
-from mscsa.detection.cost import run_fixed
 from mscsa.detection.detector import Detector
 from mscsa.evaluation.scores import SCORES, format_score
 from mscsa.heads import Task
 from mscsa.macs import count_macs, count_parameters
+from mscsa.names import parse_model_name
 from mscsa.recipes.spec import Recipe
 from mscsa.training.result import RunResult
 
@@ -75,7 +75,7 @@ def _score(value: float | None, label: tuple[str, str]) -> str:
 
 def _name(recipe: Recipe) -> str:
     spec = recipe.model
-    neck = f" + {spec.neck_name}" if spec.neck_name and not spec.name.startswith("mscsa_") else ""
+    neck = f" + {spec.neck_name}" if spec.neck_name and not parse_model_name(spec.name).has_mscsa else ""
     head = f" + {spec.head}" if spec.head else ""
     return f"{spec.name}{neck}{head}"
 
@@ -84,7 +84,7 @@ def _macs(recipe: Recipe, model: nn.Module) -> str:
     if recipe.model.frozen:
         return ", of which the backbone is read from kept maps"
     height, width = recipe.data.input_size
-    run = run_fixed if isinstance(model, Detector) else None
+    run = Detector.run_fixed if isinstance(model, Detector) else None
     try:
         macs = count_macs(model, (height, width), run=run)
     except Exception:  # a model that does not run without data still trains

@@ -71,8 +71,8 @@ def test_pooling_is_what_is_given_or_what_was(given, current, num_classes, chose
 @pytest.mark.parametrize(
     ("given", "num_classes", "message"),
     [
-        ("max", 3, "global_pool='max' is not allowed with num_classes=3: give 'avg'"),
-        ("", 3, "global_pool='' is not allowed with num_classes=3"),
+        ("max", 3, "global_pool='max' given with num_classes=3: give 'avg'"),
+        ("", 3, "global_pool='' given with num_classes=3"),
         ("avg", -1, "num_classes=-1 given: give 1 or more, or 0"),
         ("avg", "3", "num_classes='3' given: give 1 or more, or 0"),
     ],

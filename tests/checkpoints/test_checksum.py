@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
 
-from mscsa.checkpoints.checksum import checksum, with_checksum, without_checksum
+from mscsa.checkpoints.addon import backbone_hash
+from mscsa.checkpoints.checksum import checksum, hash_tensors, with_checksum, without_checksum
+from mscsa.checkpoints.parts import BACKBONE
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.checkpoints.saving import save_weights
 from mscsa.errors import UserError
@@ -80,4 +84,28 @@ def test_a_damaged_value_is_one_line_that_says_what_to_do(tmp_path: Path) -> Non
     path.write_bytes(bytes(content))
     one_line_error(
         lambda: read_state_dict(path), "does not agree with its checksum; copy it again, or take another"
+    )
+
+
+def test_hashes_of_files_that_are_written_stay_what_they_are() -> None:
+    tensors = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(7), "c": torch.arange(4).bfloat16()}
+    tensors["e"] = torch.empty(0, 3)
+    assert checksum(tensors, {"said": "x"}) == (
+        "6155042c044ec6da48cbb8175a5edb8004ef14eeea44412a8ded9259fadd8165"
+    )
+    in_a_backbone: Any = SimpleNamespace(
+        prefixes={BACKBONE: "backbone."},
+        own={f"backbone.{name}": value for name, value in tensors.items()},
+        keys=lambda part: [f"backbone.{name}" for name in tensors],
+    )
+    assert backbone_hash(in_a_backbone) == "0bc40eb16f392bb1bdaf07a72e443909126184f0072db90462c0df868f5b28e6"
+
+
+def test_only_what_is_said_counts_beside_the_values() -> None:
+    one, other = torch.zeros(2), torch.zeros(2, 1)
+    assert hash_tensors([("x", one)], lambda name, _: name) == hash_tensors(
+        [("x", other)], lambda name, _: name
+    )
+    assert hash_tensors([("x", one)], lambda name, _: name) != hash_tensors(
+        [("x", one)], lambda name, _: name, first="layers"
     )

@@ -99,7 +99,7 @@ def test_a_filled_detector_finds_what_torchvisions_finds(name: str, monkeypatch:
     with torch.inference_mode():
         (found,), (expected,) = model(images), reference(images)
     assert len(found["boxes"]) == 5
-    assert torch.equal(found["labels"] - 1 + model.first_label, expected["labels"])
+    assert torch.equal(found["labels"] - 1 + model.net.first_label, expected["labels"])
     for key in ("boxes", "scores", *(("masks",) if model.has_masks else ())):
         torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-4)
 

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from mscsa import errors
 from mscsa_cli.parsing import (
     ModelForm,
     build_parser,
     fail,
     gather_arguments,
-    nearest,
     parse_pixel,
     parse_size,
 )
@@ -123,10 +121,3 @@ def test_pixels() -> None:
 def test_failing_is_a_line_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert (fail("no"), fail("no", 3)) == (2, 3)
     assert capsys.readouterr().err == "error: no\n" * 2
-
-
-@pytest.mark.parametrize("given", ["mask_rcn", "retinanett", "yolo"])
-def test_nearest_names_are_those_of_the_package(given: str) -> None:
-    names = ["mask_rcnn", "cascade_mask_rcnn", "retinanet"]
-    expected = errors.nearest(given, names, all_names="see help")
-    assert nearest(given, names, all_names="see help") == expected

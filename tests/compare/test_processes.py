@@ -11,6 +11,7 @@ import pytest
 from mscsa.compare import processes
 from mscsa.compare.processes import train_all
 from mscsa.errors import UserError
+from mscsa.training.checkpointing import LAST, PREVIOUS
 from tests.compare.made import run_in
 
 
@@ -99,3 +100,7 @@ def test_no_more_runs_than_asked_for_at_a_time_and_the_others_stop_when_one_fail
         train_all(runs, jobs=2, on_gpu=False)
     assert len(started) == 2
     assert told == ["terminate", "wait"]
+
+
+def test_a_run_is_resumed_from_what_training_writes() -> None:
+    assert processes._CHECKPOINTS == (LAST, PREVIOUS)

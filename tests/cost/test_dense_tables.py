@@ -13,7 +13,6 @@ from mscsa.cost.dense_tables import detector_table, segmenter_table
 from mscsa.cost.model_info import count_model
 from mscsa.cost.paper_table import PaperTable
 from mscsa.detection import build_detector
-from mscsa.detection.cost import run_fixed
 from mscsa.paper import TABLE_2
 from tests.cost.by_hand import BY_HAND_DENSE
 from tests.paper_tables import lines_of
@@ -170,7 +169,7 @@ def test_norms_and_biases_are_what_the_papers_count_has_beside(
     for module in detector.modules():
         module.register_forward_hook(count_beside)
     with torch.no_grad():
-        run_fixed(detector, torch.empty(1, 3, 800, 1280, device="meta"))
+        detector.run_fixed(torch.empty(1, 3, 800, 1280, device="meta"))
     # Half a unit of rounding, and what these modules are called where others wrote them.
     assert count("mask_rcnn", backbone, (800, 1280)) + beside / 1e9 == pytest.approx(total, abs=0.6)
     if backbone == "resnet50":

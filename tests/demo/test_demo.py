@@ -111,7 +111,7 @@ def test_costs_of_both(demo: Demo) -> None:
 def test_costs_of_a_detector(tmp_path: Path) -> None:
     demo = open_demo(*map(str, save_pair("instance_segmentation", tmp_path)), accelerator="cpu")
     _, parts, against = demo.cost_tables()
-    assert parts.rows[-2][0] == "mask_rcnn: FPN and heads"
+    assert parts.rows[-2][0] == "mask_rcnn"
     assert against.rows[0][0] == "test_resnet" and against.title.endswith("under mask_rcnn")
 
 

@@ -36,7 +36,7 @@ def assert_equal_at_128_px(model: Detector, reference: nn.Module, *counts: int) 
     ours = model(images, targets)
     model.load_state_dict(state)  # both move the same statistics
     torch.manual_seed(1)
-    shift = 1 - model.first_label
+    shift = 1 - model.net.first_label
     theirs = reference.train()(images, [{**each, "labels": each["labels"] - shift} for each in targets])
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[key], theirs[key], rtol=1e-5) and ours[key] > 0 for key in theirs)

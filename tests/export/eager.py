@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mscsa.export.graphs import Graphs
+from mscsa.graphs import Graphs
 from mscsa_runtime import Artifact, Metadata
 from mscsa_runtime.metadata import Sizes, Task
 

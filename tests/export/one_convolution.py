@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mscsa.export.graphs import IMAGES, Graph, random_images
 from mscsa.export.programs import trace
+from mscsa.graphs import IMAGES, Graph, random_images
 from mscsa_runtime.backends import open_file
 from tests.runtime.small_files import METADATA
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mscsa.export.graphs import build_graphs, build_pyramid_graphs, random_images
+from mscsa.export.graphs import build_graphs, build_pyramid_graphs
+from mscsa.graphs import random_images
 from tests.detection.small import small as small_detector
 from tests.segmentation.small import small
 

@@ -8,8 +8,8 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from mscsa.errors import UserError
-from mscsa.export.graphs import IMAGES, Graph, random_images
 from mscsa.export.programs import trace
+from mscsa.graphs import IMAGES, Graph, random_images
 
 
 class Halves(nn.Module):

@@ -9,9 +9,9 @@ import pytest
 from mscsa.necks.bifpn import BiFPNConfig, bifpn_macs
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig
-from mscsa.necks.neck import Pyramid
+from mscsa.necks.neck import MeasuredPyramid
 
-PYRAMID = Pyramid.of([64, 128, 320, 512], [4, 8, 16, 32], [(56, 56), (28, 28), (14, 14), (7, 7)])
+PYRAMID = MeasuredPyramid.of([64, 128, 320, 512], [4, 8, 16, 32], [(56, 56), (28, 28), (14, 14), (7, 7)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class DeepConfig(NeckConfig):
     depth: int = 2
 
 
-def square(pyramid: Pyramid, config: DeepConfig) -> int:
+def square(pyramid: MeasuredPyramid, config: DeepConfig) -> int:
     """A cost that is easy to take the root of."""
     return config.depth * config.channels**2
 

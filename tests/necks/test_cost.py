@@ -10,7 +10,7 @@ import pytest
 from mscsa.macs import run_and_count
 from mscsa.neck_table import NECKS
 from mscsa.necks.build import build_neck, neck_config
-from mscsa.necks.cost import config_for_budget, neck_macs
+from mscsa.necks.cost import neck_config_for_budget, neck_macs
 from tests.necks.pyramids import CHANNELS, SMALL, STRIDES, counted_sizes, on_meta, sizes_at
 
 every_neck = pytest.mark.parametrize("name", NECKS)
@@ -79,7 +79,7 @@ def test_known_costs() -> None:
 @pytest.mark.parametrize("out_levels", [None, [1, 2, 3]])
 def test_a_budget_is_met(name: str, budget: float, out_levels: list[int] | None) -> None:
     sizes = sizes_at((224, 224))
-    config = config_for_budget(name, *WIDE, sizes, budget, out_levels=out_levels)
+    config = neck_config_for_budget(name, *WIDE, sizes, budget, out_levels=out_levels)
     assert 0.9 * budget <= neck_macs(name, *WIDE, sizes, config, out_levels) <= budget
 
 
@@ -88,10 +88,10 @@ def test_a_budget_keeps_what_is_fixed(name: str) -> None:
     sizes = sizes_at((224, 224))
     start = neck_config(name, SMALL[name])
     size_fields = [field for field in ("depth", "squeeze_ratio") if hasattr(start, field)]
-    config = config_for_budget(name, *WIDE, sizes, 0.6e9, start, fixed=size_fields)
+    config = neck_config_for_budget(name, *WIDE, sizes, 0.6e9, start, fixed=size_fields)
     assert config == replace(start, channels=config.channels)
     same = neck_macs(name, *WIDE, sizes, config)
-    assert config_for_budget(name, *WIDE, sizes, same, config, fixed=list(SMALL[name])) == config
+    assert neck_config_for_budget(name, *WIDE, sizes, same, config, fixed=list(SMALL[name])) == config
 
 
 def test_topformers_blocks_leave_half_of_a_budget_to_the_injection() -> None:
@@ -99,7 +99,7 @@ def test_topformers_blocks_leave_half_of_a_budget_to_the_injection() -> None:
     sizes = sizes_at((512, 512))
     chosen = []
     for budget in (0.1e9, 0.6e9, 0.7e9, 1.6e9, 4e9):
-        config = config_for_budget("topformer", *WIDE, sizes, budget)
+        config = neck_config_for_budget("topformer", *WIDE, sizes, budget)
         chosen.append((config.depth, config.squeeze_ratio))
         almost_alone = neck_macs("topformer", *WIDE, sizes, replace(config, channels=1), [3])
         assert 0.2 * budget < almost_alone <= 0.51 * budget
@@ -112,28 +112,28 @@ def test_an_impossible_budget_is_one_line_with_the_nearest(name: str) -> None:
     with pytest.raises(
         ValueError, match=r"^no .* fits a budget of .* the nearest cost .* GMACs; give"
     ) as caught:
-        config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e3)
+        neck_config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e3)
     assert "\n" not in str(caught.value)
 
 
 @every_neck
 def test_a_fixed_field_that_is_not_there(name: str) -> None:
     with pytest.raises(ValueError, match="^fixed names width: give some of ") as caught:
-        config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e9, fixed=["width"])
+        neck_config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e9, fixed=["width"])
     assert "\n" not in str(caught.value)
 
 
 @every_neck
 def test_a_budget_that_is_no_number(name: str) -> None:
     with pytest.raises(ValueError, match="^budget_macs=None is not allowed: give a number in"):
-        config_for_budget(name, *WIDE, sizes_at((224, 224)), None)  # type: ignore[arg-type]
+        neck_config_for_budget(name, *WIDE, sizes_at((224, 224)), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["mscsa", "topformer"])
 def test_tokens_finer_than_the_finest_stage(name: str) -> None:
     for call in (
         lambda: neck_macs(name, *WIDE, sizes_at((224, 224)), {"pool_stride": 2}),
-        lambda: config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e9, {"pool_stride": 2}),
+        lambda: neck_config_for_budget(name, *WIDE, sizes_at((224, 224)), 1e9, {"pool_stride": 2}),
     ):
         with pytest.raises(ValueError, match="^pool_stride=2 is finer than the finest stage: give 4"):
             call()

@@ -6,8 +6,8 @@ from mscsa.attention.config import MSCSAConfig
 from mscsa.attention.cost import config_for_budget, mscsa_macs
 from mscsa.attention.fusion import MSCSANeck
 from mscsa.necks import cost
-from mscsa.necks.mscsa import KIND, neck_macs
-from mscsa.necks.neck import Pyramid
+from mscsa.necks.mscsa import KIND, mscsa_neck_macs
+from mscsa.necks.neck import MeasuredPyramid
 from tests.necks.pyramids import sizes_at
 
 CHANNELS, STRIDES, SIZES = (64, 128, 256, 512), (4, 8, 16, 32), sizes_at((224, 224))
@@ -20,12 +20,15 @@ def test_it_is_the_neck_itself() -> None:
 def test_its_cost_is_of_the_levels_asked_for() -> None:
     for out_levels, fused in ((None, (0, 1, 2, 3)), ([3, 1], (3, 1))):
         expected = mscsa_macs(CHANNELS, STRIDES, SIZES, MSCSAConfig(), fused).total
-        assert neck_macs(Pyramid.of(CHANNELS, STRIDES, SIZES, out_levels), MSCSAConfig()) == expected
+        assert (
+            mscsa_neck_macs(MeasuredPyramid.of(CHANNELS, STRIDES, SIZES, out_levels), MSCSAConfig())
+            == expected
+        )
 
 
 def test_its_solver_is_its_own() -> None:
     start = {"num_heads": 4}
-    ours = cost.config_for_budget("mscsa", CHANNELS, STRIDES, SIZES, 0.2e9, start, [3], fixed=["depth"])
+    ours = cost.neck_config_for_budget("mscsa", CHANNELS, STRIDES, SIZES, 0.2e9, start, [3], fixed=["depth"])
     expected = config_for_budget(
         CHANNELS, STRIDES, SIZES, 0.2e9, MSCSAConfig(num_heads=4), (3,), fixed=["depth"]
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mscsa.necks.config import NeckConfig
-from mscsa.necks.neck import Neck, Pyramid
+from mscsa.necks.neck import MeasuredPyramid, Neck
 
 
 class Same(Neck):
@@ -32,8 +32,8 @@ def test_the_base_checks_and_the_neck_mixes() -> None:
 
 
 def test_a_pyramid_is_checked_as_a_neck_checks_it() -> None:
-    pyramid = Pyramid.of([4, 6], [8, 16], [(5, 3), (3, 2)])
-    assert pyramid == Pyramid((4, 6), (8, 16), ((5, 3), (3, 2)), (0, 1))
+    pyramid = MeasuredPyramid.of([4, 6], [8, 16], [(5, 3), (3, 2)])
+    assert pyramid == MeasuredPyramid((4, 6), (8, 16), ((5, 3), (3, 2)), (0, 1))
     for arguments, message in (
         (([4, 6], [8, 16], [(5, 3)]), "sizes=[(5, 3)] is not allowed: give one (H, W) for each of 2"),
         (([4, 6], [8, 16], None), "sizes=None is not allowed: give one (H, W) for each of 2 stages"),
@@ -41,4 +41,4 @@ def test_a_pyramid_is_checked_as_a_neck_checks_it() -> None:
         (([4, 6], [8, 16], [(5, 3), (3, 2)], [2]), "out_levels=[2] given"),
     ):
         with pytest.raises(ValueError, match="^" + re.escape(message)):
-            Pyramid.of(*arguments)  # type: ignore[arg-type]
+            MeasuredPyramid.of(*arguments)  # type: ignore[arg-type]

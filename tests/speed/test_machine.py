@@ -8,8 +8,9 @@ import os
 import pytest
 import torch
 
-from mscsa.speed.machine import describe_machine, machine_line, num_cores
+from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions
+from mscsa_runtime.machine import num_cores
 
 
 def test_it_names_device_threads_and_versions() -> None:

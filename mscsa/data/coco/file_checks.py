@@ -126,37 +126,21 @@ def _read_part(content: dict[str, Any], part: str, findings: Findings) -> list[d
 def _check_categories(entries: Sequence[dict[str, Any]], findings: Findings) -> dict[int, str]:
     names: dict[int, str] = {}
     _check_ids(entries, "category", "categories", lambda entry: repr(entry.get("name")), findings)
-    first_of: dict[str, Any] = {}
+    _check_names(entries, _CATEGORY_NAMES, findings)
     for entry in entries:
-        number, name = entry.get("id"), entry.get("name")
-        if not isinstance(name, str) or not name:
-            what = f"category {short(number)}: name {short(name)} is no text"
-            findings.add("categories without a name", what, "name it")
-        elif name in first_of and number != first_of[name]:
-            what = f"category {short(number)} has the name {name!r} of category {first_of[name]}"
-            findings.add("names of two categories", what, "give each category its own name")
-        elif name not in first_of:
-            first_of[name] = number
+        number = entry.get("id")
         if type(number) is int:
-            names.setdefault(number, str(name))
+            names.setdefault(number, str(entry.get("name")))
     return names
 
 
 def _check_images(entries: Sequence[dict[str, Any]], findings: Findings) -> list[ListedImage]:
     images = []
     _check_ids(entries, "image", "images", lambda entry: short(entry.get("file_name")), findings)
-    first_of: dict[str, Any] = {}
+    _check_names(entries, _FILE_NAMES, findings)
     for entry in entries:
         number, name = entry.get("id"), entry.get("file_name")
-        if not isinstance(name, str) or not name:
-            what = f"image {short(number)}: file_name {short(name)} is no text"
-            findings.add("images without a file name", what, "name its file")
-            name = ""
-        elif name in first_of and number != first_of[name]:
-            what = f"image {short(number)} has the file {name} of image {first_of[name]}"
-            findings.add("files of two images", what, "list each file once")
-        elif name not in first_of:
-            first_of[name] = number
+        name = name if isinstance(name, str) else ""
         width, height = _pixels(entry.get("width")), _pixels(entry.get("height"))
         if not (width and height):
             sides = ", ".join(f"{side} {short(entry.get(side))}" for side in ("width", "height"))
@@ -165,6 +149,50 @@ def _check_images(entries: Sequence[dict[str, Any]], findings: Findings) -> list
         if type(number) is int:
             images.append(ListedImage(number, name, (width, height) if width and height else None))
     return images
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Names:
+    """What is said of names that are none, or that two entries have."""
+
+    key: str
+    one: str
+    none: tuple[str, str]
+    """Kind and remedy of an entry without a name."""
+    twice: tuple[str, str]
+    """The same of two entries with one."""
+    says: Callable[[str], str]
+    """A name in a sentence: "has ... of"."""
+
+
+_CATEGORY_NAMES = _Names(
+    key="name",
+    one="category",
+    none=("categories without a name", "name it"),
+    twice=("names of two categories", "give each category its own name"),
+    says=lambda name: f"the name {name!r}",
+)
+_FILE_NAMES = _Names(
+    key="file_name",
+    one="image",
+    none=("images without a file name", "name its file"),
+    twice=("files of two images", "list each file once"),
+    says=lambda name: f"the file {name}",
+)
+
+
+def _check_names(entries: Sequence[dict[str, Any]], names: _Names, findings: Findings) -> None:
+    """Check that every entry has a name, and of one name all are of one id."""
+    first_of: dict[str, Any] = {}
+    for entry in entries:
+        number, name = entry.get("id"), entry.get(names.key)
+        if not isinstance(name, str) or not name:
+            (kind, remedy), what = names.none, f": {names.key} {short(name)} is no text"
+        elif number != first_of.setdefault(name, number):
+            (kind, remedy), what = names.twice, f" has {names.says(name)} of {names.one} {first_of[name]}"
+        else:
+            continue
+        findings.add(kind, f"{names.one} {short(number)}{what}", remedy)
 
 
 def _check_ids(

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from mscsa.data.batches import LabelledSample, collate_labels
-from mscsa.data.contract import Batch, Transform, augmented_by, sample_index
+from mscsa.data.contract import Batch, Transform
 from mscsa.data.sampler import SampleKey
 from mscsa.data.scenes.collection import SceneCollection
+from mscsa.data.scenes.dataset import SceneDataset
 from mscsa.data.scenes.scene import CLASS_NAMES
 
 
-class SceneClassification(Dataset[LabelledSample]):
+class SceneClassification(SceneDataset[LabelledSample]):
     """Scenes of one digit each as a `TaskDataset`.
 
     Args:
@@ -31,23 +31,12 @@ class SceneClassification(Dataset[LabelledSample]):
             raise ValueError(
                 f"scenes of up to {scenes.max_digits} digits, a label names one: give max_digits=1"
             )
-        self.class_names = list(CLASS_NAMES)
-        self.scenes = scenes
+        super().__init__(scenes, CLASS_NAMES, seed=seed)
         self.transform = transform
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def describe(self, index: int) -> str:
-        """Name a scene by what it takes to render it again."""
-        return self.scenes.describe(index)
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, int, int]:
         """Return (image (3, H, W) float, digit, index)."""
-        index = sample_index(key)
-        scene = self.scenes.render(index)
-        with augmented_by(self.seed, key):
+        with self.drawn(key) as (index, scene):
             return self.transform(Image.fromarray(scene.image)), int(scene.labels[0]), index
 
     def collate(self, samples: Sequence[LabelledSample]) -> Batch:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from mscsa.data.batches import ObjectSample, collate_objects
 from mscsa.data.coco.masks import encode_masks
 from mscsa.data.contract import Batch, augmented_by, sample_index
 from mscsa.data.sampler import SampleKey
 from mscsa.data.scenes.collection import SceneCollection
+from mscsa.data.scenes.dataset import SceneDataset
 from mscsa.data.scenes.scene import CLASS_NAMES
 from mscsa.data.transforms.copy_paste import draw_with_pasted
 from mscsa.data.transforms.detection import Objects, ObjectTransform, TrainObjects
 
 
-class SceneDetection(Dataset[ObjectSample]):
+class SceneDetection(SceneDataset[ObjectSample]):
     """Scenes of some digits each as an `ObjectDataset`; label n + 1 is the digit n.
 
     Args:
@@ -36,31 +35,19 @@ class SceneDetection(Dataset[ObjectSample]):
     def __init__(
         self, scenes: SceneCollection, transform: ObjectTransform, *, seed: int, with_masks: bool = False
     ) -> None:
-        self.class_names = list(CLASS_NAMES)
+        super().__init__(scenes, CLASS_NAMES, seed=seed)
         self.category_ids = list(range(1, len(CLASS_NAMES) + 1))
-        self.scenes = scenes
         self.transform = transform
-        self.seed = seed
         self.with_masks = with_masks
         self.split = scenes.split
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def describe(self, index: int) -> str:
-        """Name a scene by what it takes to render it again."""
-        return self.scenes.describe(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Give the files that a scene is read from: none."""
-        return ()
+        self.side = scenes.size
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, dict[str, Any], int]:
         """Return (image (3, h, w) float in 0..1, target, index); targets as those of `CocoDetection`."""
         index = sample_index(key)
         if self.split == "val":
             pixels, _ = self.transform(Image.fromarray(self.scenes.render(index).image), {})
-            return pixels, {"image_id": index, "size": (self.scenes.size, self.scenes.size)}, index
+            return pixels, {"image_id": index, "size": (self.side, self.side)}, index
         probability = self.transform.copy_paste if isinstance(self.transform, TrainObjects) else 0.0
         with augmented_by(self.seed, key):
             if not probability:
@@ -105,7 +92,7 @@ class SceneDetection(Dataset[ObjectSample]):
                         "segmentation": mask,
                     }
                 )
-        side = self.scenes.size
+        side = self.side
         return {
             "images": [
                 {"id": i, "file_name": f"{i}.png", "height": side, "width": side} for i in range(len(self))

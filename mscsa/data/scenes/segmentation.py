@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from mscsa.data.batches import MappedSample, collate_maps
-from mscsa.data.contract import Batch, Split, augmented_by, sample_index
+from mscsa.data.contract import Batch, Split
 from mscsa.data.sampler import SampleKey
+from mscsa.data.scenes.dataset import SceneDataset, Scenes
 from mscsa.data.transforms.segmentation import JointTransform
 
 
-class SemanticScenes(Protocol):
-    """Rendered images with a class for each pixel, by number."""
+class SemanticScenes(Scenes, Protocol):
+    """Rendered images with a class for each pixel: `semantic`, uint8 (S, S), of what is rendered."""
 
     @property
     def split(self) -> Split:
@@ -27,16 +26,8 @@ class SemanticScenes(Protocol):
     def class_names(self) -> Sequence[str]:
         """Name of each class."""
 
-    def __len__(self) -> int: ...
 
-    def describe(self, index: int) -> str:
-        """Name a scene by what it takes to render it again."""
-
-    def render(self, index: int) -> Any:
-        """Give `image`, RGB uint8 (S, S, 3), and `semantic`, the class of each pixel, uint8 (S, S)."""
-
-
-class SceneSegmentation(Dataset[MappedSample]):
+class SceneSegmentation(SceneDataset[MappedSample]):
     """Rendered images as a `TaskDataset`.
 
     Args:
@@ -46,31 +37,16 @@ class SceneSegmentation(Dataset[MappedSample]):
     """
 
     def __init__(self, scenes: SemanticScenes, transform: JointTransform, *, seed: int) -> None:
-        self.class_names = list(scenes.class_names)
-        self.scenes = scenes
+        super().__init__(scenes, scenes.class_names, seed=seed)
         self.transform = transform
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def describe(self, index: int) -> str:
-        """Name a scene by what it takes to render it again."""
-        return self.scenes.describe(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Give the files that a scene is read from: none."""
-        return ()
+        self.split = scenes.split
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, Tensor, int]:
         """Return (image (3, h, w) float, labels (H, W), index)."""
-        index = sample_index(key)
-        scene = self.scenes.render(index)
-        image = Image.fromarray(scene.image)
-        with augmented_by(self.seed, key):
-            pixels, classes = self.transform(image, Image.fromarray(scene.semantic))
+        with self.drawn(key) as (index, scene):
+            pixels, classes = self.transform(Image.fromarray(scene.image), Image.fromarray(scene.semantic))
         return pixels, classes, index
 
     def collate(self, samples: Sequence[MappedSample]) -> Batch:
         """Stack training samples; keep those of evaluation apart, as for images of any size."""
-        return collate_maps(samples, self.scenes.split)
+        return collate_maps(samples, self.split)

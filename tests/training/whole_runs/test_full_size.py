@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mscsa.recipes.spec import Recipe
-from mscsa.training.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, has_checkpoint, read_last
+from mscsa.training.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, read_last
 from mscsa.training.checkpointing import remove_leftovers as tidy
 from mscsa.training.module import TrainingModule
 from mscsa.training.run import train
@@ -39,7 +39,7 @@ def train_killed_after(recipe: Recipe, folder: Path, delay: float) -> None:
         before(self, batch, batch_idx)
 
     TrainingModule.on_train_batch_start = begin  # type: ignore[method-assign]
-    train(recipe, folder, resume=has_checkpoint(folder))
+    train(recipe, folder, resume=any((folder / name).exists() for name in (LAST, PREVIOUS)))
 
 
 @pytest.mark.parametrize("workers", [0, 4])

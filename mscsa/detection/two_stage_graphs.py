@@ -5,7 +5,8 @@ What is chosen depends on the values, and so do the shapes behind it: `torch.exp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,18 +14,48 @@ from torch import Tensor, nn
 from torchvision.models.detection.rpn import permute_and_flatten
 from torchvision.ops import roi_align
 
+from mscsa.detection.anchor_graph import decode, lay_anchors
 from mscsa.detection.mask_head import AlignedRoIPool
-from mscsa.export.anchors import decode, lay_anchors
+from mscsa.graphs import Axes, Graph, Graphs, Size, image_graph, random_images, uneven_sizes
+
+_ROIS = 5
+"""Boxes of each image of an example."""
+
+
+def two_stage_graphs(net: Any, size: Size) -> Graphs:
+    """Make the graphs of a two-stage detector for images of (H, W)."""
+    first = ProposalGraph(net, size)
+    maps = tuple(f"map{name}" for name in first.names)
+    of_maps: dict[str, Axes] = {name: {0: "batch"} for name in maps}
+    on_rois: Axes = {0: "rois"}
+    graphs = (
+        image_graph(first, ("objectness", "boxes", *maps)),
+        Graph(
+            name="boxes",
+            module=BoxGraph(net),
+            axes={"rois": on_rois, "sizes": {0: "batch"}, **of_maps},
+            outputs=("scores", "boxes"),
+            example=partial(_roi_example, first, uneven_sizes),
+        ),
+        Graph(
+            name="masks",
+            module=MaskGraph(net),
+            axes={"rois": on_rois, "labels": on_rois, **of_maps},
+            outputs=("cells",),
+            example=partial(_roi_example, first, partial(_labels, net)),
+        ),
+    )
+    return Graphs(graphs=graphs, has_one_size=True, selection=first.selection())
 
 
 class ProposalGraph(nn.Module):
     """Images of one size to the objectness and boxes of all anchors, and the FPN's maps."""
 
-    def __init__(self, net: Any, size: tuple[int, int]) -> None:
+    def __init__(self, net: Any, size: Size) -> None:
         """Take a two-stage detector and lay its anchors for images of (H, W)."""
         super().__init__()
         self.backbone, self.rpn_head, self.coder = net.backbone, net.rpn.head, net.rpn.box_coder
-        heads = stages_of(net)
+        heads = list(net.roi_heads.stages)
         self.names: list[str] = list(heads[0].box_roi_pool.featmap_names)
         self.limits = {
             "candidates": net.rpn.pre_nms_top_n(),
@@ -58,7 +89,7 @@ class BoxGraph(nn.Module):
 
     def __init__(self, net: Any) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages_of(net))
+        self.stages = nn.ModuleList(net.roi_heads.stages)
 
     def forward(self, rois: Tensor, sizes: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
         """Score boxes.
@@ -92,7 +123,7 @@ class MaskGraph(nn.Module):
 
     def __init__(self, net: Any) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages_of(net))
+        self.stages = nn.ModuleList(net.roi_heads.stages)
 
     def forward(self, rois: Tensor, labels: Tensor, *maps: Tensor) -> Tensor:
         """Map boxes (N, 5) of classes 1..K (N,) to probabilities (N, m, m)."""
@@ -103,11 +134,6 @@ class MaskGraph(nn.Module):
             place = labels[:, None, None, None].expand(-1, 1, *logits.shape[-2:])
             found.append(logits.gather(1, place)[:, 0].sigmoid())
         return torch.stack(found).mean(dim=0)
-
-
-def stages_of(net: Any) -> list[Any]:
-    """Give the heads of a two-stage detector, in a row."""
-    return list(getattr(net.roi_heads, "stages", [net.roi_heads]))
 
 
 def pool(pooler: AlignedRoIPool, maps: Sequence[Tensor], rois: Tensor) -> Tensor:
@@ -133,3 +159,22 @@ def _rows(x: Tensor, channels: int) -> Tensor:
     """Map (B, A * C, H, W) to (B, H * W * A, C), as torchvision orders anchors."""
     batch, height, width = x.shape[0], x.shape[2], x.shape[3]
     return permute_and_flatten(x, batch, -1, channels, height, width)
+
+
+def _labels(net: Any, batch: int, _: Size) -> Tensor:
+    """Give a class to each box of an example, all classes in turn."""
+    num_classes = net.roi_heads.stages[-1].mask_predictor.mask_fcn_logits.out_channels - 1
+    return 1 + torch.arange(_ROIS * batch) % num_classes
+
+
+def _roi_example(
+    first: nn.Module, second: Callable[[int, Size], Tensor], batch: int, size: Size
+) -> tuple[Tensor, ...]:
+    """Make boxes in images, what the graph takes second, and the maps of the images."""
+    with torch.no_grad():
+        maps = first(*random_images(batch, size))[2:]
+    generator = torch.Generator().manual_seed(batch)
+    corners = torch.rand(_ROIS * batch, 2, 2, generator=generator).sort(dim=1).values
+    boxes = (corners * torch.tensor([size[1], size[0]])).flatten(1)
+    numbers = torch.arange(batch).repeat_interleave(_ROIS)[:, None].float()
+    return torch.cat([numbers, boxes], dim=1), second(batch, size), *maps

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from mscsa.graphs import Size
+
 
 class AnchorGraph(nn.Module):
     """Logits and decoded boxes of all anchors of images of one size."""
 
-    def __init__(self, net: Any, size: tuple[int, int]) -> None:
+    def __init__(self, net: Any, size: Size) -> None:
         """Take a RetinaNet and lay its anchors for images of (H, W)."""
         super().__init__()
         self.backbone, self.head = net.backbone, net.head
@@ -36,7 +38,7 @@ class AnchorGraph(nn.Module):
         return found["cls_logits"], decode(self.coder, found["bbox_regression"], self.anchors)
 
 
-def lay_anchors(backbone: Any, generator: Any, size: tuple[int, int]) -> tuple[Tensor, list[int]]:
+def lay_anchors(backbone: Any, generator: Any, size: Size) -> tuple[Tensor, list[int]]:
     """Give the anchors of all levels for images of (H, W), (A, 4), and how many each level has."""
     image = torch.zeros(1, 3, *size)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mscsa.detection.mask_head import AlignedRoIPool
-from mscsa.export.two_stage import pool
+from mscsa.detection.two_stage_graphs import pool
 
 
 def test_pooling_is_that_of_the_detector() -> None:

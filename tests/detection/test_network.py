@@ -1,16 +1,30 @@
-"""Detectors with a fixed workload: what is counted, and what is timed, depends on no weights."""
+"""Detectors with a fixed workload, whose count and time depend on no weights; and one made up, by its row."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mscsa.cost.model_info import count_model
+from mscsa.cost.info_tables import cost_tables
+from mscsa.cost.matched_control import matched_control
+from mscsa.cost.model_info import count_model, describe_model
+from mscsa.dense import levels_of
 from mscsa.detection import Detector, build_detector
-from mscsa.detection.cost import fix_workload, run_fixed
+from mscsa.detection.fpn import BatchImages
+from mscsa.detection.network import Network
+from mscsa.errors import UserError
+from mscsa.export import export_checkpoint
+from mscsa.export.graphs import build_pyramid_graphs
+from mscsa.heads import COUNT, HEADS, Head
+from mscsa.recipes import RECIPES
+from mscsa.recipes.spec import ModelSpec
+from mscsa.speed.steps import StepOptions, build_step
+from tests.evaluation.untrained import OBJECTS, save_untrained
 
 SIZE = (64, 96)
 FPN = 32
@@ -66,7 +80,7 @@ def test_run_fixed_takes_several_images() -> None:
     detector = small("mask_rcnn").eval()
     seen = watch(detector.net, "box_head", "mask_head")
     with torch.no_grad():
-        run_fixed(detector.to("meta"), torch.empty(2, 3, *SIZE, device="meta"))
+        detector.to("meta").run_fixed(torch.empty(2, 3, *SIZE, device="meta"))
     assert seen == {"box_head": [2000], "mask_head": [200]}
 
 
@@ -81,7 +95,7 @@ def test_fixed_workload_in_inference(name: str, seed: int) -> None:
         chance = detector(images)
         assert sum(len(each["boxes"]) for each in chance) == 0  # nothing is sure, no mask head runs
         assert max(seen["box_head"]) < 2 * 1000
-        fix_workload(detector, 4)
+        detector.fix_workload(4)
         fixed = watch(detector.net, "box_head", "mask_head")
         found = detector(images)
     stages = 3 if name == "cascade_mask_rcnn" else 1
@@ -93,7 +107,7 @@ def test_fixed_workload_in_inference(name: str, seed: int) -> None:
 def test_fixed_workload_of_retinanet(seed: int) -> None:
     places = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1
     detector = small("retinanet", seed, detections_per_img=places).eval()
-    fix_workload(detector, 4)
+    detector.fix_workload(4)
     with torch.no_grad():
         found = detector([torch.rand(3, *SIZE)])
     assert len(found[0]["boxes"]) == places
@@ -107,7 +121,7 @@ def test_fixed_workload_in_training(name: str, seed: int) -> None:
     # Large objects, on which many proposals lie.
     boxes = torch.tensor([[0.0, 0.0, 48.0, 64.0], [48.0, 0.0, 96.0, 64.0]])
     target = {"boxes": boxes, "labels": torch.tensor([1, 2]), "masks": torch.ones(2, *SIZE)}
-    fix_workload(detector, len(boxes))
+    detector.fix_workload(len(boxes))
     seen = watch(detector.net, "mask_head")
     losses = detector([torch.rand(3, *SIZE) for _ in range(2)], [target] * 2)
     assert seen == {"mask_head": [2 * 2] * (3 if name == "cascade_mask_rcnn" else 1)}
@@ -126,3 +140,82 @@ def watch(net: nn.Module, *names: str) -> dict[str, list[int]]:
 
             module.register_forward_pre_hook(note)
     return seen
+
+
+class Dots(Network):
+    """A made-up detector: the surest place of the finest map is an object, of one class."""
+
+    first_label = 0
+    body = "pyramid"
+    of_classes = ("score",)
+
+    def __init__(self, pyramid: Any, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.detections_per_img = 1
+        self.transform = BatchImages.of(pyramid)
+        self.squeeze = nn.Conv2d(levels_of(pyramid)[0][0], width, 1)
+        self.score = nn.Conv2d(width, num_classes, 1)
+        self.chosen_widths = {"width": width}
+        self.sure: int | None = None
+
+    def fix_workload(self, num_objects: int) -> None:
+        self.sure = num_objects
+
+    def forward(self, images: list[Tensor], targets: Any = None) -> Any:
+        batch, _ = self.transform(images)
+        logits = self.score(self.squeeze(self.pyramid(batch.tensors)[0]))
+        if self.training:
+            return {"loss": logits.square().mean()}
+        boxes = logits.new_tensor([[0.0, 0.0, 8.0, 8.0]])
+        labels = torch.zeros(1, dtype=torch.long, device=logits.device)
+        return [{"boxes": boxes, "labels": labels, "scores": each.amax().sigmoid()[None]} for each in logits]
+
+
+def dots(pyramid: Any, num_classes: int, *, width: int | None = None) -> Dots:
+    return Dots(pyramid, num_classes, 256 if width is None else width)
+
+
+@pytest.fixture
+def _dots(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Head(
+        task="detection",
+        builder=f"{__name__}:dots",
+        options={"width": COUNT.or_none()},
+        strides=(8, 16, 32),
+        wider={"width": ()},
+    )
+    monkeypatch.setitem(HEADS, "dots", row)
+
+
+@pytest.mark.usefixtures("_dots")
+def test_a_new_detector_is_a_row_and_is_built_counted_and_timed() -> None:
+    detector = build_detector("dots", "mscsa_test_resnet", 3, fields={"pool_stride": 16}).eval()
+    assert detector([torch.rand(3, 40, 60)])[0]["labels"].tolist() == [1]
+    info = describe_model("test_resnet", head="dots", size=SIZE, fields={"pool_stride": 16})
+    places = (SIZE[0] // 8) * (SIZE[1] // 8)
+    assert info.head_macs == places * 256 * (48 + 80) and info.counted_as == ""  # 80: COCO's classes
+    assert cost_tables(info)[0].rows[-2][0] == "dots"
+    for mode in ("inference", "training"):
+        build_step(detector, mode, 2, SIZE, StepOptions())()
+    assert detector.net.sure == 32
+
+
+@pytest.mark.usefixtures("_dots")
+def test_a_new_detector_has_a_control_of_the_same_cost() -> None:
+    model = ModelSpec(name="test_resnet", head="dots", mscsa={"pool_stride": 16}, budget=0.1)
+    found = matched_control(replace(RECIPES["scenes_retinanet/mscsa_resnet10t"], model=model), 3)
+    assert found.recipe is not None and found.recipe.model.head_kwargs["width"] > 256
+    assert "width 256 -> " in found.note
+
+
+@pytest.mark.usefixtures("_dots")
+def test_a_new_detector_that_has_no_graphs_is_refused_in_one_line(tmp_path: Path) -> None:
+    checkpoint = save_untrained(
+        tmp_path / "best.safetensors", ModelSpec(name="test_resnet", head="dots"), OBJECTS
+    )
+    with pytest.raises(UserError, match="^a Dots is not exported: give a detector of another kind") as error:
+        export_checkpoint(checkpoint, tmp_path / "out")
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+    pyramid = build_pyramid_graphs(build_detector("dots", "test_resnet", 3).pyramid)
+    assert pyramid.strides == (8, 16, 32)

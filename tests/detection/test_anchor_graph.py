@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mscsa.export.anchors import AnchorGraph
+from mscsa.detection.anchor_graph import AnchorGraph
 from tests.detection.small import small
 
 
