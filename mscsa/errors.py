@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mscsa_runtime.errors import nearest
-
 
 class UserError(ValueError):
     """Bad input found at the boundary: a file, a data set, a configuration, a checkpoint.
@@ -32,4 +30,7 @@ def unknown_name(lacking: str, given: Any, allowed: Iterable[str], *, all_names:
         allowed: All right names.
         all_names: Where they are told, in place of a list that would be too long for one line.
     """
+    # Its package brings numpy along, which recipes and the command line do without.
+    from mscsa_runtime.errors import nearest
+
     return UserError(f"{lacking} {given!r}: {nearest(given, allowed, all_names=all_names)}")

@@ -149,8 +149,8 @@ def test_an_unknown_keyword_is_a_type_error_too(keywords, message):
     ("keywords", "message"),
     [
         (dict(feature_cls="dict", features_only=True), "feature_cls='dict' given: MSCSA's pyramid is a list"),
-        (dict(global_pool="max"), "global_pool='max' given with 1000 classes"),
-        (dict(global_pool=""), "global_pool='' given with 1000 classes: .* num_classes=0"),
+        (dict(global_pool="max"), "global_pool='max' given with num_classes=1000"),
+        (dict(global_pool=""), "global_pool='' given with num_classes=1000: .* num_classes=0"),
         (dict(out_indices=(1, 2)), r"out_indices=\(1, 2\) given for a classifier: .* features_only=True"),
         (dict(num_classes="ten"), "num_classes='ten' given: give 1 or more"),
     ],
