@@ -89,6 +89,7 @@ def test_two_backward_passes_recompute_twice():
     assert_equal_gradients(saving, plain)
 
 
+@pytest.mark.slow
 def test_compiles():
     """With `aot_eager`: the backend `eager` refuses torch's own checkpoint of any batch norm."""
     torch._dynamo.reset()

@@ -78,6 +78,7 @@ def test_training_step_compiles_to_one_graph():
     assert all(p.grad is not None for p in neck.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 @default_stride_fast
 def test_one_dynamic_graph_serves_every_size(pool_stride):
     torch._dynamo.reset()
@@ -254,6 +255,7 @@ def checkpointed(module: nn.Module) -> nn.Module:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [MSCSA, pytest.param(MSCSANeck, marks=pytest.mark.long)])
 def test_compiling_and_recomputing_together_train_alike(kind):
     torch._dynamo.reset()

@@ -23,6 +23,7 @@ def test_the_page_is_what_the_file_says() -> None:
     assert all(set(each["forms"]) == forms for each in result["models"].values())
 
 
+@pytest.mark.slow
 def test_forms_that_differ_are_not_timed() -> None:
     one = np.ones(100_000, np.float32)
     found = export_latency.measure({"torch": lambda: 1 * one, "onnx": lambda: one * 1}, rounds=5)

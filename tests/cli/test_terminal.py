@@ -55,6 +55,7 @@ def first_words(lines: list[str]) -> list[str]:
     return [line.split()[0] for line in lines]
 
 
+@pytest.mark.slow
 def test_on_a_terminal(tmp_path: Path) -> None:
     screens = screens_of(COMMAND, tmp_path)
     last = screens[-1]

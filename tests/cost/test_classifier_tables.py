@@ -58,6 +58,7 @@ def test_table_6(rows: str) -> None:
     assert "1 MAC = 2 FLOPs" in note
 
 
+@pytest.mark.slow
 @some_and_all
 @pytest.mark.usefixtures("chosen")
 def test_table_7(rows: str) -> None:

@@ -79,6 +79,7 @@ def test_table_2_has_all_printed_rows(detectors: PaperTable) -> None:
     assert shown == printed
 
 
+@pytest.mark.slow
 def test_mscsa_in_table_2_costs_what_it_does_by_hand(detectors: PaperTable) -> None:
     tokens, squeezed, channels = 25 * 40, 64, 256
     fusion_at_4 = 2 * tokens * squeezed * channels / 1e9

@@ -55,6 +55,7 @@ def test_a_size_that_the_model_pads() -> None:
     assert arm is not None and 1 <= macs(arm) / macs(recipe) < 1.01
 
 
+@pytest.mark.slow
 def test_a_comparison_gives_bifpn_a_momentum_for_short_runs() -> None:
     note = matched_necks(CASES["retinanet"], ["bifpn"], 5)["bifpn"].note
     assert "norm_momentum 0.1" in note and "depth" not in note

@@ -170,7 +170,7 @@ def any_dataset(kind: str, root: Path, images: Path) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("kind", "method"),
     [
-        ("classes", "spawn"),
+        pytest.param("classes", "spawn", marks=pytest.mark.slow),
         pytest.param("scenes", "spawn", marks=pytest.mark.slow),
         pytest.param("maps", "spawn", marks=pytest.mark.slow),
         ("objects", "forkserver"),

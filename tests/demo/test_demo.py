@@ -19,6 +19,7 @@ from tests.compare.made import BASE, result, write_finished
 from tests.demo.shown import save_comparison, save_image, save_pair
 
 
+@pytest.mark.slow
 def test_several_people_at_once_each_get_their_own(
     demo: Demo, classifiers: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -36,6 +37,7 @@ def test_several_people_at_once_each_get_their_own(
         assert all(people.map(both, files))
 
 
+@pytest.mark.slow
 def test_one_asks_at_a_time(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks that take down attention would mix the images of two."""
     at_once: list[int] = []
@@ -56,6 +58,7 @@ def test_one_asks_at_a_time(demo: Demo, tmp_path: Path, monkeypatch: pytest.Monk
     assert at_once == [1] * 4
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_the_command(demo: Demo, tmp_path: Path) -> None:
     assert demo.saliency is not None
     path = save_image(tmp_path / "a.png", 0, (60, 40))  # the model sees 32x32
@@ -108,6 +111,7 @@ def test_costs_of_both(demo: Demo) -> None:
     assert [row[1] for row in against.rows[:2]] == [row[3] for row in models.rows]
 
 
+@pytest.mark.slow
 def test_costs_of_a_detector(tmp_path: Path) -> None:
     demo = open_demo(*map(str, save_pair("instance_segmentation", tmp_path)), accelerator="cpu")
     _, parts, against = demo.cost_tables()

@@ -70,6 +70,7 @@ def test_a_click_is_a_point_of_the_image(demo: Demo, tmp_path: Path) -> None:
     assert "a.png, 48x40 px: the point x=12, y=30" in says and maps.width > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", ["segmentation", pytest.param("instance_segmentation", marks=pytest.mark.slow)]
 )

@@ -43,6 +43,7 @@ def test_of_a_comparison_the_first_seed_that_both_arms_have(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.slow
 def test_what_does_not_belong_side_by_side_is_refused(classifiers: tuple[Path, Path], tmp_path: Path) -> None:
     with_mscsa, without = map(str, classifiers)
     _, segmenter = save_pair("segmentation", tmp_path)

@@ -78,6 +78,7 @@ def _hit_share(rank: int, size: int, folder: Path) -> None:
     (folder / f"{size}-{rank}.pickle").write_bytes(pickle.dumps(found))
 
 
+@pytest.mark.slow
 def test_two_processes_bring_their_images_to_the_first(tmp_path: Path) -> None:
     for size in (1, 2):
         run_group(_hit_share, size, tmp_path)

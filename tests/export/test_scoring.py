@@ -9,6 +9,7 @@ from mscsa.export.scoring import first_images, info_of
 from mscsa_runtime import Artifact, ArtifactError
 
 
+@pytest.mark.slow
 def test_fewer_images_and_another_size(exported: Exported) -> None:
     artifact = Artifact(exported.path)
     result = evaluate_artifact(artifact, {"num_val": 4, "image_size": 96})

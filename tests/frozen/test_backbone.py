@@ -112,6 +112,7 @@ def test_a_detector_says_the_same_of_kept_maps_as_of_images(tmp_path: Path, dete
     assert_reads_as_images(frozen_detection(detector, backbone_file(tmp_path), short_sides=(64, 96)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neck", NECKS)
 def test_so_it_does_of_photographs_of_any_size(tmp_path: Path, neck: str | None) -> None:
     """Sizes are no multiples of the deepest stride: the padding of normalised images is the same, too."""

@@ -108,6 +108,7 @@ def test_the_prefix_means_one_thing(backbone):
     assert prefixed.pretrained_cfg == bare.pretrained_cfg
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_meta")
 def test_coat_by_its_own_name_keeps_its_parallel_blocks():
     in_place, beside = create_model("mscsa_coat_tiny"), create_model("coat_tiny")

@@ -34,6 +34,7 @@ def test_a_detector_has_curves_and_confusions(tmp_path: Path) -> None:
         drawn(scored(*make_case(0)), tmp_path, "cat", "dog", "cow")
 
 
+@pytest.mark.slow
 def test_a_segmenter_has_confusions_of_any_number_of_classes(tmp_path: Path) -> None:
     count = 60
     rows = tuple(tuple(10 * (i == j) + j for j in range(count)) + (0,) for i in range(count))

@@ -81,6 +81,7 @@ def test_an_extended_run_follows_the_longer_schedule(
     assert not any(text.startswith("extended") for text in caplog.messages)
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_exact_after_a_kill(tmp_path: Path) -> None:
     folder, whole = tmp_path / "run", tmp_path / "whole"
     longer = small_recipe(epochs=5)
