@@ -92,7 +92,9 @@ def compile_first(names: Sequence[str], processes: int, seconds: float) -> None:
 
     def compile_one(job: tuple[str, int]) -> None:
         name, batch_size = job
-        subprocess.run([sys.executable, __file__, "--compile-only", name, str(batch_size)], timeout=seconds)
+        subprocess.run(
+            [sys.executable, __file__, "--compile-only", name, str(batch_size)], timeout=seconds, check=True
+        )
 
     jobs = [(name, batch_size) for name in names for batch_size in (SMALL_BATCH, LARGE_BATCH)]
     with ThreadPoolExecutor(processes) as pool:
@@ -164,7 +166,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8, help="that compile side by side; 0 for none")
     parser.add_argument("--compile-seconds", type=float, default=300, help="for each model")
     parser.add_argument("--compile-only", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--json")
+    parser.add_argument("--json", default="benchmarks/results/speed_gpu.json")
     arguments = parser.parse_args()
     if arguments.compile_only:
         compile_only(arguments.compile_only[0], int(arguments.compile_only[1]))

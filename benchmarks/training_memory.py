@@ -78,7 +78,8 @@ def measure(
             build_step(arm, "training", batch_size, size, options)
             for arm, options in zip(arms, variants.values(), strict=True)
         ]
-        times = summarize(time_interleaved(steps, rounds, synchronizer(device)), "training", batch_size)
+        seconds = time_interleaved(steps, rounds, synchronizer(device), _clock(device, threads))
+        times = summarize(seconds, "training", batch_size)
         for i, variant in enumerate(variants):
             (peak,) = (p.mebibytes for p in peaks[i] if p.is_model == is_model)
             results.append(

@@ -157,12 +157,20 @@ def map_sizes(sizes: Any, num_stages: int) -> tuple[tuple[int, int], ...]:
     return tuple((height, width) for height, width in checked)
 
 
-def check_fixed(fixed: Iterable[str], kind: type[Any]) -> None:
-    """Raise a ValueError unless all of `fixed` are fields of a kind of configuration."""
+def check_fixed(fixed: Any, kind: type[Any]) -> tuple[str, ...]:
+    """Give the names of fields that are to stay as they are.
+
+    Raises:
+        ValueError: If they are no collection of names of a kind of configuration.
+    """
     allowed = [f.name for f in fields(kind)]
-    unknown = [str(name) for name in fixed if name not in allowed]
+    if isinstance(fixed, str) or not isinstance(fixed, Iterable):
+        raise ValueError(f"fixed={fixed!r} is not allowed: give a list of {', '.join(allowed)}")
+    names = tuple(fixed)
+    unknown = [str(name) for name in names if name not in allowed]
     if unknown:
         raise ValueError(f"fixed names {', '.join(unknown)}: give some of {', '.join(allowed)}")
+    return names
 
 
 def check_budget(budget_macs: Any) -> None:

@@ -163,7 +163,7 @@ def config_for_budget(
     """
     config = config_of(config)
     stages = _checked(channels, strides, sizes, fused_levels, config.pool_stride)
-    check_fixed(fixed, MSCSAConfig)
+    fixed = check_fixed(fixed, MSCSAConfig)
     check_budget(budget_macs)
     costs: list[int] = []
     for depth in [config.depth] if "depth" in fixed else range(1, 9):

@@ -204,14 +204,16 @@ class InputGridPatchEmbed(nn.Module):
         return self.norm(x.flatten(2).transpose(1, 2))
 
 
-def accept_any_size(model: CoaT) -> CoaT:
-    """Let one of timm's CoaT models take images of any size divisible by 32; return it.
+def accept_any_size(model: nn.Module) -> nn.Module:
+    """Let one of timm's CoaT models take images of any size divisible by 32; return it. Others stay so.
 
     Changes this model only, and none of its parameters or keys. No parameter of CoaT depends on
     the size, yet timm's models take no other than the one they were built for.
     """
+    if not isinstance(model, CoaT):
+        return model
     for i in range(1, 5):
-        embed = getattr(model, f"patch_embed{i}")
+        embed: Any = getattr(model, f"patch_embed{i}")
         if embed is not None:  # of a stage that was pruned
             multiple = STRIDE if i == 1 else 2
             embed = InputGridPatchEmbed(embed.proj, embed.norm, input_multiple=multiple)

@@ -13,7 +13,6 @@ import timm
 import torch
 from timm.layers import DropPath
 from timm.models._input import get_model_input_config
-from timm.models.coat import CoaT
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
@@ -221,8 +220,7 @@ def prepare_backbone(backbone: Any, name: str) -> None:
     Raises:
         UserError: If it gives none.
     """
-    if isinstance(backbone, CoaT):
-        accept_any_size(backbone)
+    accept_any_size(backbone)
     if not hasattr(backbone, "forward_intermediates") or not getattr(backbone, "feature_info", None):
         raise UserError(
             f"the backbone {name} gives no feature pyramid: choose one with maps at several strides"

@@ -10,12 +10,14 @@ from typing import Any
 from torch import nn
 
 from mscsa.checkpoints.parts import BACKBONE, HEAD, MSCSA, HasParts
+from mscsa.errors import UserError
 
 ENTRY = "configurations"
 """Of the metadata of a safetensors file."""
 
-_FREE = frozenset({"pool_stride", "drop_path_rate", "init"})
-"""Fields that the same weights may have otherwise: at another size, in training, before it."""
+_FREE = frozenset({"pool_stride", "drop_path_rate", "init", "squeeze_ratio", "mlp_ratio"})
+"""Fields that the same weights may have otherwise: at another size, in training, before it; and those that
+make shapes and nothing else, which are compared as such."""
 
 _ELSEWHERE = {(MSCSA, "gate_scale"): "fusion"}
 """(Part, field) -> the part that the field acts on; its value does not matter where that is not filled."""
@@ -40,6 +42,19 @@ def with_configurations(model: nn.Module, metadata: Mapping[str, str]) -> dict[s
     return {**metadata, **({ENTRY: json.dumps(found)} if found else {})}
 
 
+def refuse_other(model: nn.Module, metadata: Mapping[str, str], filled: set[str], name: str) -> None:
+    """Refuse a file, called `name`, that fits a model by its shapes alone; arguments as `other_fields`.
+
+    Raises:
+        UserError: If there are such fields.
+    """
+    if others := other_fields(model, metadata, filled):
+        raise UserError(
+            f"{name} fits this model by its shapes, but was made by another: {'; '.join(others)}; build the "
+            "model as the file says"
+        )
+
+
 def other_fields(model: nn.Module, metadata: Mapping[str, str], filled: set[str]) -> list[str]:
     """Say in which fields a model is configured otherwise than a file says its weights were.
 
@@ -56,8 +71,8 @@ def other_fields(model: nn.Module, metadata: Mapping[str, str], filled: set[str]
         return []
     found = []
     for part, own in configurations(model).items():
-        said = theirs.get(part, {}) if part in filled else {}
-        if said.get("kind") != own["kind"]:
+        said = theirs.get(part) if isinstance(theirs, Mapping) and part in filled else None
+        if not isinstance(said, Mapping) or said.get("kind") != own["kind"]:
             continue  # of another neck: what fits it by its shapes is no more than that
         for field, value in own.items():
             matters = field not in _FREE and _ELSEWHERE.get((part, field), part) in filled

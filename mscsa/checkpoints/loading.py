@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mscsa.checkpoints.configurations import other_fields
+from mscsa.checkpoints.configurations import refuse_other
 from mscsa.checkpoints.parts import (
     BACKBONE,
     ModelParts,
@@ -61,10 +61,7 @@ def load_weights(
         )
     (state, metadata), name = read_source(source)
     entries, report = fit(model, state, chosen, name)
-    if others := other_fields(model, metadata, {report.parts[key] for key in report.matched}):
-        raise UserError(
-            f"{name} fits the shapes of this model and is of another: {'; '.join(others)}; build it so"
-        )
+    refuse_other(model, metadata, {report.parts[key] for key in report.matched}, name)
     model.load_state_dict(entries, strict=False)
     if text := report.warning():
         logger.warning("%s", text)

@@ -22,6 +22,7 @@ from mscsa.backbones.weight_sources import (
     entries_given,
     place_of,
 )
+from mscsa.checkpoints.configurations import refuse_other
 from mscsa.checkpoints.loading import fit, read_source
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.models.keywords import TimmKeywords
@@ -100,6 +101,7 @@ class WholeModel:
         is_here = are_local(self.given)
         if are_direct(self.given):
             weights, place = read_source(self.given.get("state_dict") or str(self.given["file"]))
+            refuse_other(model, weights.metadata, set(model.weight_parts()), place)
             own = {"state_dict": weights.state}
         what = f"the weights of {place}"
         with nullcontext() if is_here else downloads(what, "connect to the network, or give them as a file"):

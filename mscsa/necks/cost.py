@@ -78,6 +78,6 @@ def neck_config_for_budget(
             is not there, or the budget is no number above 0; or as `neck_macs`.
     """
     kind, start = load_neck(name), neck_config(name, config)
-    check_fixed(fixed, kind.config)
+    fixed = check_fixed(fixed, kind.config)
     check_budget(budget_macs)
     return kind.fit(MeasuredPyramid.of(channels, strides, sizes, out_levels), budget_macs, start, fixed)

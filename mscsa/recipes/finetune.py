@@ -42,14 +42,19 @@ def started_from(model: str) -> str | None:
     Args:
         model: A timm name, with `mscsa_` before it or not.
     """
-    recipe = f"imagenet/{model}"
-    is_without = parse_model_name(model).backbone.startswith(WITHOUT_WEIGHTS)
-    return recipe if is_without and any(each.name == recipe for each in IMAGENET) else None
+    # MSCSA is new there, of another size than the paper's.
+    backbone = parse_model_name(model).without_mscsa
+    recipe = f"imagenet/{backbone}"
+    return (
+        recipe
+        if backbone.startswith(WITHOUT_WEIGHTS) and any(each.name == recipe for each in IMAGENET)
+        else None
+    )
 
 
 def said_of_start(model: str) -> str:
     """Say at the end of a cost that a backbone which timm has no weights of needs a file of them."""
-    backbone = parse_model_name(model).backbone
+    backbone = parse_model_name(model).without_mscsa
     if not backbone.startswith(WITHOUT_WEIGHTS):
         return ""
     return f"; needs --model.checkpoint FILE, timm has no weights of {backbone}"

@@ -17,7 +17,7 @@ from torch import nn
 
 from mscsa.errors import UserError
 from mscsa.progress import tracked
-from mscsa.speed.steps import Mode, StepOptions, build_step
+from mscsa.speed.steps import Mode, StepOptions, build_step, check_graph
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,9 @@ def compare_speed(
     if threads is not None:
         torch.set_num_threads(threads)
     options = options or StepOptions()
+    for mode in modes if options.cuda_graph else ():  # before anything is timed
+        for arm in models:
+            check_graph(arm, mode, options.device)
     comparisons = []
     settings = [(mode, batch_size) for mode in modes for batch_size in batch_sizes]
     for mode, batch_size in tracked(settings, "bench", len(settings)):

@@ -68,7 +68,7 @@ def build_step(
         UserError: If a CUDA graph is asked for elsewhere than on a GPU, of training, or of a detector.
     """
     if options.cuda_graph:
-        _check_graph(model, mode, options.device)
+        check_graph(model, mode, options.device)
     if options.folded and mode == "inference":
         model = fold_norms(model)
     if options.compiled:
@@ -110,7 +110,8 @@ def build_step(
     return train
 
 
-def _check_graph(model: nn.Module, mode: Mode, device: str) -> None:
+def check_graph(model: nn.Module, mode: Mode, device: str) -> None:
+    """Raise a UserError where a model's step has no CUDA graph."""
     if not device.startswith("cuda"):
         raise UserError(f"a CUDA graph asked for on {device}: it takes a GPU; leave it out")
     if mode == "training" or isinstance(model, Detector):

@@ -41,7 +41,8 @@ def test_equal_shapes_of_another_configuration_are_refused(tmp_path: Path, polic
     )
     one_line_error(lambda: mscsa.load_weights(other, path, policy=policy), text)
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in before.items())
-    same = classifier(pool_stride=16, init="fan_in", drop_path_rate=0.1)  # at another size, in training
+    # At another size, in training; and what says the same widths.
+    same = classifier(pool_stride=16, init="fan_in", drop_path_rate=0.1, mlp_ratio=2.0001)
     assert not mscsa.load_weights(same, path, policy=policy).missing
 
 
@@ -70,6 +71,19 @@ def test_other_necks_say_theirs(tmp_path: Path) -> None:
 def test_files_that_do_not_say_and_parts_that_are_not_filled_pass(tmp_path: Path) -> None:
     model, other = classifier(), classifier(num_heads=8, head_dim=4)
     assert other_fields(other, with_configurations(model, {}), {"backbone"}) == []
-    assert other_fields(other, {}, {"mscsa"}) == other_fields(other, {ENTRY: "no JSON"}, {"mscsa"}) == []
+    for said in ("no JSON", "[1]", '{"mscsa": 1}', '{"neck": {}}'):
+        assert other_fields(other, {ENTRY: said}, {"mscsa"}) == []
+    assert other_fields(other, {}, {"mscsa"}) == []
     mscsa.save_weights(model.state_dict(), tmp_path / "w.safetensors")
     assert not mscsa.load_weights(other, tmp_path / "w.safetensors").missing
+
+
+def test_weights_that_a_description_names_are_asked_too(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    mscsa.save_weights(classifier(), path)
+    given = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}, "num_classes": 3}
+    one_line_error(
+        lambda: mscsa.create_model("mscsa_test_resnet", **{**FIELDS, "num_heads": 8, "head_dim": 4}, **given),
+        "mscsa: num_heads is 4 in the file, 8 in the model",
+    )
+    assert mscsa.create_model("mscsa_test_resnet", **FIELDS, **given).mscsa.config.num_heads == 4

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from mscsa.assembly import build_model
 from mscsa.backbones import FAMILIES
 from mscsa.backbones.weight_sources import exist_somewhere
+from mscsa.checkpoints import load_weights, save_weights
 from mscsa.models.model import MSCSAModel
 from mscsa.models.register import backbone_names
 from mscsa.recipes import RECIPES, get_recipe
@@ -69,7 +73,7 @@ def test_a_backbone_without_weights_says_what_it_needs(prefix: str) -> None:
     recipe = get_recipe(f"{prefix}/mscsa_p2t_tiny")
     assert recipe.model.pretrained
     assert recipe.cost.endswith("; needs --model.checkpoint FILE, timm has no weights of p2t_tiny")
-    assert recipe.starts_from == "imagenet/mscsa_p2t_tiny" and recipe.starts_from in RECIPES
+    assert recipe.starts_from == "imagenet/p2t_tiny" and recipe.starts_from in RECIPES
     assert recipe.command.endswith(" --model.checkpoint FILE")
     with_none = get_recipe(f"{prefix}/p2t_base")  # no recipe trains it
     assert "needs --model.checkpoint FILE" in with_none.cost and with_none.starts_from is None
@@ -78,11 +82,25 @@ def test_a_backbone_without_weights_says_what_it_needs(prefix: str) -> None:
 
 
 def test_which_backbones_here_have_no_weights_is_what_timm_says() -> None:
-    """With MSCSA CoaT is its serial part, which timm has no weights of; without it is timm's own."""
     own = [module.__name__.rpartition(".")[2] for module in FAMILIES]
     names = [name for module in own for name in backbone_names(module)]
     assert len(names) > 10
     for name in names:
         assert name.startswith(WITHOUT_WEIGHTS) != exist_somewhere(name), name
-    assert "timm has no weights of coat_serial_tiny" in finetune_recipe("mscsa_coat_tiny").cost
-    assert "checkpoint" not in finetune_recipe("coat_tiny").cost
+    for name in ("coat_tiny", "mscsa_coat_tiny"):  # with its parallel blocks, as timm has it
+        assert "checkpoint" not in finetune_recipe(name).cost and finetune_recipe(name).starts_from is None
+
+
+@pytest.mark.parametrize(
+    "prefix", ["finetune", pytest.param("finetune_segmentation", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("backbone", ["topformer_tiny", pytest.param("p2t_tiny", marks=pytest.mark.slow)])
+def test_the_weights_that_a_recipe_names_start_its_model(tmp_path: Path, prefix: str, backbone: str) -> None:
+    recipe, size = get_recipe(f"{prefix}/mscsa_{backbone}"), (64, 64)
+    assert recipe.starts_from is not None
+    save_weights(
+        build_model(get_recipe(recipe.starts_from).model, 3, input_size=size), tmp_path / "w.safetensors"
+    )
+    spec = replace(recipe.model, pretrained=False)
+    report = load_weights(build_model(spec, 3, input_size=size), tmp_path / "w.safetensors")
+    assert not [key for key in report.missing if report.parts[key] == "backbone"]

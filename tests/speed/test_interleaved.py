@@ -11,6 +11,7 @@ from torch import nn
 from mscsa.errors import UserError
 from mscsa.speed import interleaved
 from mscsa.speed.interleaved import compare_speed, summarize, time_interleaved
+from mscsa.speed.steps import StepOptions
 
 
 def test_summary_of_known_times() -> None:
@@ -82,3 +83,10 @@ def test_a_batch_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(interleaved, "build_step", build_step)
     with pytest.raises(UserError, match="inference with batch 16 does not fit into the memory of cpu"):
         compare_speed([nn.Identity(), nn.Identity()], (32, 32), batch_sizes=(16,))
+
+
+def test_a_graph_that_cannot_be_is_refused_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleaved, "build_step", lambda *given: pytest.fail("something was built"))
+    options = StepOptions(device="cuda", cuda_graph=True)
+    with pytest.raises(UserError, match="a CUDA graph asked for of a training step"):
+        compare_speed([nn.Identity(), nn.Identity()], (8, 8), options=options)
