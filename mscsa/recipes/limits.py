@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -41,7 +42,7 @@ class Limits:
         return f"{text}, the smaller one first" if self.ascending else text
 
     def _holds(self, number: float) -> bool:
-        if not math.isfinite(number):
+        if not abs(number) <= sys.float_info.max:  # nor a whole number that no float holds
             return False
         return (self.least < number if self.is_open else self.least <= number) and number <= self.most
 

@@ -8,6 +8,7 @@ pixels step as one would. Lin et al., "Focal Loss for Dense Object Detection", I
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -124,4 +125,4 @@ def _weights(given: Any, num_classes: int) -> tuple[float, ...]:
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < float("inf")
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max

@@ -53,6 +53,7 @@ def test_the_defaults_and_the_ends_are_allowed() -> None:
         ({"share": math.nan}, "part.share nan is not possible"),
         ({"factor": 0.0}, "part.factor 0.0 is not possible; give more than 0"),
         ({"factor": math.inf}, "part.factor inf is not possible"),
+        ({"count": 10**400}, "part.count 10+ is not possible"),
         (
             {"span": (0.0, 1.0)},
             r"part.span \[0.0, 1.0\] is not possible; give more than 0, but at most 1, the smaller",

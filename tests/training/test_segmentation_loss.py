@@ -109,6 +109,7 @@ def test_two_processes_step_as_one(tmp_path: Path) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"dise": 1.0}, "model.loss has no field 'dise': did you mean dice"),
     ({"dice": -1.0}, "model.loss.dice -1.0 given: give a number from 0 on"),
+    ({"dice": 10**400}, "model.loss.dice 10+ given: give a number from 0 on"),
     ({"focal_gamma": "2"}, "model.loss.focal_gamma '2' given"),
     ({"class_weights": [1.0, 2.0]}, "has 2 numbers, the data 4 classes"),
     ({"class_weights": 3}, "class_weights 3 given: give a list"),
