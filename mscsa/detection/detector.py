@@ -218,8 +218,9 @@ class Detector(nn.Module):
     def _check_images(self, images: Sequence[Tensor] | Tensor) -> None:
         """Refuse images of another kind than they are given for; their values are not looked at."""
         channels = len(self.net.transform.image_mean)
-        if not isinstance(images, (Sequence, Tensor)) or not len(images):
-            given = "no" if isinstance(images, (Sequence, Tensor)) else f"a value of {type(images)} for"
+        is_many = images.ndim > 0 if isinstance(images, Tensor) else isinstance(images, Sequence)
+        if not is_many or not len(images):
+            given = "no" if is_many else f"a value of {type(images)} for"
             raise UserError(f"{given} images given: give a list of tensors ({channels}, H, W), one or more")
         for i, image in enumerate(images):
             if not isinstance(image, Tensor):
@@ -234,8 +235,10 @@ class Detector(nn.Module):
         self, images: Sequence[Tensor] | Tensor, targets: Sequence[Target] | None
     ) -> list[dict[str, Tensor]]:
         """Refuse impossible targets, and give them with the network's own labels."""
-        if targets is None or len(targets) != len(images):
-            given = "none" if targets is None else str(len(targets))
+        if not isinstance(targets, Sequence) or len(targets) != len(images):
+            given = (
+                "none" if targets is None else str(len(targets) if isinstance(targets, Sequence) else targets)
+            )
             raise UserError(f"{len(images)} images with {given} targets: training needs one for each image")
         needed = ("boxes", "labels", *(("masks",) if self.has_masks else ()))
         shifted = []

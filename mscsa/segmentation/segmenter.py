@@ -65,10 +65,10 @@ class Segmenter(nn.Module):
         Returns:
             Logits (B, K, H, W).
         Raises:
-            UserError: If the images are a list, or a single image leaves a batch norm nothing to average over
-                in training.
+            UserError: If the images are no tensor, or a single image leaves a batch norm nothing to average
+                over in training.
         """
-        if isinstance(images, (list, tuple)):
+        if not hasattr(images, "is_floating_point"):  # what fx traces with is no tensor, and has it
             raise UserError(f"a {type(images).__name__} given as images: give one tensor (B, 3, H, W)")
         height, width = images.shape[-2:]
         logits, padded = self.coarse_logits(images)

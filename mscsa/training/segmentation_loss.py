@@ -125,4 +125,5 @@ def _weights(given: Any, num_classes: int) -> tuple[float, ...]:
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and 0 <= value <= sys.float_info.max

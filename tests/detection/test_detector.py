@@ -427,6 +427,8 @@ def test_each_image_needs_a_target(name: str) -> None:
         model(images)
     with pytest.raises(UserError, match="2 images with 1 targets"):
         model(images, targets[:1])
+    with pytest.raises(UserError, match="2 images with 3 targets"):
+        model(images, 3)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -478,6 +480,7 @@ def test_images_of_another_kind_are_one_line(image: Tensor, given: str, training
     [
         ([], r"^no images given: give a list of tensors \(3, H, W\), one or more$"),
         (torch.zeros(0, 3, 32, 32), "^no images given"),
+        (torch.tensor(1.0), "^a value of .*Tensor.* for images given: give a list of tensors"),
         (None, "^a value of .*NoneType.* for images given: give a list of tensors"),
         ([3], r"^image 0 is of .*int.*: give a tensor \(3, H, W\)$"),
     ],

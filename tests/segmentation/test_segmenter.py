@@ -198,8 +198,10 @@ def test_layer_decay_numbers_the_backbone_and_then_the_rest() -> None:
         small("topformer_head", "topformer_tiny").group_matcher()
 
 
-@pytest.mark.parametrize("images", [[], [torch.rand(3, 32, 32)], ()])
-def test_a_list_of_images_is_one_line(images: object) -> None:
-    """Detectors take one, segmenters do not."""
-    with pytest.raises(UserError, match=r"^a (list|tuple) given as images: give one tensor \(B, 3, H, W\)$"):
+@pytest.mark.parametrize("images", [[], [torch.rand(3, 32, 32)], (), torch.rand(1, 3, 32, 32).numpy()])
+def test_what_is_no_tensor_is_one_line(images: object) -> None:
+    """Detectors take a list, segmenters do not."""
+    with pytest.raises(
+        UserError, match=r"^a (list|tuple|ndarray) given as images: give one tensor \(B, 3, H, W\)$"
+    ):
         small("semantic_fpn", "test_resnet")(images)
