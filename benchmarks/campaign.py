@@ -93,6 +93,9 @@ _SEGMENT = "frozen_semantic_fpn/mscsa_tf_efficientnet_lite0"
 _CAMVID = ("--data.root", "camvid11", "--block", "5")
 _CAMVID_192 = (*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14")
 _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
+_NUCLEI = ("--data.root", "nuclei")
+# Its classes say left and right: no mirroring.
+_CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
 ROWS: dict[str, Row] = {
     "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID, necks=True),
@@ -104,13 +107,16 @@ ROWS: dict[str, Row] = {
     "frozen_camvid_192_starts": Row(
         recipe=_SEGMENT, options=_CAMVID_192, seeds=6, variants=STARTS, shares="frozen_camvid_192"
     ),
-    "frozen_nuclei": Row(recipe=_MASKS, options=("--data.root", "nuclei"), num_classes=1, necks=True),
-    # Its classes say left and right: no mirroring.
-    "frozen_carparts": Row(
-        recipe=_MASKS,
-        options=("--data.root", "carparts", "--augment.hflip", "0"),
-        num_classes=18,
-        necks=True,
+    "frozen_camvid_192_tables": Row(
+        recipe=_SEGMENT, options=_CAMVID_192, seeds=6, variants=TABLES, shares="frozen_camvid_192"
+    ),
+    "frozen_nuclei": Row(recipe=_MASKS, options=_NUCLEI, num_classes=1, seeds=6),
+    "frozen_nuclei_necks": Row(
+        recipe=_MASKS, options=_NUCLEI, num_classes=1, seeds=6, necks=True, shares="frozen_nuclei"
+    ),
+    "frozen_carparts": Row(recipe=_MASKS, options=_CARPARTS, num_classes=18, seeds=6),
+    "frozen_carparts_necks": Row(
+        recipe=_MASKS, options=_CARPARTS, num_classes=18, seeds=6, necks=True, shares="frozen_carparts"
     ),
     "finetuned_camvid": Row(
         recipe=_SEGMENT,
@@ -120,7 +126,6 @@ ROWS: dict[str, Row] = {
         ),
         seeds=6,
     ),
-    "frozen_camvid_tables": Row(recipe=_SEGMENT, options=_CAMVID, variants=TABLES, shares="frozen_camvid"),
     "frozen_camvid_knobs": Row(recipe=_SEGMENT, options=_CAMVID, variants=KNOBS, shares="frozen_camvid"),
     "frozen_camvid_rich": Row(
         recipe=_SEGMENT, options=(*_CAMVID, "--model.budget", "0.5"), seeds=6, necks=True
