@@ -30,8 +30,8 @@ MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its e
 
 TITLES = {
     "frozen_camvid": "Street scenes (CamVid), frozen backbone",
-    "frozen_camvid_192": "The same in crops of 192 px, 400 steps, MSCSA at 14 %",
-    "frozen_camvid_192_necks": "The other necks in these crops",
+    "frozen_camvid_192": "Street scenes in crops of 192 px, 400 steps, MSCSA at 14 %",
+    "frozen_camvid_192_necks": "Street scenes in crops of 192 px, beside the other necks",
     "frozen_camvid_192_starts": "How MSCSA begins, in these crops",
     "frozen_camvid_192_tables": "The paper's Tables 4 and 5, in these crops",
     "frozen_nuclei": "Cell nuclei, frozen backbone",
@@ -120,13 +120,16 @@ def page(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
 
 
 def summary(rows: dict[str, Row]) -> str:
-    """Lay out MSCSA against its baseline, the wider head and the best other neck, a line per row."""
+    """Lay out MSCSA against its baseline, the wider head and the best other neck, a line per row.
+
+    A row that another has again, with the other necks beside it, has no line of its own.
+    """
     lines = [
         "| | seeds | MSCSA, baseline | minus baseline | minus wider head | minus best other neck |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
-        if "control" not in row["arms"]:
+        if "control" not in row["arms"] or f"{name}_necks" in rows:
             continue
         neck = best_neck(row)
         cells = [
