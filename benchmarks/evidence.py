@@ -111,7 +111,7 @@ def page(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
             [
                 (ROOT / "benchmarks" / "evidence_head.md").read_text().strip(),
                 "## In short",
-                summary(rows),
+                summary(rows, latency),
                 *(_section(name, row, latency.get(name, {})) for name, row in rows.items()),
                 (ROOT / "benchmarks" / "evidence_limits.md").read_text().strip(),
             ]
@@ -120,15 +120,21 @@ def page(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def summary(rows: dict[str, Row]) -> str:
+def summary(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
     """Lay out MSCSA against its baseline, the wider head and the best other neck, a line per row.
 
     A row that another has again, with the other necks beside it, has no line of its own.
     """
-    lines = [
-        "| | seeds | MSCSA, baseline | minus baseline | minus wider head | minus best other neck |",
-        "| --- | --- | --- | --- | --- | --- |",
+    head = [
+        "",
+        "seeds",
+        "MSCSA, baseline",
+        "minus baseline",
+        "minus wider head",
+        "minus best other neck",
+        "cost",
     ]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for name, row in rows.items():
         if "control" not in row["arms"] or f"{name}_necks" in rows:
             continue
@@ -140,9 +146,21 @@ def summary(rows: dict[str, Row]) -> str:
             _difference(contrast_of(row, "mscsa", "baseline")),
             _difference(contrast_of(row, "mscsa", "control")),
             "" if neck is None else f"{label_of(neck)[1:]}: {_difference(contrast_of(row, 'mscsa', neck))}",
+            _cost(row["arms"], latency.get(name, {})),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cost(arms: dict[str, Any], latency: dict[str, Any]) -> str:
+    """Write what MSCSA costs over the baseline: multiply-adds and, where it was measured, time."""
+    share = arms["mscsa"]["macs"] / arms["baseline"]["macs"] - 1
+    if not latency:
+        return f"{100 * share:+.1f} % MACs"
+    times = latency["arms"]
+    return (
+        f"{100 * share:+.1f} % MACs, x{times['mscsa']['median_ms'] / times['baseline']['median_ms']:.2f} time"
+    )
 
 
 def _difference(contrast: PairedStatistics) -> str:
@@ -220,9 +238,9 @@ def _notes(row: Row) -> list[str]:
     return [*verdicts, *made, *row["necks"].values(), *row["variants"].values()]
 
 
-def readme_table(rows: dict[str, Row]) -> str:
+def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
     """Write README's table: the summary, between its marks."""
-    return f"{MARKS[0]}\n{summary(rows)}\n{MARKS[1]}"
+    return f"{MARKS[0]}\n{summary(rows, latency)}\n{MARKS[1]}"
 
 
 def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
@@ -256,7 +274,8 @@ def main() -> None:
     PAGE.write_text(page(rows, latency))
     text = README.read_text()
     block = re.compile(f"{re.escape(MARKS[0])}.*?{re.escape(MARKS[1])}", re.DOTALL)
-    README.write_text(block.sub(lambda _: readme_table({k: rows[k] for k in NECK_ROWS if k in rows}), text))
+    shown = readme_table({name: rows[name] for name in NECK_ROWS if name in rows}, latency)
+    README.write_text(block.sub(lambda _: shown, text))
     for name in NECK_ROWS:
         if name in rows:
             draw_pareto(name, rows[name], latency.get(name, {}))

@@ -28,7 +28,7 @@ def test_the_page_is_what_the_files_say() -> None:
     assert rows
     assert evidence.PAGE.read_text() == evidence.page(rows, evidence.load_latency())
     shown = {name: rows[name] for name in evidence.NECK_ROWS if name in rows}
-    assert evidence.readme_table(shown) in evidence.README.read_text()
+    assert evidence.readme_table(shown, evidence.load_latency()) in evidence.README.read_text()
     for name in shown:
         assert (evidence.FIGURES / f"evidence_{name}.png").exists()
 
@@ -54,11 +54,21 @@ def test_bold_is_what_interval_and_test_agree_on() -> None:
     clear = [value + 1 + place / 10 for place, value in enumerate(base)]
     unclear = [value + (-1) ** place for place, value in enumerate(base)]
     table = evidence.summary(
-        {"frozen_camvid": row(baseline=base, control=unclear, fpn=base, bifpn=unclear, mscsa=clear)}
+        {"frozen_camvid": row(baseline=base, control=unclear, fpn=base, bifpn=unclear, mscsa=clear)}, {}
     )
     assert "| 6 of 10 | 43.75, 42.50 | **+1.25 (+1.12 to +1.38)** |" in table
     of_control = evidence.contrast_of(row(baseline=base, control=unclear, mscsa=clear), "control", "baseline")
     assert of_control.direction == 0 and "**" not in evidence._difference(of_control)
+
+
+def test_what_it_costs_is_beside_what_it_brings() -> None:
+    found = row(baseline=[40.0] * 6, control=[40.0] * 6, mscsa=[41.0] * 6)
+    found["arms"]["mscsa"]["macs"] = 1_125_000_000
+    times = {"arms": {"mscsa": {"median_ms": 6.0}, "baseline": {"median_ms": 5.0}}}
+    assert "| +12.5 % MACs |" in evidence.summary({"frozen_camvid": found}, {})
+    assert "| +12.5 % MACs, x1.20 time |" in evidence.summary(
+        {"frozen_camvid": found}, {"frozen_camvid": times}
+    )
 
 
 def test_the_best_neck_is_picked_by_its_mean_on_masks_where_there_are_any() -> None:
