@@ -33,6 +33,8 @@ _NEEDED: dict[Kind, str] = {
     "detection": "annotations/instances_train.json and instances_val.json with images in train/ and val/, "
     "data.yaml with images/ and labels/ (YOLO), or JPEGImages/ and Annotations/ (Pascal VOC)",
 }
+_ARCHIVES = (".zip", ".7z", ".rar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
+# What has to be unpacked; .tar is not among them, since shards are read as they are.
 _SEEN = 5000
 # Files of a folder that are looked at to say what it holds.
 
@@ -60,6 +62,9 @@ def unknown_layout(root: Path, task: Kind | None = None) -> UserError:
             f"{root}: no such folder{here}; give the folder of the data set as data.root, or --root of eval"
         )
     counts = _contents(root)
+    packed = sorted(path.name for path in islice(root.iterdir(), _SEEN) if path.suffix.lower() in _ARCHIVES)
+    if packed and not any(kind in EXTENSIONS for kinds in counts.values() for kind in kinds):
+        return UserError(f"{root} holds {some_of(packed)} and no images: unpack it, and give the folder in it")
     seen = some_of([f"{place} ({_counted(kinds)})" for place, kinds in counts.items()]) or "nothing"
     tasks = _READERS if task is None else (task,)
     within = next((path.name for path in islice(_folders(root), _SEEN) if _is_known(path)), None)

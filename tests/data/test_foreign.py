@@ -136,3 +136,12 @@ def test_a_data_set_one_folder_below_is_found(tmp_path: Path) -> None:
     root = write(tmp_path, *(f"inner/{file}" for file in SETS["COCO's format"]), "readme.txt")
     with pytest.raises(UserError, match="holds a data set in inner/: give .*/inner as data.root"):
         check_dataset(root)
+
+
+def test_what_has_to_be_unpacked_is_named(tmp_path: Path) -> None:
+    for name in ("cells.zip", "SOURCE.md"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"holds cells\.zip and no images: unpack it, and give the folder in it"):
+        raise unknown_layout(tmp_path)
+    write(tmp_path, "a.jpg")
+    assert "cells.zip" not in str(unknown_layout(tmp_path))
