@@ -64,7 +64,9 @@ def unknown_layout(root: Path, task: Kind | None = None) -> UserError:
     counts = _contents(root)
     packed = sorted(path.name for path in islice(root.iterdir(), _SEEN) if path.suffix.lower() in _ARCHIVES)
     if packed and not any(kind in EXTENSIONS for kinds in counts.values() for kind in kinds):
-        return UserError(f"{root} holds {some_of(packed)} and no images: unpack it, and give the folder in it")
+        return UserError(
+            f"{root} holds {some_of(packed)} and no images: unpack it, and give the folder in it"
+        )
     seen = some_of([f"{place} ({_counted(kinds)})" for place, kinds in counts.items()]) or "nothing"
     tasks = _READERS if task is None else (task,)
     within = next((path.name for path in islice(_folders(root), _SEEN) if _is_known(path)), None)

@@ -141,7 +141,9 @@ def test_a_data_set_one_folder_below_is_found(tmp_path: Path) -> None:
 def test_what_has_to_be_unpacked_is_named(tmp_path: Path) -> None:
     for name in ("cells.zip", "SOURCE.md"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"holds cells\.zip and no images: unpack it, and give the folder in it"):
+    with pytest.raises(
+        UserError, match=r"holds cells\.zip and no images: unpack it, and give the folder in it"
+    ):
         raise unknown_layout(tmp_path)
     write(tmp_path, "a.jpg")
     assert "cells.zip" not in str(unknown_layout(tmp_path))
