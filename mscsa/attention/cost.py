@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
-from mscsa.attention.config import MSCSAConfig, check_budget, check_fixed, config_of, map_sizes, whole_numbers
+from mscsa.attention.config import MSCSAConfig, check_budget, check_fixed, config_of
 from mscsa.attention.cross_scale import downsampled_sizes
 from mscsa.attention.feed_forward import hidden_channels
 from mscsa.attention.fusion import level_indices
-from mscsa.attention.module import check_pyramid, squeezed_channels
-from mscsa.attention.pooling import token_map_size
+from mscsa.attention.module import squeezed_channels
+from mscsa.attention.pooling import check_pool_stride, token_map_size
+from mscsa.attention.pyramid import MeasuredPyramid, Sizes
 
 LOWEST_SHARE = 0.9
 """Of a budget, that a configuration must use."""
@@ -48,7 +48,7 @@ class Macs:
 def mscsa_macs(
     channels: Sequence[int],
     strides: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sizes,
     config: MSCSAConfig,
     fused_levels: Sequence[int] = (),
 ) -> Macs:
@@ -67,28 +67,24 @@ def mscsa_macs(
     return _count(_checked(channels, strides, sizes, fused_levels, config.pool_stride), config)
 
 
-@dataclass(frozen=True)
-class _Stages:
-    """What a cost depends on beside the configuration."""
-
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    sizes: tuple[tuple[int, int], ...]
-    fused: tuple[int, ...]
-
-
-def _checked(channels: Any, strides: Any, sizes: Any, fused_levels: Any, pool_stride: int) -> _Stages:
+def _checked(
+    channels: Sequence[int],
+    strides: Sequence[int],
+    sizes: Sizes,
+    fused_levels: Sequence[int],
+    pool_stride: int,
+) -> MeasuredPyramid:
     """Take the arguments of a cost, checked as `MSCSANeck` checks them."""
-    widths, pixels = whole_numbers("channels", channels), whole_numbers("strides", strides)
-    check_pyramid(widths, pixels, pool_stride)
-    fused = level_indices("fused_levels", fused_levels, len(widths))
-    return _Stages(widths, pixels, map_sizes(sizes, len(widths)), fused)
+    pyramid = MeasuredPyramid.of(channels, strides, sizes)
+    check_pool_stride(pyramid.strides, pool_stride)
+    fused = level_indices("fused_levels", fused_levels, len(pyramid.channels))
+    return replace(pyramid, out_levels=fused)
 
 
-def _count(stages: _Stages, config: MSCSAConfig) -> Macs:
+def _count(pyramid: MeasuredPyramid, config: MSCSAConfig) -> Macs:
     """Count for what is checked: a search counts hundreds of configurations of one pyramid."""
-    channels = stages.channels
-    size = token_map_size(stages.sizes, stages.strides, config.pool_stride)
+    channels = pyramid.channels
+    size = token_map_size(pyramid.sizes, pyramid.strides, config.pool_stride)
     tokens = size[0] * size[1]
     stage_channels = squeezed_channels(channels, config.squeeze_ratio)
     squeeze = (
@@ -105,7 +101,7 @@ def _count(stages: _Stages, config: MSCSAConfig) -> Macs:
         attention=2 * config.depth * products,
         ffn=config.depth * dense * (1 if config.intra_ffn else 2),
         intra_ffn=config.depth * intra if config.intra_ffn else 0,
-        fusion=sum(tokens * stage_channels[i] * 2 * channels[i] for i in stages.fused),
+        fusion=sum(tokens * stage_channels[i] * 2 * channels[i] for i in pyramid.out_levels),
     )
 
 
@@ -137,7 +133,7 @@ def _feed_forward_macs(stage_channels: Sequence[int], tokens: int, mlp_ratio: fl
 def config_for_budget(
     channels: Sequence[int],
     strides: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sizes,
     budget_macs: float,
     config: MSCSAConfig,
     fused_levels: Sequence[int] = (),
@@ -162,17 +158,17 @@ def config_for_budget(
             not there, or the budget is no number above 0; or as `mscsa_macs`.
     """
     config = config_of(config)
-    stages = _checked(channels, strides, sizes, fused_levels, config.pool_stride)
+    pyramid = _checked(channels, strides, sizes, fused_levels, config.pool_stride)
     fixed = check_fixed(fixed, MSCSAConfig)
     check_budget(budget_macs)
     costs: list[int] = []
     for depth in [config.depth] if "depth" in fixed else range(1, 9):
         fitting = []
-        for candidate in _candidates(stages.channels, replace(config, depth=depth), fixed):
-            cost = _count(stages, candidate).total
+        for candidate in _candidates(pyramid.channels, replace(config, depth=depth), fixed):
+            cost = _count(pyramid, candidate).total
             costs.append(cost)
             if LOWEST_SHARE * budget_macs <= cost <= budget_macs:
-                fitting.append((_unusual_width(stages.channels, candidate), -cost, candidate))
+                fitting.append((_unusual_width(pyramid.channels, candidate), -cost, candidate))
         if fitting:
             return min(fitting, key=lambda entry: entry[:2])[2]
     raise no_fit("MSCSA", budget_macs, costs, "another num_heads, mlp_ratio or pool_stride")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.cost.matched_control import (
     MatchedArm,
     against_mscsa,
@@ -21,7 +22,6 @@ from mscsa.models.configure import measure_backbone
 from mscsa.models.pyramid import BackboneModel
 from mscsa.neck_table import MSCSA_NECK, NECKS, OTHER_NECKS, find_neck
 from mscsa.necks.build import load_neck, neck_config
-from mscsa.necks.neck import MeasuredPyramid
 from mscsa.recipes.arms import baseline_of, neck_arm_of
 from mscsa.recipes.spec import Recipe
 

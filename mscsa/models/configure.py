@@ -13,6 +13,7 @@ from timm.models._input import get_model_input_config
 
 from mscsa.attention.config import CONFIG_FIELDS, MSCSAConfig, config_of
 from mscsa.attention.cost import config_for_budget
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import attended_levels, drop_path_rate_of, pyramid_levels, read_pyramid
 from mscsa.errors import UserError
@@ -20,7 +21,6 @@ from mscsa.macs import run_and_count
 from mscsa.neck_table import MSCSA_NECK
 from mscsa.necks.build import neck_config
 from mscsa.necks.cost import neck_config_for_budget
-from mscsa.necks.neck import MeasuredPyramid
 
 DEFAULT_BUDGET = 0.10
 """Share of the backbone's MACs for backbones that the paper has no configuration for."""

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from mscsa.attention.config import number_between, whole_number
 from mscsa.attention.folding import NormedSequential, fold_behind
 from mscsa.attention.init import initialize
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, keep
 from mscsa.necks.layers import conv_macs, resize_nearest, size_of, step_between
-from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
+from mscsa.necks.neck import Neck, NeckKind
 
 EPSILON = 1e-4
 """Of the fast normalised fusion (Sec. 3.3)."""

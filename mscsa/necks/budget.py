@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mscsa.attention.cost import LOWEST_SHARE, no_fit
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.config import NeckConfig
-from mscsa.necks.neck import MeasuredPyramid
 
 NeckConfigT = TypeVar("NeckConfigT", bound=NeckConfig)
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mscsa.attention.config import check_budget, check_fixed
+from mscsa.attention.pyramid import MeasuredPyramid, Sizes
 from mscsa.necks.build import load_neck, neck_config
-from mscsa.necks.neck import MeasuredPyramid, Sizes
 
 
 def neck_macs(

@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, NeckNorm, check_norm
 from mscsa.necks.layers import conv_macs, conv_norm, resize_nearest, size_of, start_convolutions
-from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
+from mscsa.necks.neck import Neck, NeckKind
 
 
 @dataclass(frozen=True, kw_only=True)

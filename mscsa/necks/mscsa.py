@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from mscsa.attention.config import MSCSAConfig
 from mscsa.attention.cost import config_for_budget, mscsa_macs
 from mscsa.attention.fusion import MSCSANeck
-from mscsa.necks.neck import MeasuredPyramid, NeckKind
+from mscsa.attention.pyramid import MeasuredPyramid
+from mscsa.necks.neck import NeckKind
 
 
 def mscsa_neck_macs(pyramid: MeasuredPyramid, config: MSCSAConfig) -> int:

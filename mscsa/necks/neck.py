@@ -9,15 +9,13 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from mscsa.attention.config import map_sizes, read_config, whole_numbers
+from mscsa.attention.config import read_config, whole_numbers
 from mscsa.attention.fusion import asked_levels
 from mscsa.attention.module import check_maps, check_pyramid
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.config import NeckConfig
 
 ConfigT = TypeVar("ConfigT")
-
-Sizes = Sequence[tuple[int, int]]
-"""Measured (H_i, W_i) of each stage, finest first."""
 
 
 class Neck(nn.Module, ABC):
@@ -95,38 +93,6 @@ class NeckModule(Protocol):
         out_levels: Sequence[int] | None = None,
     ) -> nn.Module:
         """Build for a pyramid."""
-
-
-@dataclass(frozen=True)
-class MeasuredPyramid:
-    """What a cost depends on beside the configuration."""
-
-    channels: Sequence[int]
-    """C_i of each stage, finest first."""
-    strides: Sequence[int]
-    """Stride of each stage in input pixels."""
-    sizes: Sizes
-    """Measured (H_i, W_i) of each stage."""
-    out_levels: Sequence[int]
-    """Stages that the neck gives back, by index."""
-
-    @classmethod
-    def of(
-        cls,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        sizes: Sizes,
-        out_levels: Sequence[int] | None = None,
-    ) -> MeasuredPyramid:
-        """Take the arguments of a neck, checked as it checks them, and the sizes of its maps.
-
-        Raises:
-            ValueError: As `Neck`; or if there is not one size for each stage.
-        """
-        checked = whole_numbers("channels", channels), whole_numbers("strides", strides)
-        check_pyramid(*checked)
-        stages = len(checked[0])
-        return cls(*checked, map_sizes(sizes, stages), asked_levels(out_levels, stages))
 
 
 def _as_it_is(_pyramid: MeasuredPyramid, _budget: float, config: ConfigT) -> ConfigT:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, NeckNorm, check_norm
 from mscsa.necks.fpn import FPN, FPNConfig, fpn_macs
@@ -24,7 +25,7 @@ from mscsa.necks.layers import (
     step_between,
     strided_size,
 )
-from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
+from mscsa.necks.neck import Neck, NeckKind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from mscsa.attention.config import number_between, whole_number
 from mscsa.attention.module import check_pyramid, squeeze, squeezed_channels, takes_batch_statistics
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.backbones.layers import init_conv
 from mscsa.backbones.timm_contract import check_batch_values
 from mscsa.backbones.topformer_parts import SemanticsExtractor, SemanticsInjection
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig, keep
 from mscsa.necks.layers import conv_macs, size_of
-from mscsa.necks.neck import MeasuredPyramid, Neck, NeckKind
+from mscsa.necks.neck import Neck, NeckKind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.bifpn import BiFPNConfig, bifpn_macs
 from mscsa.necks.budget import widest
 from mscsa.necks.config import NeckConfig
-from mscsa.necks.neck import MeasuredPyramid
 
 PYRAMID = MeasuredPyramid.of([64, 128, 320, 512], [4, 8, 16, 32], [(56, 56), (28, 28), (14, 14), (7, 7)])
 

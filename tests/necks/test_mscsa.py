@@ -5,9 +5,9 @@ from __future__ import annotations
 from mscsa.attention.config import MSCSAConfig
 from mscsa.attention.cost import config_for_budget, mscsa_macs
 from mscsa.attention.fusion import MSCSANeck
+from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks import cost
 from mscsa.necks.mscsa import KIND, mscsa_neck_macs
-from mscsa.necks.neck import MeasuredPyramid
 from tests.necks.pyramids import sizes_at
 
 CHANNELS, STRIDES, SIZES = (64, 128, 256, 512), (4, 8, 16, 32), sizes_at((224, 224))
