@@ -61,7 +61,7 @@ def load_weights(
         )
     (state, metadata), name = read_source(source)
     entries, report = fit(model, state, chosen, name)
-    refuse_other(model, metadata, {report.parts[key] for key in report.matched}, name)
+    refuse_other(model, metadata, set(report.filled), name)
     model.load_state_dict(entries, strict=False)
     if text := report.warning():
         logger.warning("%s", text)

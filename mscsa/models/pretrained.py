@@ -98,11 +98,11 @@ class WholeModel:
             UserError: If they are not there, cannot be read or downloaded, or are of another model.
         """
         place, own = place_of(self.given), dict[str, Any]()
+        metadata: Mapping[str, str] = {}
         is_here = are_local(self.given)
         if are_direct(self.given):
             weights, place = read_source(self.given.get("state_dict") or str(self.given["file"]))
-            refuse_other(model, weights.metadata, set(model.weight_parts()), place)
-            own = {"state_dict": weights.state}
+            metadata, own = weights.metadata, {"state_dict": weights.state}
         what = f"the weights of {place}"
         with nullcontext() if is_here else downloads(what, "connect to the network, or give them as a file"):
             load_pretrained(
@@ -110,7 +110,7 @@ class WholeModel:
                 pretrained_cfg={"num_classes": model.num_classes, **model.pretrained_cfg, **own},
                 num_classes=model.num_classes,
                 in_chans=model.in_chans,
-                filter_fn=partial(_fitted, place=place),
+                filter_fn=partial(_fitted, metadata=metadata, place=place),
                 cache_dir=self.said.cache_dir,
             )
 
@@ -132,10 +132,12 @@ def _registered_name(name: ModelName) -> str | None:
     return replace(name, tag="").with_mscsa if name.backbone in PRESETS else None
 
 
-def _fitted(state: dict[str, Tensor], model: MSCSAModel, place: str) -> dict[str, Tensor]:
+def _fitted(
+    state: dict[str, Tensor], model: MSCSAModel, metadata: Mapping[str, str], place: str
+) -> dict[str, Tensor]:
     """Bring weights of the whole model, or of its plain backbone, into the model's keys, all of them.
 
-    What the weights do not have stays as it is, which a warning says; those of another backbone are refused.
+    What the weights do not have stays as it is, which a warning says; those of another backbone, or of a part configured otherwise, are refused.
     """
     convs = model._traits.get("first_conv") or ()
     for conv in [convs] if isinstance(convs, str) else convs:
@@ -144,6 +146,7 @@ def _fitted(state: dict[str, Tensor], model: MSCSAModel, place: str) -> dict[str
             if key in state and state[key].shape[1:2] != own.weight.shape[1:2]:
                 state[key] = adapt_input_conv(model.in_chans, state[key])
     entries, report = fit(model, state, POLICIES["backbone"], place)
+    refuse_other(model, metadata, set(report.filled), place)
     if text := report.warning():
         logger.warning("%s", text)
     return {**model.state_dict(), **entries}

@@ -52,8 +52,14 @@ def test_what_the_gate_is_matters_where_a_fusion_is_filled(tmp_path: Path) -> No
     mscsa.save_weights(classifier(), path)
     assert not other_fields(other, with_configurations(classifier(), {}), {"backbone", "mscsa"})
     mscsa.load_weights(other, path)
+    described = {"features_only": True, "pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
+    assert mscsa.create_model("mscsa_test_resnet", **FIELDS, gate_scale=1.0, **described).is_pyramid
     mscsa.save_weights(build_pyramid("mscsa_test_resnet", fields=FIELDS), path)
-    one_line_error(lambda: mscsa.load_weights(other, path), "mscsa: gate_scale is 2.0 in the file, 1.0 in")
+    text = "mscsa: gate_scale is 2.0 in the file, 1.0 in"
+    one_line_error(lambda: mscsa.load_weights(other, path), text)
+    one_line_error(
+        lambda: mscsa.create_model("mscsa_test_resnet", **FIELDS, gate_scale=1.0, **described), text
+    )
 
 
 def test_other_necks_say_theirs(tmp_path: Path) -> None:
