@@ -231,15 +231,17 @@ def refuse_pruned(backbone: Any, levels: Sequence[Level]) -> None:
     """Refuse a model without what gives some of its levels, as timm's `prune_intermediate_layers` leaves it.
 
     Raises:
-        UserError: If it is one.
+        UserError: If it is one; or if it cannot be run, with the reason.
     """
     # Some whole models lack what timm names: only a look at their maps tells.
-    if not any(_is_gone(backbone, level.module) for level in levels) or _gives_all(backbone, levels):
+    if not any(_is_gone(backbone, level.module) for level in levels):
         return
-    raise UserError(
-        f"the {type(backbone).__name__} gives no longer the maps of all its levels, it was pruned "
-        "(prune_intermediate_layers): give it as timm builds it, and choose levels by out_indices"
-    )
+    if _channels_of_maps(backbone) != [level.channels for level in levels]:
+        raise UserError(
+            f"the {type(backbone).__name__} gives no longer the maps of all its levels, layers were taken "
+            "out (as by prune_intermediate_layers): give it as timm builds it, and choose levels by "
+            "out_indices"
+        )
 
 
 def _is_gone(backbone: Any, module: str) -> bool:
@@ -250,16 +252,24 @@ def _is_gone(backbone: Any, module: str) -> bool:
     return isinstance(found, nn.Identity) or (isinstance(found, nn.Sequential) and not len(found))
 
 
-def _gives_all(backbone: Any, levels: Sequence[Level]) -> bool:
-    """Whether a copy of a model without data gives maps with the channels of all its levels."""
-    skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
+def _channels_of_maps(backbone: Any) -> list[int]:
+    """Run a copy of a model without data, and give the channels of all the maps that come out.
+
+    Raises:
+        UserError: If it fails.
+    """
     size = get_model_input_config(backbone)["input_size"][-2:]
     image = torch.empty(1, getattr(backbone, "in_chans", 3), *size, device="meta")
     try:
-        maps = read_pyramid(skeleton, image, [level.index for level in levels])
-    except Exception:  # each model fails in its own way on what is not there
-        return False
-    return [x.shape[1] for x in maps] == [level.channels for level in levels]
+        skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
+        return [x.shape[1] for x in _forward_intermediates(skeleton, image, intermediates_only=True)]
+    except UserError:
+        raise
+    except Exception as error:  # each model fails in its own way
+        raise UserError(
+            f"a copy of the {type(backbone).__name__} without data cannot be run ({_first_line(error)}): "
+            "give the model as timm builds it"
+        ) from error
 
 
 def pyramid_levels(backbone: Any) -> list[Level]:

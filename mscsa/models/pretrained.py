@@ -137,7 +137,8 @@ def _fitted(
 ) -> dict[str, Tensor]:
     """Bring weights of the whole model, or of its plain backbone, into the model's keys, all of them.
 
-    What the weights do not have stays as it is, which a warning says; those of another backbone, or of a part configured otherwise, are refused.
+    What the weights do not have stays as it is, which a warning says; those of another backbone, or of parts
+    that are configured otherwise, are refused.
     """
     convs = model._traits.get("first_conv") or ()
     for conv in [convs] if isinstance(convs, str) else convs:

@@ -281,7 +281,17 @@ def test_a_pruned_model_is_refused(name):
     backbone = pruned(name, [0, 1])
     one_line_error(
         lambda: refuse_pruned(backbone, pyramid_levels(backbone)),
-        "^the .* gives no longer the maps of all its levels, it was pruned .*: give it as timm builds it",
+        "^the .* gives no longer the maps of all its levels, layers were taken out .*: give it as timm",
+    )
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_another_failure_than_a_lack_of_levels_says_its_own_reason():
+    backbone = build_backbone("hrnet_w18_small")  # has no module where timm names a level
+    backbone.conv1 = torch.nn.Conv2d(5, 64, 3)
+    one_line_error(
+        lambda: refuse_pruned(backbone, pyramid_levels(backbone)),
+        r"^a copy of the HighResolutionNet without data cannot be run \(Invalid channel dimensions\): give",
     )
 
 

@@ -279,5 +279,5 @@ def test_a_pruned_model_is_refused_where_it_is_given(name):
     for options in ({"config": LIGHT}, {"budget": 0.1}):
         one_line_error(
             lambda options=options: mscsa.add_to(backbone, **options),
-            r"it was pruned \(prune_intermediate_layers\): give it as timm builds it",
+            r"layers were taken out \(as by prune_intermediate_layers\): give it as timm builds it",
         )
