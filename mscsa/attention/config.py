@@ -123,12 +123,9 @@ def whole_number(name: str, value: Any) -> int:
     Raises:
         ValueError: If it is not a whole number >= 1.
     """
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name}={value!r} is not allowed: give a whole number >= 1")
+    number = as_int(value)
+    if number is None or number < 1:
+        raise ValueError(f"{name}={one_line(value)} is not allowed: give a whole number >= 1")
     return number
 
 
@@ -138,9 +135,40 @@ def whole_numbers(name: str, values: Any) -> tuple[int, ...]:
     Raises:
         ValueError: If `values` is not a sequence of whole numbers >= 1.
     """
-    if not isinstance(values, Iterable):
-        raise ValueError(f"{name}={values!r} is not allowed: give one whole number for each stage")
-    return tuple(whole_number(f"{name}[{i}]", value) for i, value in enumerate(values))
+    given = elements(values)
+    if given is None:
+        raise ValueError(f"{name}={one_line(values)} is not allowed: give one whole number for each stage")
+    return tuple(whole_number(f"{name}[{i}]", value) for i, value in enumerate(given))
+
+
+def as_int(value: Any) -> int | None:
+    """Give `value`, of any integer type (numpy's too), as an int; None if it is no whole number."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def as_ints(values: Any) -> list[int] | None:
+    """Give a sequence of whole numbers, of any kind that `elements` knows, as ints; None if it is none."""
+    given = elements(values)
+    numbers = [number for value in given or () if (number := as_int(value)) is not None]
+    return None if given is None or len(numbers) < len(given) else numbers
+
+
+def elements(values: Any) -> list[Any] | None:
+    """List what a sequence, an array or a tensor holds; None of what is none, has no order or is text."""
+    if isinstance(values, (str, bytes, Mapping, set, frozenset)):
+        return None
+    try:
+        return list(values)
+    except TypeError:  # as of an array of no dimensions
+        return None
+
+
+def one_line(value: Any) -> str:
+    """Write a value as code does, also one of many lines, as arrays are."""
+    return " ".join(repr(value).split())
 
 
 def map_sizes(sizes: Any, num_stages: int) -> tuple[tuple[int, int], ...]:
@@ -149,10 +177,11 @@ def map_sizes(sizes: Any, num_stages: int) -> tuple[tuple[int, int], ...]:
     Raises:
         ValueError: If they are no such sizes.
     """
-    given = list(sizes) if isinstance(sizes, Iterable) else []
-    pairs = [tuple(size) if isinstance(size, Iterable) else () for size in given]
+    pairs = [elements(size) or () for size in elements(sizes) or ()]
     if len(pairs) != num_stages or any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"sizes={sizes!r} is not allowed: give one (H, W) for each of {num_stages} stages")
+        raise ValueError(
+            f"sizes={one_line(sizes)} is not allowed: give one (H, W) for each of {num_stages} stages"
+        )
     checked = (whole_numbers(f"sizes[{i}]", pair) for i, pair in enumerate(pairs))
     return tuple((height, width) for height, width in checked)
 

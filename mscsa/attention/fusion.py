@@ -6,15 +6,14 @@ channels in the token map; D channels of the whole token map, h w its size.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscsa.attention.config import MSCSAConfig
+from mscsa.attention.config import MSCSAConfig, as_ints, elements, one_line
 from mscsa.attention.folding import fold_behind
 from mscsa.attention.module import MSCSA
 
@@ -146,7 +145,7 @@ class MSCSANeck(nn.Module):
         """
         super().__init__()
         self.mscsa = MSCSA(channels, strides, config)
-        self.fusion = PyramidFusion(self.mscsa, asked_levels(out_levels, len(channels)))
+        self.fusion = PyramidFusion(self.mscsa, asked_levels(out_levels, len(self.mscsa.channels)))
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -190,13 +189,11 @@ def level_indices(name: str, levels: Any, num_stages: int, *, least: int = 0) ->
     Raises:
         ValueError: If there are fewer, or one is no stage that is there.
     """
-    given = list(levels) if isinstance(levels, Iterable) else levels
-    try:
-        numbers = [-1 if isinstance(level, bool) else operator.index(level) for level in given]
-    except TypeError:
-        numbers = [-1]
-    if len(numbers) < least or not all(0 <= number < num_stages for number in numbers):
-        raise ValueError(f"{name}={given!r} given: give indices between 0 and {num_stages - 1}")
+    given = elements(levels)
+    numbers = as_ints(given)
+    if numbers is None or len(numbers) < least or not all(0 <= number < num_stages for number in numbers):
+        shown = one_line(levels if given is None else given)
+        raise ValueError(f"{name}={shown} given: give indices between 0 and {num_stages - 1}")
     return tuple(numbers)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import torch
 from timm.models._input import get_model_input_config
 
-from mscsa.attention.config import CONFIG_FIELDS, MSCSAConfig, config_of
+from mscsa.attention.config import CONFIG_FIELDS, MSCSAConfig, as_int, as_ints, config_of, one_line
 from mscsa.attention.cost import config_for_budget
 from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.backbones.presets import PRESETS
@@ -62,19 +62,20 @@ class ConfigRequest:
                 f"budget={self.budget!r} given: give the share of the backbone's MACs that the neck may "
                 "cost, such as 0.10"
             )
-        if self.budget_size is not None and not _is_size(self.budget_size):
-            raise UserError(
-                f"budget_size={self.budget_size!r} given: give the side of a square or (H, W), in pixels"
-            )
+        if self.budget_size is not None:
+            _sides(self.budget_size)  # refuses what is no size
 
 
-def _is_size(given: Any) -> bool:
-    sides = [given, given] if isinstance(given, Integral) else given
-    return (
-        isinstance(sides, Sequence)
-        and len(sides) == 2
-        and all(isinstance(side, Integral) and int(side) > 0 for side in sides)
-    )
+def _sides(given: Any) -> tuple[int, int]:
+    """Give the (H, W) that a side or both mean."""
+    sides = as_ints(given)
+    if sides is None:
+        sides = [as_int(given) or 0] * 2
+    if len(sides) != 2 or min(sides) < 1:
+        raise UserError(
+            f"budget_size={one_line(given)} given: give the side of a square or (H, W), in pixels"
+        )
+    return sides[0], sides[1]
 
 
 def choose_config(
@@ -166,7 +167,7 @@ def measure_backbone(
     skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
     if size is None:
         size = get_model_input_config(backbone)["input_size"][-2:]  # 224 px where timm knows none
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = _sides(size)
     image = torch.empty(1, getattr(backbone, "in_chans", 3), height, width, device="meta")
     levels = pyramid_levels(skeleton)
     attended = attended_levels(levels, name)

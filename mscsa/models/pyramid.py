@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Integral
-from operator import index
 from typing import Any
 
 from timm.models import FeatureInfo
 from timm.models._input import get_model_traits
 from torch import Tensor, nn
 
+from mscsa.attention.config import as_int, as_ints, one_line
 from mscsa.attention.folding import refuse_training
 from mscsa.backbones.timm_pyramid import FINEST_STRIDE, Level, pyramid_levels, read_pyramid
 from mscsa.errors import UserError
@@ -197,21 +196,16 @@ def resolve_out_indices(levels: Sequence[Level], out_indices: int | Sequence[int
     if not asked or not all(-total <= i < total for i in asked):
         strides = {level.index: level.stride for level in levels}
         raise UserError(
-            f"out_indices={out_indices} given: the levels are {strides} (index: stride); name some of them"
+            f"out_indices={one_line(out_indices)} given: the levels are {strides} (index: stride); name some "
+            "of them"
         )
     return sorted({i % total for i in asked})
 
 
 def _whole_numbers(out_indices: Any) -> list[int]:
     """Give `out_indices` as a list of ints, of any integer type (numpy's too); empty if it is none."""
-    given = [out_indices] if isinstance(out_indices, Integral) else out_indices
-    if not isinstance(given, Iterable) or any(isinstance(i, bool) for i in given):
-        return []
-    try:
-        numbers = [index(i) for i in given]
-    except TypeError:
-        return []
-    return list(range(-numbers[0], 0)) if isinstance(out_indices, Integral) else numbers
+    numbers = as_ints(out_indices)
+    return list(range(-(as_int(out_indices) or 0), 0)) if numbers is None else numbers
 
 
 def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, name: str) -> list[int]:
@@ -224,25 +218,25 @@ def indices_of_strides(levels: Sequence[Level], strides: Sequence[int] | None, n
     Raises:
         UserError: If a stride is not there, or they are not given finest first.
     """
-    is_list = isinstance(strides, Sequence) and all(isinstance(each, Integral) for each in strides)
-    if strides is not None and not is_list:
-        raise UserError(f"strides={strides!r} given: give a list of strides in pixels, finest first")
-    if strides is not None and not len(strides):
+    if strides is None:
+        return [level.index for level in levels if level.stride >= FINEST_STRIDE]
+    asked = as_ints(strides)
+    if asked is None:
+        raise UserError(f"strides={one_line(strides)} given: give a list of strides in pixels, finest first")
+    if not asked:
         raise UserError(
             "no strides given: name one level or more by its stride, or leave strides out for all"
         )
-    if strides is None:
-        return [level.index for level in levels if level.stride >= FINEST_STRIDE]
-    if list(strides) != sorted(set(strides)):
-        raise UserError(f"strides {list(strides)} given: give each once, finest first")
+    if asked != sorted(set(asked)):
+        raise UserError(f"strides {asked} given: give each once, finest first")
     index_of = {level.stride: level.index for level in levels}
-    missing = [stride for stride in strides if stride not in index_of]
+    missing = [stride for stride in asked if stride not in index_of]
     if missing:
         raise UserError(
             f"the backbone {name} has maps at strides {sorted(index_of)}, not {missing}: this head needs "
-            f"{list(strides)}; choose another backbone"
+            f"{asked}; choose another backbone"
         )
-    return [index_of[stride] for stride in strides]
+    return [index_of[stride] for stride in asked]
 
 
 def layer_groups(backbone: Any, coarse: bool) -> Any:

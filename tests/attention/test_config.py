@@ -109,15 +109,32 @@ def test_what_is_no_config_is_refused_in_one_line(config, message):
 
 
 def test_whole_numbers():
-    assert whole_numbers("channels", np.array([8, 16])) == (8, 16)
+    for values in (
+        np.array([8, 16]),
+        [np.int64(8), np.uint8(16)],
+        (8, 16),
+        torch.tensor([8, 16]),
+        iter([8, 16]),
+    ):
+        numbers = whole_numbers("channels", values)
+        assert numbers == (8, 16) and all(type(number) is int for number in numbers)
     for values, message in [
         ([8, 0], r"channels\[1\]=0 is not allowed: give a whole number >= 1"),
         ([8.0], r"channels\[0\]=8.0 is not allowed"),
         ([True], r"channels\[0\]=True is not allowed"),
         (8, "channels=8 is not allowed: give one whole number for each stage"),
+        (np.array(8), r"channels=array\(8\) is not allowed: give one whole number for each stage"),
+        (np.array([8.0]), r"channels\[0\]=np.float64\(8.0\) is not allowed"),
+        (np.full((2, 2, 2), 8), r"channels\[0\]=array\(.* is not allowed"),
+        (None, "channels=None is not allowed"),
+        ({8, 16}, "channels=.* is not allowed: give one"),
+        ({8: 16}, "channels={8: 16} is not allowed: give one"),
+        ("816", "channels='816' is not allowed: give one"),
+        (b"816", "channels=b'816' is not allowed: give one"),
     ]:
-        with pytest.raises(ValueError, match=f"^{message}"):
+        with pytest.raises(ValueError, match=f"^{message}") as caught:
             whole_numbers("channels", values)
+        assert "\n" not in str(caught.value)
 
 
 def test_sizes_of_maps():
@@ -125,6 +142,8 @@ def test_sizes_of_maps():
     for sizes, message in [
         (None, "sizes=None is not allowed: give one (H, W) for each of 2 stages"),
         ([(8, 8)], "sizes=[(8, 8)] is not allowed: give one (H, W)"),
+        (np.array(8), "sizes=array(8) is not allowed: give one (H, W)"),
+        ([np.array(8), (4, 4)], "sizes=[array(8), (4, 4)] is not allowed: give one (H, W)"),
         ([8, 4], "sizes=[8, 4] is not allowed: give one (H, W)"),
         ([(8, 8, 8), (4, 4)], "sizes=[(8, 8, 8), (4, 4)] is not allowed"),
         ([(8, 8), (4, 0.5)], "sizes[1][1]=0.5 is not allowed: give a whole number >= 1"),

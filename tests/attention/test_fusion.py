@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -44,7 +45,7 @@ def test_matches_the_oracle(size, squeeze_ratio, gate_scale):
 
 def test_only_the_asked_levels_are_built_and_equal_the_full_neck():
     full = build()
-    part = MSCSANeck(CHANNELS, STRIDES, SMALL, out_levels=[3, 1]).double().eval()
+    part = MSCSANeck(iter(CHANNELS), np.array(STRIDES), SMALL, out_levels=np.array([3, 1])).double().eval()
     part.mscsa.load_state_dict(full.mscsa.state_dict())
     part.fusion[0].load_state_dict(full.fusion[3].state_dict())
     part.fusion[1].load_state_dict(full.fusion[1].state_dict())
@@ -88,7 +89,7 @@ def test_the_hub_mixin_builds_it_again(tmp_path, kind, arguments):
         assert (ours - expected).abs().max() < 1e-6 * expected.abs().max()  # float32 in the new module
 
 
-@pytest.mark.parametrize("levels", [[4], [-1], [], [0.5], [True], 1, "01", [None]])
+@pytest.mark.parametrize("levels", [[4], [-1], [], [0.5], [True], 1, "01", [None], np.array(1), {1, 2}])
 def test_levels_that_are_not_there(levels):
     with pytest.raises(ValueError, match=r"out_levels=.* given: give indices between 0 and 3"):
         MSCSANeck(CHANNELS, STRIDES, SMALL, out_levels=levels)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -77,7 +78,7 @@ def test_the_cost_lies_within_the_budget(name, budget, features_only):
 
 @pytest.mark.usefixtures("on_meta")
 def test_the_budget_holds_at_the_size_asked_for():
-    for given, size in ((64, (64, 64)), ((128, 256), (128, 256))):
+    for given, size in ((64, (64, 64)), (np.int64(64), (64, 64)), (np.array([128, 256]), (128, 256))):
         model = create_model("resnet10t", budget=0.2, budget_size=given, pool_stride=8)
         assert model.mscsa.config.pool_stride == 8
         assert 0.18 <= added_share(model, size) <= 0.2002

@@ -21,6 +21,7 @@ from mscsa.models.pyramid import (
     prefixed_no_weight_decay,
     resolve_out_indices,
 )
+from tests.refusals import one_line_error
 from tests.small_models import CASES, RESNET, SWIN
 
 
@@ -118,6 +119,13 @@ def test_heads_stand_on_stride_4_unless_they_ask_otherwise(neck, kind):
 def test_strides_that_are_not_there():
     levels = pyramid_levels(build_backbone("resnet10t"))
     assert indices_of_strides(levels, None, "resnet10t") == [1, 2, 3, 4]
+    for strides in (np.array([8, 32]), [np.int64(8), np.uint8(32)], (8, 32), torch.tensor([8, 32])):
+        assert indices_of_strides(levels, strides, "resnet10t") == [2, 4]
+    for wrong in (np.array(8), np.array([8.0, 32.0]), {8, 32}, "8", np.full((2, 2, 2), 8)):
+        one_line_error(
+            lambda wrong=wrong: indices_of_strides(levels, wrong, "resnet10t"),
+            "^strides=.* given: give a list of strides in pixels, finest first$",
+        )
     with pytest.raises(mscsa.UserError, match=r"has maps at strides \[2, 4, 8, 16, 32\], not \[64\]"):
         indices_of_strides(levels, (32, 64), "resnet10t")
 
@@ -128,7 +136,8 @@ def test_resolve_out_indices_sorts_and_counts_from_the_end():
     assert resolve_out_indices(levels, None) == [0, 1, 2, 3, 4]
     assert resolve_out_indices(levels, np.array([2, 3])) == [2, 3]
     assert resolve_out_indices(levels, np.int64(2)) == [3, 4]
-    for wrong in (1.0, True, [True], "ab", [1.5]):
+    assert resolve_out_indices(levels, torch.tensor([3])) == [3]
+    for wrong in (1.0, True, [True], "ab", [1.5], np.array([1.0]), np.array(7)):
         with pytest.raises(mscsa.UserError, match="name some of them"):
             resolve_out_indices(levels, wrong)
 
