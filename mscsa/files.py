@@ -1,7 +1,8 @@
-"""Writing files, and folders, so that each appears whole or not at all, also when the power fails."""
+"""Files, and folders, that appear whole or not at all, also when the power fails; the hash of a file."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -50,6 +51,12 @@ def write_text(path: str | Path, text: str) -> None:
         UserError: If it cannot be written; the previous file, if any, is unchanged.
     """
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hash the content of a file, which may be larger than the memory: SHA-256, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_durably(temporary: str | Path, path: str | Path, *, keep: str | Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import stat
@@ -15,7 +16,7 @@ import pytest
 
 from mscsa import files
 from mscsa.errors import UserError
-from mscsa.files import replace_durably, whole_folder, write_text, write_whole
+from mscsa.files import replace_durably, sha256_of, whole_folder, write_text, write_whole
 from tests.refusals import one_line_error
 
 
@@ -25,6 +26,12 @@ def test_text_is_written_with_the_folders_on_the_way(tmp_path: Path) -> None:
     assert path.read_bytes() == "grün\n".encode()
     write_text(path, "new")
     assert path.read_text() == "new" and os.listdir(path.parent) == ["b.txt"]
+
+
+def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(range(256)) * 4096)  # more than one read
+    assert sha256_of(path) == sha256_of(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_file_is_readable_like_any_other(tmp_path: Path) -> None:

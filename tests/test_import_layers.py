@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.assembly": parts(
         "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
     ),
-    "mscsa.data": {"mscsa_runtime"} | parts("errors progress recipes"),
+    "mscsa.data": {"mscsa_runtime"} | parts("errors files progress recipes"),
     "mscsa.evaluation": parts(
         "assembly data detection errors files folding modes progress recipes segmentation"
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mscsa.data.contract import TaskDataset
 from mscsa.errors import UserError
+from mscsa.files import sha256_of
 
 
 def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
@@ -31,8 +32,7 @@ def hash_of_files(dataset: TaskDataset, root: str | Path | None) -> str:
     for path in getattr(dataset, "containers", ()):
         found.update(_file_line(path, base))
     for path in getattr(dataset, "annotation_files", ()):
-        with open(path, "rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
+        found.update(bytes.fromhex(sha256_of(path)))
     return found.hexdigest()[:16]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
+
+from mscsa.files import sha256_of
 
 SHOWN = 20
 """Problems of a kind that are named one by one; the rest are counted."""
@@ -96,7 +97,7 @@ def shared_files(train: Iterable[str], val: Iterable[str]) -> list[Problem]:
     train_by_size: dict[int, list[str]] = defaultdict(list)
     for path in train:
         train_by_size[os.path.getsize(path)].append(path)
-    digest_of = cache(_digest)
+    digest_of = cache(sha256_of)
     problems = []
     for path in val:
         for other in train_by_size.get(os.path.getsize(path), ()):
@@ -105,11 +106,6 @@ def shared_files(train: Iterable[str], val: Iterable[str]) -> list[Problem]:
                 problems.append(Problem(path, what, "remove it from one of the splits"))
                 break
     return problems
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _printable(text: str) -> str:

@@ -5,14 +5,13 @@ It guards against what happens on the way; whoever can write into the folder can
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mscsa.errors import UserError
-from mscsa.files import write_text
+from mscsa.files import sha256_of, write_text
 
 MANIFEST = "manifest.json"
 
@@ -34,7 +33,7 @@ def write_manifest(folder: Path) -> None:
     files = {}
     for path in (folder / name for name in _LISTED):
         if path.exists():
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     write_text(folder / MANIFEST, json.dumps({"format": _FORMAT, "files": files}, indent=2) + "\n")
 
 
@@ -77,13 +76,8 @@ def check_file(path: Path, listed: Mapping[str, Any], place: object) -> None:
         raise UserError(
             f"{place}: {path.name} is {what}, {size} bytes in place of {listed['bytes']}: fetch it again"
         )
-    if _sha256(path) != listed["sha256"]:
+    if sha256_of(path) != listed["sha256"]:
         raise UserError(
             f"{place}: {path.name} is damaged or another file, its SHA-256 is not that of {MANIFEST}: fetch "
             "it again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
