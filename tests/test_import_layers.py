@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa_runtime": set(),
     "mscsa.files": parts("errors"),
     "mscsa.progress": set(),
+    "mscsa.run_files": set(),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
     "mscsa.paper": parts("names"),
@@ -46,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.official": parts("backbones checkpoints errors segmentation"),
     "mscsa": parts("attention checkpoints detection errors folding models official segmentation"),
     "mscsa.assembly": parts(
-        "attention backbones checkpoints detection errors heads models modes neck_table recipes segmentation"
+        "attention backbones checkpoints detection errors heads models modes neck_table recipes run_files "
+        "segmentation"
     ),
     "mscsa.data": {"mscsa_runtime"} | parts("errors files progress recipes"),
     "mscsa.evaluation": parts(
@@ -58,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.training": {"mscsa_runtime"}
     | parts(
         "assembly checkpoints data detection errors evaluation files folding frozen heads macs names "
-        "progress recipes"
+        "progress recipes run_files"
     ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
@@ -71,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.compare": {"mscsa_runtime"}
     | parts(
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
-        "recipes.options report speed"
+        "recipes.options report run_files speed"
     ),
     "mscsa.export": {"mscsa_runtime"}
     | parts("assembly data detection errors evaluation folding graphs segmentation"),
@@ -86,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
         "assembly backbones compare cost data demo errors evaluation export hub models names neck_table "
-        "pictures progress recipes recipes.options report speed training"
+        "pictures progress recipes recipes.options report run_files speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""
@@ -100,6 +102,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.files": set(),
     "mscsa.progress": {"rich"},
     "mscsa.report": {"rich"},
+    "mscsa.run_files": set(),
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"jsonargparse", "yaml"},
     "mscsa.errors": set(),

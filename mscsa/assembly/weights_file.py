@@ -29,16 +29,14 @@ from mscsa.recipes.spec import (
     ModelSpec,
     SegmentationData,
 )
+from mscsa.run_files import BEST, CONFIG
 
 EVALUATION_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 """Entries of timm's `pretrained_cfg` that evaluation needs."""
 
-_CONFIG = "config.yaml"
-"""What a run's folder says of itself."""
-
 _REQUIRED = ("model", "data", "class_names", "input")
 
-_BEST_IN_FOLDER = ("best.safetensors", "model.safetensors")
+_BEST_IN_FOLDER = (BEST, "model.safetensors")
 """What the folder of a run stands for, and that of a published model."""
 
 _KIND_OF_FOLDER: dict[Task, str] = {
@@ -166,7 +164,7 @@ def _with_places(info: WeightsInfo, path: Path) -> WeightsInfo:
         return info
     for folder in (path.parent, path.parent.parent):
         with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-            said = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))["data"]
+            said = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["data"]
             places = {name: said[name] for name in PLACES if said.get(name) is not None}
             return replace(info, data=replace(info.data, **places))
     return info

@@ -12,9 +12,7 @@ from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.options import recipe_yaml
 from mscsa.recipes.spec import OptimSpec, Recipe, RunSpec
-
-LAST = "last.safetensors"
-"""What a finished run calls its model after the last step."""
+from mscsa.run_files import LAST_WEIGHTS
 
 
 def open_folder(out: Path, arms: dict[str, Recipe]) -> None:
@@ -53,7 +51,7 @@ def first_trained_pair(out: Path) -> tuple[Path, Path] | None:
     if not all((out / f"{arm}.yaml").is_file() for arm in ("mscsa", "baseline")):
         return None
     for run in sorted(out.glob("mscsa/seed*"), key=lambda each: (len(each.name), each.name)):
-        pair = run / LAST, out / "baseline" / run.name / LAST
+        pair = run / LAST_WEIGHTS, out / "baseline" / run.name / LAST_WEIGHTS
         if all(each.is_file() for each in pair):
             return pair
     raise UserError(f"{out} has no seed that is trained with MSCSA and without it yet: let it finish")

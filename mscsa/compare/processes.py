@@ -14,13 +14,11 @@ from mscsa.compare.child import Child
 from mscsa.compare.progress import BarDisplay, LineDisplay, open_display
 from mscsa.compare.run import Run
 from mscsa.errors import UserError
+from mscsa.run_files import LAST, PREVIOUS
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-
-_CHECKPOINTS = ("last.ckpt", "previous.ckpt")
-"""What `mscsa train --resume` goes on from; its own code imports Lightning."""
 
 
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
@@ -70,7 +68,7 @@ def _look_after(running: dict[Run, Child], display: BarDisplay | LineDisplay) ->
 
 
 def _start(run: Run, *, on_gpu: bool) -> Child:
-    can_resume = any((run.folder / name).exists() for name in _CHECKPOINTS)
+    can_resume = any((run.folder / name).exists() for name in (LAST, PREVIOUS))
     if run.folder.exists() and not can_resume:
         shutil.rmtree(run.folder)  # stopped before its first checkpoint: there is nothing to go on from
     command = ["train", run.recipe_name, "--config", str(run.config)]

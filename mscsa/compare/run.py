@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mscsa.compare.folder import LAST
 from mscsa.errors import UserError
 from mscsa.evaluation.image_counts import ImageCounts
+from mscsa.run_files import LAST_IMAGES, LAST_WEIGHTS, METRICS, RESULT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class Run:
     @property
     def weights(self) -> Path:
         """Its model after the last step, once it is finished."""
-        return self.folder / LAST
+        return self.folder / LAST_WEIGHTS
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What it came to; None until it is finished."""
-        path = self.folder / "result.json"
+        path = self.folder / RESULT
         return json.loads(path.read_text()) if path.exists() else None
 
     def images(self, kind: type[ImageCounts]) -> ImageCounts:
@@ -58,7 +58,7 @@ class Run:
         Raises:
             UserError: If that is not there, as in runs of older versions, or not of this kind.
         """
-        path = self.folder / "last_images.npz"
+        path = self.folder / LAST_IMAGES
         if not path.exists():
             raise UserError(
                 f"the run {self.label} has not kept its counts by image ({path.name}): it is of an older "
@@ -68,7 +68,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, str]]:
         """Rows of its `metrics.csv` so far; a last one that is being written is left out."""
-        path = self.folder / "metrics.csv"
+        path = self.folder / METRICS
         if not path.exists():
             return []
         text = path.read_text()

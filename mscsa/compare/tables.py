@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]
 from mscsa.compare.results import ArmResult, CompareResult, Contrast, show_interval, verdict
 from mscsa.evaluation.scores import format_score
 from mscsa.report import Table, percent_more
+from mscsa.run_files import ENVIRONMENT
 from mscsa.speed.interleaved import UNSTABLE_SPREAD, Comparison
 from mscsa.speed.machine import machine_line
 
@@ -30,9 +31,7 @@ def comparison_tables(result: CompareResult) -> list[Table]:
 
 def compare_json(result: CompareResult) -> dict[str, Any]:
     """Give a result as plain values."""
-    environment = json.loads(
-        (result.out / "baseline" / f"seed{result.seeds[0]}" / "environment.json").read_text()
-    )
+    environment = json.loads((result.out / "baseline" / f"seed{result.seeds[0]}" / ENVIRONMENT).read_text())
     return {
         "command": ["mscsa", *sys.argv[1:]],
         "seeds": result.seeds,

@@ -27,6 +27,7 @@ from mscsa.evaluation.scores import (
     score_values,
 )
 from mscsa.recipes.spec import Recipe
+from mscsa.run_files import BEST, LAST_IMAGES, LAST_WEIGHTS
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import STEP_LINE, Display
 from mscsa.training.interrupt import Interrupted
@@ -34,12 +35,9 @@ from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule
 from mscsa.training.moving_average import MovingAverage
 from mscsa.training.ranking import Ranking
-from mscsa.training.run_folder import LAST_IMAGES
 
 logger = logging.getLogger(__name__)
 
-BEST = "best.safetensors"
-LAST_WEIGHTS = "last.safetensors"
 OTHER = {BEST: "best_other.safetensors", LAST_WEIGHTS: "last_other.safetensors"}
 """Where the worse of moving average and weights themselves are kept, beside the better."""
 KEPT = "kept"

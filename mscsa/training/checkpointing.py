@@ -17,12 +17,10 @@ from torch import nn
 from mscsa.errors import UserError
 from mscsa.files import write_whole
 from mscsa.recipes.spec import OptimSpec
+from mscsa.run_files import LAST, PREVIOUS
 from mscsa.training.interrupt import Interrupted
 from mscsa.training.module import TrainingModule
 
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
-"""The checkpoint before it, for when it is damaged."""
 DAMAGED = "damaged.ckpt"
 """What a damaged `last.ckpt` is called once the one before it is taken."""
 

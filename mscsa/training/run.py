@@ -32,12 +32,12 @@ from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.files import write_text
 from mscsa.frozen.backbone import freeze_backbone
 from mscsa.recipes.spec import DetectionData, Recipe
+from mscsa.run_files import LAST, METRICS, RESULT
 from mscsa.training import run_folder
 from mscsa.training.arithmetic import arithmetic
 from mscsa.training.bad_images import BadImages
 from mscsa.training.callbacks import Evaluate, LogSteps
 from mscsa.training.checkpointing import (
-    LAST,
     AtomicCheckpointIO,
     SaveLast,
     check_free_space,
@@ -118,7 +118,7 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: b
         _fit(session, start)
         result = _result(recipe, session)
         if trainer.is_global_zero:
-            write_text(folder / run_folder.RESULT, json.dumps(asdict(result), indent=2) + "\n")
+            write_text(folder / RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 
@@ -361,7 +361,7 @@ def _metrics_file(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) ->
     step = saved["global_step"] if saved else 0
     evaluated = saved["callbacks"][Evaluate.__qualname__]["evaluated_step"] if saved else 0
     return MetricsCsv(
-        folder / run_folder.METRICS,
+        folder / METRICS,
         score_names(SCORES[recipe.model.task]),
         main=None if recipe.optim.ema_decay is None else recipe.run.monitor or SCORES[recipe.model.task].MAIN,
         keep_train=step,

@@ -23,14 +23,11 @@ from filelock import FileLock, Timeout
 from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.spec import Recipe
+from mscsa.run_files import CONFIG, ENVIRONMENT, METRICS
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-CONFIG = "config.yaml"
-ENVIRONMENT = "environment.json"
-RESULT = "result.json"
-METRICS = "metrics.csv"
 LOG = "log.txt"
 CURVES = "curves.png"
 TENSORBOARD = "tensorboard"
@@ -39,8 +36,6 @@ TRACKER = "tracker.json"
 WANDB = "wandb"
 """What W&B itself writes."""
 BAD_IMAGES = "bad_images.txt"
-LAST_IMAGES = "last_images.npz"
-"""What the last evaluation counted of each image (`mscsa.evaluation.image_counts`)."""
 
 _BEFORE_CHECKPOINT = {
     *(CONFIG, ENVIRONMENT, METRICS, LOG, BAD_IMAGES),

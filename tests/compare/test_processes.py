@@ -11,7 +11,6 @@ import pytest
 from mscsa.compare import processes
 from mscsa.compare.processes import train_all
 from mscsa.errors import UserError
-from mscsa.training.checkpointing import LAST, PREVIOUS
 from tests.compare.made import run_in
 
 
@@ -52,10 +51,11 @@ def test_a_new_run_starts_and_a_finished_one_is_kept(tmp_path: Path, started: li
     assert len(started) == 1
 
 
-def test_an_interrupted_run_is_resumed(tmp_path: Path, started: list[list[str]]) -> None:
+@pytest.mark.parametrize("checkpoint", ["last.ckpt", "previous.ckpt"])
+def test_an_interrupted_run_is_resumed(tmp_path: Path, started: list[list[str]], checkpoint: str) -> None:
     run = run_in(tmp_path)
     run.folder.mkdir(parents=True)
-    (run.folder / "last.ckpt").write_text("")
+    (run.folder / checkpoint).write_text("")
     train_all([run], jobs=1, on_gpu=False)
     assert started[0][-1] == "--resume"
 
@@ -100,7 +100,3 @@ def test_no_more_runs_than_asked_for_at_a_time_and_the_others_stop_when_one_fail
         train_all(runs, jobs=2, on_gpu=False)
     assert len(started) == 2
     assert told == ["terminate", "wait"]
-
-
-def test_a_run_is_resumed_from_what_training_writes() -> None:
-    assert processes._CHECKPOINTS == (LAST, PREVIOUS)

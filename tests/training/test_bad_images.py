@@ -12,7 +12,8 @@ from PIL import Image
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.recipes.spec import ClassificationData, Recipe
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.run_files import LAST
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.run import train
 from tests.refusals import one_line_error
 from tests.training.small_runs import plain_recipe

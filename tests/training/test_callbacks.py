@@ -15,8 +15,9 @@ from torch import nn
 from mscsa.assembly.weights_file import WeightsInfo
 from mscsa.checkpoints import read_state_dict
 from mscsa.evaluation.top1 import Accuracy
+from mscsa.run_files import BEST, LAST_WEIGHTS
 from mscsa.training import callbacks
-from mscsa.training.callbacks import BEST, LAST_WEIGHTS, OTHER, Evaluate, LogSteps
+from mscsa.training.callbacks import OTHER, Evaluate, LogSteps
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import Display
 from mscsa.training.metrics_log import read_metrics

@@ -18,10 +18,9 @@ from torch import nn
 
 from mscsa.errors import UserError
 from mscsa.recipes.spec import OptimSpec
+from mscsa.run_files import LAST, PREVIOUS
 from mscsa.training import checkpointing
 from mscsa.training.checkpointing import (
-    LAST,
-    PREVIOUS,
     AtomicCheckpointIO,
     check_free_space,
     read_checkpoint,

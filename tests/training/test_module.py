@@ -21,8 +21,9 @@ from mscsa.detection.build import build_detector
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
 from mscsa.recipes.spec import OptimSpec
+from mscsa.run_files import LAST
 from mscsa.segmentation import build_segmenter
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.module import NonFiniteError, TrainingModule, seed_generators
 from mscsa.training.objectives import ClassificationObjective, DetectionObjective, build_objective
 from mscsa.training.run import train

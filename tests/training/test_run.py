@@ -25,7 +25,8 @@ from mscsa.evaluation.scores import score_values
 from mscsa.evaluation.top1 import Accuracy, Hits
 from mscsa.recipes import get_recipe
 from mscsa.recipes.spec import GIVEN_PLACES, DetectionData, Recipe
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.run_files import LAST
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule

@@ -14,11 +14,9 @@ import yaml
 
 import mscsa.training.run_folder as run_folder
 from mscsa.errors import UserError
+from mscsa.run_files import CONFIG, ENVIRONMENT, METRICS
 from mscsa.training.run_folder import (
-    CONFIG,
-    ENVIRONMENT,
     LOCK,
-    METRICS,
     TENSORBOARD,
     describe_environment,
     git_commit,

@@ -14,8 +14,9 @@ import yaml
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
+from mscsa.run_files import LAST
 from mscsa.training import callbacks
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.result import RunResult
 from mscsa.training.run import train

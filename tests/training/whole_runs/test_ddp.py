@@ -23,7 +23,8 @@ from mscsa.data.scenes.classification import SceneClassification
 from mscsa.errors import UserError
 from mscsa.evaluation.top1 import Hits
 from mscsa.recipes.spec import OptimSpec, Recipe
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.run_files import LAST
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import NonFiniteError
 from mscsa.training.processes import ProcessLost

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from mscsa.recipes.spec import Recipe
-from mscsa.training.checkpointing import LAST, PREVIOUS, AtomicCheckpointIO, read_last
+from mscsa.run_files import LAST, PREVIOUS
+from mscsa.training.checkpointing import AtomicCheckpointIO, read_last
 from mscsa.training.checkpointing import remove_leftovers as tidy
 from mscsa.training.module import TrainingModule
 from mscsa.training.run import train

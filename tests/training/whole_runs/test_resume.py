@@ -15,7 +15,8 @@ from filelock import FileLock
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.recipes.spec import Recipe
-from mscsa.training.checkpointing import LAST, PREVIOUS, read_checkpoint
+from mscsa.run_files import LAST, PREVIOUS
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.run import train
 from tests.training.processes import run
