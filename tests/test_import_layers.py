@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa_runtime": set(),
     "mscsa.files": parts("errors"),
     "mscsa.progress": set(),
+    "mscsa.commit": set(),
     "mscsa.run_files": set(),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa.training": {"mscsa_runtime"}
     | parts(
-        "assembly checkpoints data detection errors evaluation files folding frozen heads macs names "
+        "assembly checkpoints commit data detection errors evaluation files folding frozen heads macs names "
         "progress recipes run_files"
     ),
     "mscsa.cost": parts(
@@ -102,6 +103,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.files": set(),
     "mscsa.progress": {"rich"},
     "mscsa.report": {"rich"},
+    "mscsa.commit": set(),
     "mscsa.run_files": set(),
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"jsonargparse", "yaml"},

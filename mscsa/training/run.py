@@ -20,6 +20,7 @@ from torch import nn
 
 from mscsa.assembly.build import build_model, check_input_size, resolved_spec
 from mscsa.assembly.weights_file import EVALUATION_INPUT, WeightsInfo
+from mscsa.commit import git_commit
 from mscsa.data.coco.masks import mask_encoder
 from mscsa.data.contract import TaskDataset
 from mscsa.data.datasets import build_datasets, class_names_of
@@ -327,7 +328,7 @@ def _describe(
         provenance={
             "recipe": _publishable(recipe),
             "versions": run_folder.package_versions(),
-            "git_commit": run_folder.git_commit(),
+            "git_commit": git_commit(),
         },
     )
 

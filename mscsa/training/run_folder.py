@@ -8,7 +8,6 @@ import json
 import logging
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -20,6 +19,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
+from mscsa.commit import git_commit
 from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.spec import Recipe
@@ -166,24 +166,3 @@ def package_versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
-
-
-def git_commit() -> str | None:
-    """Return the commit of the project's sources, with `+changes` if they were edited since.
-
-    None where they are not in a repository of their own, as after an installation.
-    """
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from mscsa.training.run_folder import (
     LOCK,
     TENSORBOARD,
     describe_environment,
-    git_commit,
     is_taken,
     next_free,
     open_run_folder,
@@ -116,20 +114,3 @@ def test_versions_are_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
     assert {"mscsa", "torch", "timm", "lightning"} < package_versions().keys()
     monkeypatch.setattr(run_folder, "_OPTIONAL_PACKAGES", ("no-such-package-at-all",))
     assert "no-such-package-at-all" not in package_versions()
-
-
-def test_the_commit_says_whether_sources_were_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = tmp_path / "mscsa" / "training" / "run_folder.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("")
-    monkeypatch.setattr(run_folder, "__file__", str(module))
-    assert git_commit() is None  # installed, not a repository
-    author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "first"]):
-        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    commit = git_commit()
-    assert commit is not None and len(commit) == 40
-    module.write_text("# changed")
-    assert git_commit() == f"{commit}+changes"
