@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from mscsa.commit import git_commit
 from mscsa.cost.model_pair import build_pair
 from mscsa.paper import TABLE_2, TABLE_6
 from mscsa.report import Table, show, write_json
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8, help="that compile side by side; 0 for none")
     parser.add_argument("--compile-seconds", type=float, default=300, help="for each model")
     parser.add_argument("--compile-only", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--commit", help="that runs, where it is installed outside a repository")
     parser.add_argument("--json", default="benchmarks/results/speed_gpu.json")
     arguments = parser.parse_args()
     if arguments.compile_only:
@@ -175,7 +177,7 @@ def main() -> None:
     if arguments.processes:
         compile_first(arguments.compiled, arguments.processes, arguments.compile_seconds)
         print(f"compiled after {time.perf_counter() - start:.0f} s")
-    machine = describe_machine(AS_PRINTED)
+    machine, commit = describe_machine(AS_PRINTED), git_commit() or arguments.commit
     found: dict[str, list[Row]] = {"table_6": [], "table_2": []}
     for kind, job in planned(arguments):
         if time.perf_counter() - start > arguments.seconds:
@@ -185,7 +187,8 @@ def main() -> None:
             found[kind].append(row)
             print(row.name, row.head, row.form, row.batch_size, f"x{row.time_ratio:.3f}", flush=True)
         plain = {key: [asdict(row) for row in rows] for key, rows in found.items()}
-        write_json(arguments.json, {"machine": machine, "size": [TABLE_6_SIZE, TABLE_2_SIZE], **plain})
+        said = {"machine": machine, "commit": commit, "size": [TABLE_6_SIZE, TABLE_2_SIZE]}
+        write_json(arguments.json, said | plain)
     titles = {"table_6": "Table 6 at 224 px", "table_2": "Table 2 at 800x1280 px"}
     show(*(table_of(titles[kind], rows, machine) for kind, rows in found.items()))
 
