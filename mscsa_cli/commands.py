@@ -103,10 +103,11 @@ def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:
 
 def _parse_recipe_command(name: str, argv: Sequence[str]) -> dict[str, Any]:
     from mscsa.recipes.options import parse_recipe
+    from mscsa.run_files import CONFIG
 
     def resumed_config(parsed: Namespace) -> Path | None:
         is_resumed = name == "train" and parsed.resume
-        return run_folder(parsed.recipe, parsed.out, parsed.resume) / "config.yaml" if is_resumed else None
+        return run_folder(parsed.recipe, parsed.out, parsed.resume) / CONFIG if is_resumed else None
 
     argv = with_recipe(argv) if name == "train" else argv
     recipe, parsed = parse_recipe(lambda: build_parser(name, COMMANDS[name]), argv, resumed_config)

@@ -44,7 +44,9 @@ def _is_recipe(word: str) -> bool:
 def _recipe_of(folder: Path) -> str:
     import yaml  # type: ignore[import-untyped]
 
-    path = folder / "config.yaml"
+    from mscsa.run_files import CONFIG
+
+    path = folder / CONFIG
     try:
         name = yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:

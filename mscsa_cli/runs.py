@@ -110,8 +110,9 @@ def _show_end(folder: Path, result: RunResult, task: Task) -> None:
     """Draw the curves, and say what the run came to."""
     from mscsa.evaluation.scores import main_label
     from mscsa.pictures.curves import draw_curves
+    from mscsa.run_files import METRICS
     from mscsa.training.metrics_log import read_metrics
-    from mscsa.training.run_folder import CURVES, METRICS
+    from mscsa.training.run_folder import CURVES
     from mscsa.training.summary import closing_lines
 
     rows = read_metrics(folder / METRICS)

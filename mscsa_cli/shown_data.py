@@ -24,6 +24,7 @@ from mscsa.pictures.worst import heading_of, worst_rows
 from mscsa.recipes import get_recipe
 from mscsa.recipes.spec import PARTS, AugmentSpec, DataSpec, DetectionData, ModelSpec
 from mscsa.report import Table
+from mscsa.run_files import BEST
 
 _INPUT = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 # Pictures are shown without it: whatever is subtracted is added again.
@@ -66,7 +67,7 @@ def show_samples(
 
 def _described(place: str, recipe: str | None, root: str | None) -> tuple[ModelSpec, DataSpec, AugmentSpec]:
     """Give model, data and augmentation: of a run, or of a recipe on a folder."""
-    if (Path(place) / "best.safetensors").is_file() or place.endswith(".safetensors"):
+    if (Path(place) / BEST).is_file() or place.endswith(".safetensors"):
         info = read_info(place)
         if recipe is not None:
             raise UserError(f"{place} has its own recipe: leave --recipe out, or give the folder of its data")
