@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The tested set of versions, so that two machines get the same thing.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+OLDEST := torch==2.11.0 torchvision==0.26.0
 # Small models and small batches: two single-threaded workers beat one with two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: help quickstart test test-slow test-long test-sweep check format docs clean
+.PHONY: help quickstart test test-slow test-long test-sweep test-oldest check format docs clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -25,6 +26,13 @@ test-long: .venv/.docs  ## Run the tests that take minutes (an hour and more)
 
 test-sweep: .venv/.dev  ## Run every recipe and every family of timm (half an hour and more)
 	$(PYTEST) -m sweep
+
+test-oldest:  ## Run the tests under the oldest torch that is supported, in build/oldest
+	$(PYTHON) -m venv build/oldest
+	grep -vE '^(torch|torchvision)==|^(nvidia|cuda|triton)' constraints.txt > build/oldest/constraints.txt
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check -c build/oldest/constraints.txt \
+	  $(OLDEST) -e '.[dev]'
+	OMP_NUM_THREADS=1 build/oldest/bin/python -m pytest -n auto --dist worksteal
 
 check: .venv/.dev  ## Formatting, lint and types
 	$(BIN)/ruff format --check .
