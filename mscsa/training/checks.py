@@ -105,8 +105,8 @@ def _check_strategy(recipe: Recipe) -> None:
         return
     if run.devices * run.num_nodes == 1:
         raise UserError(
-            "run.strategy fsdp shares a model among processes, and this run has one: give run.devices, or start "
-            "it by torchrun; or leave run.strategy out"
+            "run.strategy fsdp shares a model among processes, and this run has one: give run.devices, or "
+            "start it by torchrun; or take run.strategy ddp"
         )
     refused = {
         "run.precision 16-mixed": run.precision == "16-mixed",

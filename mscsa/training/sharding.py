@@ -31,8 +31,8 @@ from mscsa.folding import image_models, without_data
 logger = logging.getLogger(__name__)
 
 LARGEST, SMALLEST = 1 / 8, 1 / 256
-"""Shares of a model's parameters between which a unit is: larger ones are gathered in parts, smaller ones with
-what is around them."""
+"""Shares of a model's parameters between which a unit is: what is larger is gathered in parts, what is
+smaller with what is around it."""
 
 
 class ShardedStrategy(DDPStrategy):
@@ -85,7 +85,7 @@ class ShardedStrategy(DDPStrategy):
 def whole_model(trainer: pl.Trainer, model: nn.Module) -> Iterator[nn.Module]:
     """Give a model that runs in each process by itself and has all its weights; all processes take part.
 
-    That of a sharded run is a copy. Afterwards the first process has it on the CPU, the others without weights.
+    That of a sharded run is a copy, which the first process has on the CPU afterwards; the others' is empty.
     """
     strategy = trainer.strategy
     if not isinstance(strategy, ShardedStrategy):
