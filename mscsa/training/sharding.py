@@ -75,7 +75,7 @@ class ShardedStrategy(DDPStrategy):
 
     def gather(self, model: nn.Module) -> nn.Module:
         """Make a whole copy of the sharded model, or of another one of its form, on the device."""
-        state = {key: _whole(value) for key, value in model.state_dict().items()}
+        state = {key: completed(value) for key, value in model.state_dict().items()}
         whole = copy.deepcopy(self._form)
         whole.load_state_dict(state, assign=True)
         return whole.to(self.root_device)
@@ -153,13 +153,13 @@ def gathered(values: dict[str, Any], *, is_kept: bool) -> dict[str, Any]:
         is_kept: Whether this process wants them; otherwise they are dropped one by one, and it gets none.
     """
 
-    def complete(value: Any) -> Any:
+    def take(value: Any) -> Any:
         if not isinstance(value, DTensor):
             return value
-        whole = _whole(value)
+        whole = completed(value)
         return whole.cpu() if is_kept else None
 
-    made: dict[str, Any] = tree_map(complete, values)
+    made: dict[str, Any] = tree_map(take, values)
     return made if is_kept else {}
 
 
@@ -168,13 +168,9 @@ def local(value: Tensor) -> Tensor:
     return value.to_local() if isinstance(value, DTensor) else value
 
 
-def of_all(value: Tensor) -> Tensor:
-    """Give a number that was computed from tensors that are cut up, over all processes."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def _whole(value: Any) -> Any:
-    """Gather a tensor; memory that torch adds to make equal parts is left."""
+def completed(value: Tensor) -> Tensor:
+    """Gather a tensor that is cut up, or sum a number up that comes from such; all processes take part."""
+    # A copy: without the memory that torch adds to make equal parts.
     return value.detach().full_tensor().clone() if isinstance(value, DTensor) else value
 
 

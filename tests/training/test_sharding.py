@@ -17,8 +17,16 @@ from torch.distributed.tensor import DTensor
 
 import mscsa
 from mscsa.segmentation import build_segmenter
-from mscsa.training import sharding
-from mscsa.training.sharding import LARGEST, SMALLEST, check_shardable, find_units, gathered, local, shard
+from mscsa.training.sharding import (
+    LARGEST,
+    SMALLEST,
+    check_shardable,
+    completed,
+    find_units,
+    gathered,
+    local,
+    shard,
+)
 from tests.detection.small import DETECTORS, batch, small
 from tests.refusals import one_line_error
 from tests.training.processes import finish, free_port, group_environment, start
@@ -82,7 +90,7 @@ def worst_difference(model: nn.Module, mesh: Any) -> float:
         assert isinstance(ours, DTensor) and (ours.grad is None) == (theirs.grad is None)
         if theirs.grad is not None and ours.grad is not None:
             largest = max(largest, theirs.grad.abs().max().item())
-            difference = sharding.of_all(ours.grad) - theirs.grad
+            difference = completed(ours.grad) - theirs.grad
             worst = max(worst, difference.abs().max().item())
     assert largest > 1e-6
     return worst / largest

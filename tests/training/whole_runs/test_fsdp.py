@@ -20,6 +20,7 @@ from mscsa.evaluation.evaluate import evaluate
 from mscsa.recipes.spec import OptimSpec, Recipe
 from mscsa.training.checkpointing import LAST, read_checkpoint
 from mscsa.training.module import TrainingModule
+from mscsa.training.moving_average import MovingAverage
 from mscsa.training.run import train
 from mscsa.training.sharding import local
 from tests.training.processes import run
@@ -53,12 +54,15 @@ def uneven_recipe(**run: Any) -> Recipe:
 
 
 def train_weighing(rank: int, recipe: Recipe, folder: Path) -> None:
-    """Train, and note the bytes of parameters and optimiser that this process keeps between two steps."""
+    """Train, and note the bytes of weights, average and optimiser that this process has between two steps."""
 
     def weigh(self: TrainingModule, batch: Any, batch_idx: int) -> None:
         states = self.trainer.optimizers[0].state.values()
         moments = [value for state in states for value in state.values() if isinstance(value, Tensor)]
-        held = [local(value) for value in (*self.model.parameters(), *moments)]
+        averages = [each for each in self.trainer.callbacks if isinstance(each, MovingAverage)]
+        weights = [p for model in (self, *averages) for p in model.model.parameters()]
+        assert len(averages) == 1 and (batch_idx == 0 or len(moments) > 10)
+        held = [local(value) for value in (*weights, *moments)]
         size = sum(value.numel() * value.element_size() for value in held)
         Path(RANK_FILE.format(folder, rank)).with_suffix(".bytes").write_text(str(size))
         noted(self, batch, batch_idx)
@@ -102,11 +106,12 @@ def test_two_processes_that_share_a_model_train_to_the_same_weights(runs: tuple[
     assert_close(*runs)
     weights = [read_state_dict(folder / "last.safetensors")[0]["conv1.0.weight"] for folder in runs]
     assert not torch.equal(*weights), "equal to the last bit: was it two processes?"
-    results = [json.loads((folder / "result.json").read_text())["scores"] for folder in runs]
-    assert results[0] == {**results[1], "loss": pytest.approx(results[1]["loss"], abs=1e-9)}
+    one, two = (json.loads((folder / "result.json").read_text()) for folder in runs)
+    assert one["scores"] == {**two["scores"], "loss": pytest.approx(two["scores"]["loss"], abs=1e-9)}
+    assert one["num_parameters"] == two["num_parameters"]
 
 
-def test_each_process_keeps_half_of_parameters_and_optimizer(runs: tuple[Path, Path]) -> None:
+def test_each_process_keeps_half_of_what_lasts(runs: tuple[Path, Path]) -> None:
     whole = bytes_of(runs[0], 0)
     halves = [bytes_of(runs[1], rank) for rank in range(2)]
     assert sum(halves) == whole
@@ -196,6 +201,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, optimizer: st
     ("changes", "limit"),
     [
         ({"accumulate": 2, "channels_last": False}, 1e-9),
+        ({"freeze": ("conv1", "layer1", "layer2")}, 1e-9),
         ({"grad_checkpointing": True}, 1e-9),
         ({"precision": "bf16-mixed"}, 2e-3),
     ],
@@ -204,8 +210,9 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, optimizer: st
 def test_ways_to_calculate_are_those_of_ddp(tmp_path: Path, changes: dict[str, Any], limit: float) -> None:
     folders = []
     for strategy in ("ddp", "fsdp"):
-        recipe = uneven_recipe()
-        recipe = replace(recipe, run=replace(recipe.run, devices=2, strategy=strategy, **changes))
+        recipe = uneven_recipe(devices=2, strategy=strategy)
+        part = "model" if "freeze" in changes else "run"
+        recipe = replace(recipe, **{part: replace(getattr(recipe, part), **changes)})
         folders.append(tmp_path / strategy)
         assert run_pair(train_logging_all, recipe, folders[-1]) == [0, 0]
     assert_close(*folders, limit)
