@@ -726,7 +726,7 @@ GUARANTEES = (
                 f"{_T}/test_sharding.py::test_what_is_not_run_once_or_is_not_apart_is_in_no_unit",
             ),
         ),
-        "Tried on a CPU; not run on several GPUs.",
+        "Several GPUs: there were none to run it on. Processes on a CPU did.",
     ),
     Guarantee(
         "AP and mIoU",

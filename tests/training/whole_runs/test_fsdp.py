@@ -41,6 +41,7 @@ from tests.training.whole_runs.test_detection import recipe as detector_recipe
 from tests.training.whole_runs.test_resume import assert_same_run, flatten
 
 FSDP: dict[str, Any] = {"devices": 2, "strategy": "fsdp"}
+LONG = pytest.mark.long
 
 
 def uneven_recipe(**run: Any) -> Recipe:
@@ -141,7 +142,9 @@ def stopped_at(recipe: Recipe, steps: int) -> Recipe:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("first", "then"), [("fsdp", "ddp"), ("ddp", "fsdp"), ("fsdp", "fsdp")])
+@pytest.mark.parametrize(
+    ("first", "then"), [("fsdp", "ddp"), ("ddp", "fsdp"), pytest.param("fsdp", "fsdp", marks=LONG)]
+)
 def test_a_run_goes_on_with_another_strategy(
     runs: tuple[Path, Path], tmp_path: Path, first: str, then: str
 ) -> None:
@@ -184,10 +187,12 @@ OPTIMIZERS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", *(pytest.param(name, marks=LONG) for name in ("rmsproptf", "sgd"))]
+)
 def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, optimizer: str) -> None:
     """MSCSA with all that is random in a step, to the last bit."""
-    recipe = replace(small_recipe(**FSDP), optim=OPTIMIZERS[optimizer])
+    recipe = replace(small_recipe(epochs=2, **FSDP), optim=OPTIMIZERS[optimizer])
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run_pair(train_logging_all, recipe, whole) == [0, 0]
     assert run_pair(train_killed_in, recipe, killed, 8) == [7, -signal.SIGKILL]
@@ -202,8 +207,8 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, optimizer: st
     [
         ({"accumulate": 2, "channels_last": False}, 1e-9),
         ({"freeze": ("conv1", "layer1", "layer2")}, 1e-9),
-        ({"grad_checkpointing": True}, 1e-9),
-        ({"precision": "bf16-mixed"}, 2e-3),
+        pytest.param({"grad_checkpointing": True}, 1e-9, marks=LONG),
+        pytest.param({"precision": "bf16-mixed"}, 2e-3, marks=LONG),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -218,7 +223,7 @@ def test_ways_to_calculate_are_those_of_ddp(tmp_path: Path, changes: dict[str, A
     assert_close(*folders, limit)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_detector_is_shared_too(tmp_path: Path) -> None:
     """Losses that are divided by counts of all processes; boxes and masks are scored whole."""
     scores = []
@@ -234,7 +239,8 @@ def test_a_detector_is_shared_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("target", "step"), [(train_stopped_on_rank_1, 3), (train_stopped_in_evaluation_on_rank_0, 5)]
+    ("target", "step"),
+    [(train_stopped_on_rank_1, 3), pytest.param(train_stopped_in_evaluation_on_rank_0, 5, marks=LONG)],
 )
 def test_a_signal_to_one_process_stops_both(tmp_path: Path, target: Callable[..., None], step: int) -> None:
     folder = tmp_path / "run"
@@ -243,7 +249,7 @@ def test_a_signal_to_one_process_stops_both(tmp_path: Path, target: Callable[...
     assert run_pair(train_on, uneven_recipe(**FSDP), folder) == [0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_non_finite_loss_on_one_process_stops_both(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run_pair(train_with_nan_on_one_rank, uneven_recipe(**FSDP), folder, 7) == [0, 0]
