@@ -18,7 +18,8 @@ from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.recipes.spec import OptimSpec, Recipe
-from mscsa.training.checkpointing import LAST, read_checkpoint
+from mscsa.run_files import LAST
+from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.module import TrainingModule
 from mscsa.training.moving_average import MovingAverage
 from mscsa.training.run import train
