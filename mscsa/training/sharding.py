@@ -171,7 +171,7 @@ def local(value: Tensor) -> Tensor:
 def completed(value: Tensor) -> Tensor:
     """Gather a tensor that is cut up, or sum a number up that comes from such; all processes take part."""
     # A copy: without the memory that torch adds to make equal parts.
-    return value.detach().full_tensor().clone() if isinstance(value, DTensor) else value
+    return value.full_tensor().detach().clone() if isinstance(value, DTensor) else value
 
 
 def _share(value: Any, parameter: Tensor) -> Any:
@@ -192,8 +192,8 @@ def _without_weights(model: nn.Module) -> nn.Module:
 
 
 def _owners(module: nn.Module) -> Counter[nn.Parameter]:
-    """Count the modules that hold each parameter."""
-    return Counter(p for each in module.modules() for p in each._parameters.values() if p is not None)
+    """Count the names that each parameter has, of which a shared parameter or module makes several."""
+    return Counter(parameter for _, parameter in module.named_parameters(remove_duplicate=False))
 
 
 def _run_once(model: nn.Module) -> set[str]:

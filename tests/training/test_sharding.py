@@ -160,7 +160,7 @@ def test_heads_are_in_no_unit() -> None:
 
 
 class Odd(nn.Module):
-    """Parts that run once, twice, and never, and two that share a parameter."""
+    """Parts that run once, twice, and never, two that share a parameter, and two that share a module."""
 
     pretrained_cfg = {"input_size": (3, 8, 8)}
 
@@ -170,6 +170,8 @@ class Odd(nn.Module):
         for name in parts:
             self.add_module(name, nn.Conv2d(3, 3, 1))
         self.other.weight = self.tied.weight
+        self.left, self.right = nn.Sequential(nn.Conv2d(3, 3, 1)), nn.Sequential()
+        self.right.append(self.left[0])
 
     def forward(self, x: Tensor) -> Tensor:
         for name, part in self.named_children():
