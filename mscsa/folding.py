@@ -63,7 +63,7 @@ def fold_norms(model: AnyModule) -> AnyModule:
     for module in folded.modules():
         if isinstance(module, Conv2dNormActivation):
             fuse_row(module)
-    for part in _image_models(folded):
+    for part in image_models(folded):
         _fold_found(part)
     return folded.eval()
 
@@ -83,7 +83,7 @@ def fold_frozen_norms(model: nn.Module) -> int:
     """
     unfold_frozen_norms(model)
     count = 0
-    for part in _image_models(model):
+    for part in image_models(model):
         if not any(_learns_frozen(module) for module in part.modules()):
             continue
         for conv_name, norm_name in _norms_behind_convolutions(part):
@@ -133,7 +133,7 @@ def _behind_the_norm(norm: Any, x: Tensor) -> Any:
     return norm.act(norm.drop(x)) if type(norm) is BatchNormAct2d else x
 
 
-def _image_models(model: nn.Module) -> list[nn.Module]:
+def image_models(model: nn.Module) -> list[nn.Module]:
     """Find what takes images and has a backbone: parts of ours, or else the model, as timm's."""
     own: list[nn.Module] = [each for each in model.modules() if isinstance(each, BackboneModel)]
     return own or ([model] if hasattr(model, "pretrained_cfg") else [])
@@ -153,12 +153,8 @@ def _fold_found(model: nn.Module) -> None:
 
 def _norms_behind_convolutions(model: nn.Module) -> list[tuple[str, str]]:
     """List the names of convolutions and norms that can be one, as a run without data shows."""
-    skeleton = copy.deepcopy(model).to("meta", torch.float32).requires_grad_(False)
-    backbone: Any = skeleton
-    if isinstance(skeleton, BackboneModel):
-        backbone = skeleton.backbone
-        skeleton.reading = None  # the backbone is to run, whatever gives its maps at other times
-    image = torch.empty(1, *get_model_input_config(backbone)["input_size"], device="meta")
+    skeleton, image = without_data(model)
+    backbone: Any = skeleton.backbone if isinstance(skeleton, BackboneModel) else skeleton
     readers = [
         skeleton,
         *([backbone.forward_intermediates] if hasattr(backbone, "forward_intermediates") else []),
@@ -171,6 +167,16 @@ def _norms_behind_convolutions(model: nn.Module) -> list[tuple[str, str]]:
         logger.info("the convolutions of %s are not folded: %s", type(model).__name__, error)
         return []
     return watch.pairs()
+
+
+def without_data(model: nn.Module, batch_size: int = 1) -> tuple[nn.Module, Tensor]:
+    """Copy one of `image_models` onto the meta device, in its modes, and give images for it (B, 3, H, W)."""
+    skeleton = copy.deepcopy(model).to("meta", torch.float32).requires_grad_(False)
+    backbone: Any = skeleton
+    if isinstance(skeleton, BackboneModel):
+        backbone = skeleton.backbone
+        skeleton.reading = None  # the backbone is to run, whatever gives its maps at other times
+    return skeleton, torch.empty(batch_size, *get_model_input_config(backbone)["input_size"], device="meta")
 
 
 class _Watch(TorchDispatchMode):

@@ -699,6 +699,38 @@ GUARANTEES = (
         in_readme=True,
     ),
     Guarantee(
+        "A shared model",
+        "Processes that share a model (`run.strategy fsdp`) train it to the weights of one process, and write the checkpoint "
+        "that one process or DDP goes on from.",
+        "2 processes, float64 and fixed batch norm, to 1e-9; each keeps half of the bytes of parameters, average and optimiser",
+        (
+            f"{_W}/test_fsdp.py::test_two_processes_that_share_a_model_train_to_the_same_weights",
+            f"{_W}/test_fsdp.py::test_each_process_keeps_half_of_what_lasts",
+            f"{_W}/test_fsdp.py::test_the_checkpoint_has_no_trace_of_the_shares",
+            f"{_W}/test_fsdp.py::test_a_run_goes_on_with_another_strategy",
+            f"{_W}/test_fsdp.py::test_one_process_goes_on_from_the_file_of_two",
+            f"{_W}/test_fsdp.py::test_a_killed_run_ends_as_the_one_that_was_not",
+            f"{_T}/test_sharding.py::test_shares_have_the_gradients_of_the_whole",
+        ),
+        (
+            Mutation(
+                "mscsa/training/moving_average.py",
+                "            shard(self.model, trainer.strategy.mesh)",
+                "            pass",
+                f"{_W}/test_fsdp.py::test_each_process_keeps_half_of_what_lasts",
+                seen=True,
+            ),
+            Mutation(
+                "mscsa/training/sharding.py",
+                "is_apart and share <= LARGEST",
+                "share <= LARGEST",
+                f"{_T}/test_sharding.py::test_what_is_not_run_once_or_is_not_apart_is_in_no_unit",
+                seen=True,
+            ),
+        ),
+        "Several GPUs: there were none to run it on. Processes on a CPU did.",
+    ),
+    Guarantee(
         "AP and mIoU",
         "AP is pycocotools', mIoU that of counting by hand.",
         "1e-6, with crowds and ties; exact",

@@ -392,9 +392,12 @@ class RunSpec:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device kind."""
     devices: int = limited(1, 1)
-    """Processes on this machine; more than one trains by DDP."""
+    """Processes on this machine; more than one trains as `strategy` says."""
     num_nodes: int = limited(1, 1)
     """Machines."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes have of the model: each all of it (`ddp`), or each its share of parameters,
+    gradients and the optimiser's state (`fsdp`), for a model that is too large for one GPU to train."""
     sync_batchnorm: bool = False
     """Batch statistics over all processes, where there are several (GPU only)."""
     accumulate: int = limited(1, 1)

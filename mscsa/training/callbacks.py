@@ -35,6 +35,7 @@ from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule
 from mscsa.training.moving_average import MovingAverage
 from mscsa.training.ranking import Ranking
+from mscsa.training.sharding import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -188,10 +189,11 @@ class Evaluate(pl.Callback):
             models = {"average": self.average.model, **models}
         found = []
         for kind, model in models.items():
-            scores = self._measure(trainer, module, model, step)
+            with whole_model(trainer, model) as whole:
+                scores = self._measure(trainer, module, whole, step)
             if scores is None:
                 return False
-            found.append(Evaluated(kind, model, scores))
+            found.append(Evaluated(kind, whole, scores))
         ranking = self.ranking
         found.sort(key=lambda each: -ranking.worth(ranking.value(each.scores)))  # stable: first the average
         if found[0].scores.images is not None:

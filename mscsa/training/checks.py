@@ -57,6 +57,7 @@ def check_recipe(recipe: Recipe, device: torch.device) -> None:
             )
     _check_optimizer(recipe.optim)
     _check_run(recipe)
+    _check_strategy(recipe)
     _check_device(recipe, device)
     _check_batch(recipe)
 
@@ -95,6 +96,28 @@ def _check_run(recipe: Recipe) -> None:
         raise UserError(
             "run.compile cannot make a program of maps that are read from disk: leave it out, or model.frozen"
         )
+
+
+def _check_strategy(recipe: Recipe) -> None:
+    """Refuse what does not go, or was never tried, with parameters that are cut up."""
+    run = recipe.run
+    if run.strategy == "ddp":
+        return
+    if run.devices * run.num_nodes == 1:
+        raise UserError(
+            "run.strategy fsdp shares a model among processes, and this run has one: give run.devices, or "
+            "start it by torchrun; or take run.strategy ddp"
+        )
+    refused = {
+        "run.precision 16-mixed": run.precision == "16-mixed",
+        "run.compile": run.compile,
+        "run.sync_batchnorm": run.sync_batchnorm,
+        "model.frozen": recipe.model.frozen,
+    }
+    for name, is_set in refused.items():
+        if is_set:
+            instead = "give bf16-mixed or 32-true" if name.startswith("run.precision") else "leave it out"
+            raise UserError(f"{name} does not go with run.strategy fsdp: {instead}, or take run.strategy ddp")
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:

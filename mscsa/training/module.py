@@ -27,6 +27,7 @@ from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.interrupt import StopRequest
 from mscsa.training.objectives import Images, Objective, Outcome
 from mscsa.training.optimization import build_optimizer, build_scheduler, run_length
+from mscsa.training.sharding import completed
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Let convolutions do the work of frozen norms, now that no plugin exchanges modules any more."""
-        fold_frozen_norms(self.model)
+        if self.recipe.run.strategy != "fsdp":  # a norm and its convolution may be gathered apart
+            fold_frozen_norms(self.model)
 
     def on_fit_end(self) -> None:
         """Leave the model as it was given."""
@@ -168,7 +170,7 @@ class TrainingModule(pl.LightningModule):
         """
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         self._rescale([p.grad for p in parameters if p.grad is not None])
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = completed(get_total_norm([p.grad for p in parameters if p.grad is not None]))
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         if not scaled and not math.isfinite(norm.item()):
             self._raise_non_finite("gradient is not finite", torch.cat(self._indices))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mscsa.training.module import TrainingModule
+from mscsa.training.sharding import ShardedStrategy, gathered, local, shard
 
 STALE_SHARE = 0.05
 """Share of the first step in an average without warm-up above which a run is called short for its decay."""
@@ -21,9 +25,22 @@ class MovingAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         def mix(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
-            get_ema_multi_avg_fn(warmed_up(decay, int(count)))(averages, values, count)
+            shares = [[local(each) for each in tensors] for tensors in (averages, values)]
+            get_ema_multi_avg_fn(warmed_up(decay, int(count)))(*shares, count)
 
         super().__init__(multi_avg_fn=mix)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Cut up the average as the model is; until now it was whole, to be restored."""
+        if isinstance(trainer.strategy, ShardedStrategy):
+            shard(self.model, trainer.strategy.mesh)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the average into a checkpoint, whole."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["state_dict"] = gathered(checkpoint["state_dict"], is_kept=trainer.is_global_zero)
 
     @property
     def model(self) -> nn.Module:

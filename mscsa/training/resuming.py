@@ -4,7 +4,7 @@ What shapes the weights up to a given step is fixed. What may change: how far th
 (`run.max_steps`, `run.patience`; `run.epochs` and `run.steps` too unless the schedule stretches over them,
 where a longer run must be asked for), when it saves, logs (and where) and evaluates, how much it keeps, the
 loading (`data.workers`, `data.eval_batch_size`, `data.root` as long as classes, names and sizes of the files
-agree), threads and the kind of device.
+agree), threads, the kind of device, and whether the processes share the model (`run.strategy`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ CHANGEABLE = frozenset(
         "run.accelerator",
         "run.devices",
         "run.num_nodes",
+        "run.strategy",
         "run.checkpoint_every",
         "run.eval_every",
         "run.log_every",

@@ -32,7 +32,7 @@ from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.files import write_text
 from mscsa.frozen.backbone import freeze_backbone
-from mscsa.recipes.spec import DetectionData, Recipe
+from mscsa.recipes.spec import DetectionData, Recipe, RunSpec
 from mscsa.run_files import LAST, METRICS, RESULT
 from mscsa.training import run_folder
 from mscsa.training.arithmetic import arithmetic
@@ -65,6 +65,7 @@ from mscsa.training.processes import (
 from mscsa.training.result import RunResult
 from mscsa.training.resuming import check_same_run, is_extended, run_identity
 from mscsa.training.run_log import RunLog
+from mscsa.training.sharding import ShardedStrategy, check_shardable
 from mscsa.training.summary import opening_lines
 from mscsa.training.sync_batchnorm import SyncBatchNorms
 from mscsa.training.trackers import Tracker
@@ -206,6 +207,8 @@ def _build_session(
     seed_generators(derive_seed("model", recipe.run.seed))
     num_classes = check_classes(recipe, class_names_of(recipe.data))
     model = _build_model(recipe, num_classes, is_resumed=saved is not None)
+    if recipe.run.strategy == "fsdp":
+        check_shardable(model)
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     sets = build_datasets(
         recipe.data,
@@ -282,7 +285,7 @@ def _build_trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=run.devices,
         num_nodes=run.num_nodes,
-        strategy="ddp" if run.devices * run.num_nodes > 1 else "auto",
+        strategy=_strategy(run),
         precision=run.precision,
         max_epochs=-1,  # `max_steps` says it all
         max_steps=total_steps,
@@ -296,6 +299,13 @@ def _build_trainer(
         enable_progress_bar=False,  # ours is over the whole run
         default_root_dir=folder,
     )
+
+
+def _strategy(run: RunSpec) -> Any:
+    """Say to Lightning how the processes work together."""
+    if run.devices * run.num_nodes == 1:
+        return "auto"
+    return ShardedStrategy() if run.strategy == "fsdp" else "ddp"
 
 
 def _build_model(recipe: Recipe, num_classes: int, *, is_resumed: bool) -> nn.Module:

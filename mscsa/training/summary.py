@@ -42,11 +42,12 @@ def opening_lines(
     count = count_parameters(model)
     frozen = "" if trained == count else f", {trained / 1e6:.2f} M trained"
     processes = run.devices * run.num_nodes
+    group = f" x {processes} processes{', which share the model (FSDP)' if run.strategy == 'fsdp' else ''}"
     images = f"{len(train)} training, {len(val)} validation images, {len(names)} classes ({some_of(names)})"
     return [
         f"model    {_name(recipe)}: {count / 1e6:.2f} M parameters{frozen}{_macs(recipe, model)}",
         f"data     {images}",
-        f"device   {_device(device)}{f' x {processes} processes' if processes > 1 else ''}, {run.precision}",
+        f"device   {_device(device)}{group if processes > 1 else ''}, {run.precision}",
         f"run      {steps} steps of {data.batch_size} images"
         f"{f', from step {first_step} on' if first_step else ''}, seed {run.seed}",
         f"folder   {folder}",

@@ -62,10 +62,9 @@ def evaluation(folder: Path, average: Any = None, **run: Any) -> Evaluate:
 
 def fake_trainer(**fields: Any) -> Any:
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}, {"lr": 0.3}])
-    known = {"global_step": 0, "world_size": 1, "is_global_zero": True, "loggers": [FakeLogger()]}
-    return SimpleNamespace(
-        **{**known, "optimizers": [optimizer], "datamodule": SimpleNamespace(val_loader=list), **fields}
-    )
+    known = {"global_step": 0, "world_size": 1, "is_global_zero": True, "strategy": None}
+    parts = {"loggers": [FakeLogger()], "optimizers": [optimizer]}
+    return SimpleNamespace(**{**known, **parts, "datamodule": SimpleNamespace(val_loader=list), **fields})
 
 
 def training_module() -> TrainingModule:

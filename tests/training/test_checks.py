@@ -124,6 +124,43 @@ def test_no_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "run.devices 4: torch sees 2 GPU(s)" in refusal(plain_recipe(devices=4), GPU)
 
 
+@pytest.mark.parametrize(
+    ("part", "fields", "message"),
+    [
+        (
+            "run",
+            {"devices": 1},
+            "run.strategy fsdp shares a model among processes, and this run has one: give",
+        ),
+        (
+            "run",
+            {"precision": "16-mixed"},
+            "run.precision 16-mixed does not go with run.strategy fsdp: give bf16",
+        ),
+        ("run", {"compile": True}, "run.compile does not go with run.strategy fsdp: leave it out, or take"),
+        (
+            "run",
+            {"sync_batchnorm": True},
+            "run.sync_batchnorm does not go with run.strategy fsdp: leave it out",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_model_that_is_shared(
+    part: str, fields: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    shared = plain_recipe(devices=2, strategy="fsdp")
+    check_recipe(shared, CPU)
+    check_recipe(shared, GPU)
+    assert message in refusal(changed(shared, part, **fields), GPU)
+
+
+def test_maps_that_are_kept_leave_nothing_to_share() -> None:
+    recipe = RECIPES["frozen_collages/mscsa_tf_efficientnet_lite0"]
+    recipe = changed(recipe, "run", devices=2, strategy="fsdp")
+    assert "model.frozen does not go with run.strategy fsdp: leave it out" in refusal(recipe)
+
+
 def test_mixing_needs_pairs() -> None:
     odd = changed(small_recipe(), "data", batch_size=14)
     check_recipe(odd, CPU)

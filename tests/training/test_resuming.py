@@ -65,6 +65,7 @@ def test_another_run_is_refused_by_its_first_difference(
     ("part", "change"),
     [
         ("run", {"max_steps": 7, "threads": 1}),
+        ("run", {"strategy": "fsdp"}),
         ("run", {"checkpoint_every": 9, "eval_every": 9, "log_every": 9}),
         ("run", {"patience": 9, "keep": 9}),
         ("data", {"workers": 2, "eval_batch_size": 3, "max_bad": 4}),

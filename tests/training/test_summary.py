@@ -57,7 +57,9 @@ def test_what_is_special_about_a_run() -> None:
     model.get_parameter("backbone.conv1.0.weight").requires_grad_(False)
     lines = opening(recipe, model, first_step=7)
     assert "test_resnet + mscsa: " in lines[0] and " M trained" in lines[0]
-    assert "x 2 processes" in lines[2] and "from step 7 on" in lines[3]
+    assert "x 2 processes, 32-true" in lines[2] and "from step 7 on" in lines[3]
+    lines = opening(small_recipe(devices=2, strategy="fsdp"), model)
+    assert "x 2 processes, which share the model (FSDP), 32-true" in lines[2]
 
 
 def test_a_model_that_does_not_run_without_data_is_not_counted() -> None:
