@@ -244,12 +244,13 @@ def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> st
 
 
 def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
-    """Draw the score of each arm, with its interval over seeds, against its MACs and its latency."""
-    figure = new_figure((11, 4.4))
-    panels = figure.subplots(1, 2, sharey=True)
+    """Draw the score of each arm, with its interval over seeds, against its MACs and, where it was measured, its latency."""
     costs = {arm: values["macs"] / 1e9 for arm, values in row["arms"].items()}
     times = {arm: latency["arms"][arm]["median_ms"] for arm in row["arms"]} if latency else {}
-    for axes, values, words in zip(panels, (costs, times), ("GMACs", "ms, batch 1"), strict=True):
+    shown = [(costs, "GMACs"), *([(times, "ms, batch 1")] if times else [])]
+    figure = new_figure((5.5 * len(shown), 4.4))
+    panels = list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0])
+    for axes, (values, words) in zip(panels, shown, strict=True):
         for arm, value in values.items():
             scores = scores_of(row, arm, metric_of(row))
             half = 1.96 * stdev(scores) / len(scores) ** 0.5
@@ -262,9 +263,8 @@ def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"{LABELS[metric_of(row)]} (%)")
     panels[0].legend(fontsize=9, framealpha=0.7)
-    figure.suptitle(
-        f"{TITLES[name]}: mean of {len(row['seeds'])} seeds, bars ± 1.96 standard errors", fontweight="bold"
-    )
+    what = f"mean of {len(row['seeds'])} seeds, bars ± 1.96 standard errors"
+    figure.suptitle(f"{TITLES[name]}{': ' if times else chr(10)}{what}", fontweight="bold")
     save_figure(figure, FIGURES / f"evidence_{name}.png", dpi=120)
 
 
