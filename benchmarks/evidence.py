@@ -244,7 +244,7 @@ def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> st
 
 
 def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
-    """Draw the score of each arm, with its interval over seeds, against its MACs and, where it was measured, its latency."""
+    """Draw the score of each arm, with its interval over seeds, against MACs and, if measured, latency."""
     costs = {arm: values["macs"] / 1e9 for arm, values in row["arms"].items()}
     times = {arm: latency["arms"][arm]["median_ms"] for arm in row["arms"]} if latency else {}
     shown = [(costs, "GMACs"), *([(times, "ms, batch 1")] if times else [])]
