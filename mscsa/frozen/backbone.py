@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def prepare(recipe: Recipe) -> None:
     Raises:
         UserError: If the recipe, its data or the folder of the maps is not usable.
     """
+    recipe = replace(recipe, data=recipe.data.with_whole_places())  # as a run has it
     num_classes = len(class_names_of(recipe.data))
     model = build_model(recipe.model, num_classes, input_size=recipe.data.input_size)
     cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
@@ -125,7 +126,7 @@ def _open_store(
         "timm": timm.__version__,
         "input": {key: pyramid.pretrained_cfg.get(key) for key in ("mean", "std")},
         "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES},
-        "root": None if recipe.data.root is None else os.path.abspath(recipe.data.root),
+        "root": recipe.data.root,
         "variants": keeping.identity,
         "files": _hash_of_files(records),
     }
@@ -148,7 +149,7 @@ def _compute(
     """Compute the maps in a folder beside, and put it in its place whole."""
     levels = _kept_levels(pyramid)
     count = sum(len(each) for each in records)
-    expected = sum(len(each) * _bytes_of(each[0][0], levels) for each in records)
+    expected = sum(len(each) * _bytes_of(each[0][0], levels, has_labels=has_labels) for each in records)
     logger.info("maps: %d (images and their variants), about %.2f GB, in %s", count, expected / 1e9, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -176,9 +177,11 @@ def _compute(
         ) from error
 
 
-def _bytes_of(image: Tensor, levels: Sequence[Level]) -> int:
+def _bytes_of(image: Tensor, levels: Sequence[Level], *, has_labels: bool) -> int:
+    """Say what a record takes: maps in half precision, labels in a byte each."""
     height, width = image.shape[-2:]
-    return 2 * sum(lv.channels * (height // lv.stride) * (width // lv.stride) for lv in levels)
+    maps = 2 * sum(lv.channels * (height // lv.stride) * (width // lv.stride) for lv in levels)
+    return maps + (height * width if has_labels else 0)
 
 
 def _samples(records: Sequence[TaskDataset], *, has_labels: bool) -> Iterator[tuple[Tensor, Tensor]]:

@@ -6,6 +6,7 @@ override a recipe before anything heavy is imported. `mscsa.training` turns a `R
 
 from __future__ import annotations
 
+import os
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -128,6 +129,11 @@ class DataSpec(
         """The same data, for others, who have it elsewhere."""
         nowhere: dict[str, Any] = dict.fromkeys(self.places)
         return replace(self, **nowhere)
+
+    def with_whole_places(self) -> Self:
+        """The same data, found from any folder: by `mscsa eval RUN` in another, and by the maps kept of it."""
+        places: dict[str, Any] = {name: os.path.abspath(place) for name, place in self.places.items()}
+        return replace(self, **places)
 
     @property
     @abstractmethod

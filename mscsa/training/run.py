@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -101,7 +100,7 @@ def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False, extend: 
 
 
 def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: bool) -> RunResult:
-    recipe = _with_whole_paths(with_processes(recipe))
+    recipe = with_processes(replace(recipe, data=recipe.data.with_whole_places()))
     device = choose_device(recipe.run.accelerator)
     check_recipe(recipe, device)
     if recipe.run.threads is not None:
@@ -122,12 +121,6 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: b
         if trainer.is_global_zero:
             write_text(folder / RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
-
-
-def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """Let the data be found from anywhere, as by `mscsa eval RUN` in another folder."""
-    places: dict[str, Any] = {name: os.path.abspath(place) for name, place in recipe.data.places.items()}
-    return replace(recipe, data=replace(recipe.data, **places))
 
 
 def _begin(

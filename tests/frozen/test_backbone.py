@@ -246,6 +246,18 @@ def test_other_photographs_are_other_maps(tmp_path: Path, cache: Path) -> None:
     assert len(list((cache / "frozen").iterdir())) == 2
 
 
+def test_a_place_is_the_same_from_every_folder(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`compare --data.root coco` keeps the maps that its runs, whose places are whole, look for."""
+    write_coco(tmp_path / "coco")
+    recipe = frozen_detection("retinanet", backbone_file(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for root in ("coco", str(tmp_path / "coco")):
+        prepare(replace(recipe, data=replace(recipe.data, kind="coco", root=root, batch_size=2)))
+    assert len(list((cache / "frozen").iterdir())) == 1
+
+
 @pytest.mark.slow
 def test_a_resumed_run_reads_the_maps_of_its_backbone(tmp_path: Path, cache: Path) -> None:
     recipe = frozen_recipe(backbone_file(tmp_path))
