@@ -131,7 +131,7 @@ class DataSpec(
         return replace(self, **nowhere)
 
     def with_whole_places(self) -> Self:
-        """The same data, found from any folder: by `mscsa eval RUN` in another, and by the maps kept of it."""
+        """The same data, found from any folder, as by `mscsa eval RUN` in another; so are maps kept of it."""
         places: dict[str, Any] = {name: os.path.abspath(place) for name, place in self.places.items()}
         return replace(self, **places)
 
