@@ -30,7 +30,7 @@ from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
-from mscsa.training.run import RunResult, _publishable, _with_whole_paths, train
+from mscsa.training.run import RunResult, _publishable, train
 from tests.training.processes import run
 from tests.training.small_runs import before_step, plain_recipe, small_recipe
 
@@ -148,7 +148,7 @@ def test_all_places_are_found_from_anywhere_and_none_goes_along(
     monkeypatch.chdir(tmp_path)
     recipe = get_recipe("scenes_retinanet/resnet10t")
     data = DetectionData(kind="coco", **{name: name for name in GIVEN_PLACES})
-    whole = _with_whole_paths(replace(recipe, data=data))
+    whole = replace(recipe, data=data.with_whole_places())
     assert whole.data.places == {name: str(tmp_path / name) for name in GIVEN_PLACES}
     assert str(tmp_path) not in json.dumps(_publishable(whole))
 
