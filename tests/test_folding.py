@@ -114,7 +114,13 @@ def test_necks(neck: str) -> None:
 
 @pytest.mark.parametrize("head", segmenters.SEGMENTERS)
 @pytest.mark.parametrize(
-    "backbone", ["resnet10t", "mscsa_resnet10t", "topformer_tiny", "mscsa_topformer_tiny"]
+    "backbone",
+    [
+        pytest.param("resnet10t", marks=pytest.mark.slow),
+        "mscsa_resnet10t",
+        pytest.param("topformer_tiny", marks=pytest.mark.slow),
+        "mscsa_topformer_tiny",
+    ],
 )
 def test_segmenters(head: str, backbone: str) -> None:
     check(segmenters.small(head, backbone), BEFORE_ATTENTION if backbone.startswith("mscsa_") else set())

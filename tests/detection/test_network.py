@@ -40,7 +40,15 @@ def small(name: str, seed: int = 0, **options: Any) -> Detector:
     return build_detector(name, "mscsa_test_resnet", 3, budget=0.5, fields={"pool_stride": 8}, **options)
 
 
-@pytest.mark.parametrize("name", ["mask_rcnn", "cascade_mask_rcnn", "retinanet", "deformable_detr"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mask_rcnn",
+        pytest.param("cascade_mask_rcnn", marks=pytest.mark.slow),
+        "retinanet",
+        pytest.param("deformable_detr", marks=pytest.mark.slow),
+    ],
+)
 def test_count_depends_on_neither_weights_nor_mode_and_leaves_the_model_alone(name: str) -> None:
     detector = small(name)
     before = {key: value.clone() for key, value in detector.state_dict().items()}

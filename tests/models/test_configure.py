@@ -65,7 +65,11 @@ def added_share(model: mscsa.MSCSAModel, size: tuple[int, int]) -> float:
     "budget", [None, 0.25, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.05, 1.0))]
 )
 @pytest.mark.parametrize(
-    "name", ["resnet10t", "test_convnext", pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow)]
+    "name",
+    [
+        "resnet10t",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_convnext", "mobilenetv3_small_050")),
+    ],
 )
 @pytest.mark.parametrize("features_only", [False, True])
 @pytest.mark.usefixtures("on_meta")

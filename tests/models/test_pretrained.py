@@ -200,7 +200,15 @@ def offline(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "nowhere")
 
 
-@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(
+            build, id=name, marks=() if name in ("create_model", "pyramid with MSCSA") else pytest.mark.slow
+        )
+        for name, build in BUILDERS.items()
+    ],
+)
 @pytest.mark.usefixtures("offline")
 def test_weights_of_a_package_start_every_model_without_a_network(build):
     state = shipped_weights(LITE0)

@@ -34,7 +34,13 @@ def test_both_arms_of_each_backbone_are_there() -> None:
     assert {recipe.name for recipe in FINETUNE} == expected
 
 
-@pytest.mark.parametrize("recipe", FINETUNE, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, id=recipe.name, marks=() if "resnet" in recipe.name else pytest.mark.slow)
+        for recipe in FINETUNE
+    ],
+)
 def test_what_stays_fixed_is_there(recipe: Recipe) -> None:
     with torch.device("meta"):
         model = build_model(recipe.model.__class__(**{**vars(recipe.model), "pretrained": False}), 10)

@@ -185,7 +185,7 @@ def targets_of(counts: list[int]) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("head", ["deformable_detr", "retinanet"])
-@pytest.mark.parametrize("counts", [[4, 1, 0, 0], [0, 0, 3, 2]])
+@pytest.mark.parametrize("counts", [[4, 1, 0, 0], pytest.param([0, 0, 3, 2], marks=pytest.mark.slow)])
 def test_accumulated_parts_are_divided_by_the_objects_of_the_whole(head: str, counts: list[int]) -> None:
     """Of two halves of a batch, one without an object, the gradient is that of the batch."""
     torch.manual_seed(0)

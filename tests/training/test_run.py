@@ -299,7 +299,7 @@ def test_workers_outlive_a_signal_to_the_whole_group(tmp_path: Path) -> None:
     assert read_checkpoint(folder / LAST)["global_step"] == 3
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+@pytest.mark.parametrize("precision", [pytest.param("bf16-mixed", marks=pytest.mark.slow), "64-true"])
 def test_other_arithmetic_runs(tmp_path: Path, precision: str) -> None:
     result = train(small_recipe(max_steps=2, precision=precision), tmp_path / "run")
     assert result.steps == 2

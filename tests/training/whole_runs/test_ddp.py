@@ -233,6 +233,7 @@ def test_a_signal_to_one_process_stops_both(tmp_path: Path) -> None:
     assert read_checkpoint(folder / LAST)["global_step"] == 3
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_in_an_evaluation_stops_both_alike(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run_pair(train_stopped_in_evaluation_on_rank_0, plain_recipe(devices=2), folder) == [143, 143]
@@ -261,6 +262,7 @@ def test_an_error_on_one_process_ends_the_other_with_one_line(tmp_path: Path, ki
     assert read_checkpoint(folder / LAST)["global_step"] == 2
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     recipe = exact_recipe(devices=2)

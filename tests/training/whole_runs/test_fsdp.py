@@ -44,6 +44,9 @@ from tests.training.whole_runs.test_resume import assert_same_run, flatten
 FSDP: dict[str, Any] = {"devices": 2, "strategy": "fsdp"}
 LONG = pytest.mark.long
 
+# By default: tests/training/test_sharding.py, in two processes too.
+pytestmark = pytest.mark.slow
+
 
 def uneven_recipe(**run: Any) -> Recipe:
     """Two processes have two and one batch to evaluate; the average is part of it."""
@@ -142,7 +145,6 @@ def stopped_at(recipe: Recipe, steps: int) -> Recipe:
     return replace(recipe, run=replace(recipe.run, max_steps=steps))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"), [("fsdp", "ddp"), ("ddp", "fsdp"), pytest.param("fsdp", "fsdp", marks=LONG)]
 )
@@ -157,7 +159,6 @@ def test_a_run_goes_on_with_another_strategy(
     assert_close(runs[0], folder)
 
 
-@pytest.mark.slow
 def test_one_process_goes_on_from_the_file_of_two(runs: tuple[Path, Path], tmp_path: Path) -> None:
     """A run keeps its number of processes, on which its random draws depend; the file would do for any."""
     folder = tmp_path / "run"
@@ -187,7 +188,6 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", ["adamw", *(pytest.param(name, marks=LONG) for name in ("rmsproptf", "sgd"))]
 )
@@ -202,7 +202,6 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, optimizer: st
     assert_same_run(killed, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "limit"),
     [
@@ -238,7 +237,6 @@ def test_a_detector_is_shared_too(tmp_path: Path) -> None:
     assert_close(tmp_path / "ddp", tmp_path / "fsdp", 1e-8)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "step"),
     [(train_stopped_on_rank_1, 3), pytest.param(train_stopped_in_evaluation_on_rank_0, 5, marks=LONG)],
@@ -258,7 +256,6 @@ def test_a_non_finite_loss_on_one_process_stops_both(tmp_path: Path) -> None:
     assert messages[0] == messages[1] and messages[0].count("scene 7 (seed 0, train)") == 1
 
 
-@pytest.mark.slow
 def test_an_error_on_one_process_ends_the_other_with_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     codes = run_pair(train_failing_on_rank_1, uneven_recipe(**FSDP), folder, OSError)

@@ -103,8 +103,8 @@ def assert_same_samples(folder: Path, reference: Path) -> None:
     [
         pytest.param(4, 0, id="within-the-first-epoch"),
         pytest.param(8, 2, id="within-the-second-epoch-two-workers"),
-        pytest.param(6, 0, id="first-step-of-an-epoch"),
-        pytest.param(11, 2, id="after-the-second-epoch-two-workers"),
+        pytest.param(6, 0, id="first-step-of-an-epoch", marks=pytest.mark.slow),
+        pytest.param(11, 2, id="after-the-second-epoch-two-workers", marks=pytest.mark.slow),
     ],
 )
 def test_kill_and_resume_is_exact(tmp_path: Path, reference: Path, step: int, workers: int) -> None:
@@ -186,6 +186,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
     assert (folder / "damaged.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(plain_recipe(max_steps=2), folder)

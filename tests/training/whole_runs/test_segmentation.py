@@ -78,6 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_the_one_that_was_not(finished: Path, tmp_path: Path) -> None:
     """Killed within the second epoch and resumed: the same weights and metrics to the last bit."""
     folder = tmp_path / "run"
