@@ -27,6 +27,7 @@ from mscsa.export.formats import Format, find_format
 from mscsa.export.graphs import build_graphs, build_pyramid_graphs
 from mscsa.export.programs import trace
 from mscsa.export.scoring import evaluate_artifact, first_images
+from mscsa.export.time_limit import OutOfTime, cpu_time_limit
 from mscsa.folding import fold_norms
 from mscsa.graphs import Graphs, Size
 from mscsa.segmentation.segmenter import Segmenter
@@ -41,6 +42,10 @@ MAX_LOSS = 2.0
 """Most points of the main score that 8 bits may lose."""
 
 _NUM_COMPARED = 8
+
+_LONGEST_FOR_ANY_SIZE = 300
+"""CPU seconds for a file of any size. Windows that are padded, as Swin's, are terms of the size, each within
+the next, which torch has not simplified after half an hour; what it does trace takes one or two minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +234,21 @@ def _write(
     if not (graphs.has_one_size or is_fixed) and is_multiple:
         sizes = replace(metadata.sizes, is_dynamic=True, least=2 * graphs.step, step=graphs.step)
         try:
-            return _write_files(
-                graphs, replace(metadata, sizes=sizes), chosen, folder, _probes(size, graphs.step), tolerance
+            with cpu_time_limit(_LONGEST_FOR_ANY_SIZE):
+                return _write_files(
+                    graphs,
+                    replace(metadata, sizes=sizes),
+                    chosen,
+                    folder,
+                    _probes(size, graphs.step),
+                    tolerance,
+                )
+        except OutOfTime:
+            logger.info(
+                "the size is fixed to %dx%d, since torch had no program for others after %d s of CPU time "
+                "(--fixed leaves them out from the start)",
+                *size,
+                _LONGEST_FOR_ANY_SIZE,
             )
         except (UserError, ArtifactError) as error:
             logger.info("the size is fixed to %dx%d, since others are not right: %s", *size, error)

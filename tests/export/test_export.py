@@ -15,6 +15,7 @@ from mscsa.export import export as module
 from mscsa.export.export import _new_folder
 from mscsa.export.formats import FORMATS
 from mscsa.export.graphs import build_graphs
+from mscsa.export.time_limit import OutOfTime
 from mscsa_runtime import Artifact, Metadata
 from tests.export.compared import check_that_it_is_the_model
 from tests.export.small_exports import HEADS, MODELS, save
@@ -85,15 +86,30 @@ def test_what_cannot_be_is_refused_before_anything_is_exported(
         export_checkpoint(checkpoint, tmp_path, maps=True, check={})
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UserError("wrong at 96x64"), "others are not right: wrong at 96x64"),
+        (
+            OutOfTime(),
+            "torch had no program for others after 300 s of CPU time "
+            "(--fixed leaves them out from the start)",
+        ),
+    ],
+)
 def test_sizes_are_fixed_where_others_are_wrong(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    error: BaseException,
+    reason: str,
 ) -> None:
     tried = []
 
     def written(_: object, metadata: Metadata, *rest: Any) -> Exported:
         tried.append((metadata.sizes.is_dynamic, rest[2]))
         if metadata.sizes.is_dynamic:
-            raise UserError("wrong at 96x64")
+            raise error
         return Exported(path=tmp_path, metadata=metadata, difference=0.0)
 
     monkeypatch.setattr(module, "_write_files", written)
@@ -103,7 +119,7 @@ def test_sizes_are_fixed_where_others_are_wrong(
     found = module._write(build_graphs(model, (64, 96)), *arguments, (64, 96), False, 1e-3)
     assert tried == [(True, [(64, 96), (96, 64), (64, 160), (96, 192)]), (False, [(64, 96)])]
     assert not found.metadata.sizes.is_dynamic
-    assert caplog.messages == ["the size is fixed to 64x96, since others are not right: wrong at 96x64"]
+    assert caplog.messages == [f"the size is fixed to 64x96, since {reason}"]
 
 
 ALL = [(name, format) for name in HEADS for format in FORMATS]
