@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import re
@@ -14,8 +13,10 @@ from pathlib import Path
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
 from mscsa.data.problems import short, some_of
+from mscsa.data.texts import csv_rows, decoded
 from mscsa.data.walking import files_within
 from mscsa.errors import UserError
+from mscsa_runtime.errors import Unusable
 from mscsa_runtime.images import EXTENSIONS
 
 logger = logging.getLogger(__name__)
@@ -176,13 +177,19 @@ def _rows(path: Path) -> list[_Row] | None:
 
 @lru_cache(maxsize=4)
 def _read_rows(path: Path, _changed: int) -> list[_Row] | None:
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    content = path.read_bytes()
+    try:
+        return _parsed(decoded(content), path)
+    except Unusable as bad:
+        if _parsed(content.decode(errors="replace"), path) is None:
+            return None
+        raise UserError(f"{path} cannot be read: {bad.what}; {bad.remedy}") from bad
+
+
+def _parsed(text: str, path: Path) -> list[_Row] | None:
     if path.suffix == ".jsonl":
         return _from_json(text, path)
-    first = text.partition("\n")[0]
-    separator = max((",", ";", "\t"), key=first.count)
-    lines = [(i, row) for i, row in enumerate(csv.reader(text.splitlines(), delimiter=separator), start=1)]
-    lines = [(i, [cell.strip() for cell in row]) for i, row in lines if any(cell.strip() for cell in row)]
+    lines = csv_rows(text)
     if not lines:
         return None
     if len(lines[0][1]) == 2 and _is_image(lines[0][1][0]):  # no header

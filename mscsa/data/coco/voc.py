@@ -20,6 +20,7 @@ from mscsa.data.coco.values import flag, number
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.problems import short
+from mscsa.data.texts import read_text
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
 from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
@@ -84,8 +85,7 @@ def _pairs(root: Path, place: Path) -> list[_Pair]:
         images = {path.stem: path for path in _images(place)}
         names = sorted({*images, *(path.stem for path in place.glob("*.xml"))})
         return [(images.get(name, place / f"{name}.jpg"), place / f"{name}.xml") for name in names]
-    lines = place.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = list(dict.fromkeys(line.strip() for line in read_text(place).splitlines() if line.strip()))
     folder = root / "JPEGImages"
     images = {path.relative_to(folder).with_suffix("").as_posix(): path for path in _images(folder)}
     return [

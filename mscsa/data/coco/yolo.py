@@ -22,7 +22,9 @@ from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.problems import short
+from mscsa.data.texts import decoded, read_text
 from mscsa.errors import UserError
+from mscsa_runtime.errors import Unusable
 from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -78,9 +80,10 @@ def _has_text_labels(root: Path) -> bool:
 
 
 def _read_description(file: Path) -> dict[str, Any]:
+    text = read_text(file)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} cannot be read as YAML: {reason}; correct it") from error
     if not isinstance(content, dict):
@@ -120,8 +123,7 @@ def _listed_classes(root: Path) -> tuple[Path, tuple[str, ...]]:
             f"{root} is in YOLO's layout (labels/NAME.txt) without {DESCRIPTIONS[0]}: give it, with names, "
             f"train and val, or {CLASSES_FILES[0]} with the name of a class on each line"
         )
-    lines = file.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     if not names:
         raise UserError(f"{file} is empty: give the name of a class on each line")
     _check_names(names, file)
@@ -171,7 +173,7 @@ def _images(place: Path, base: Path) -> Iterator[Path]:
             if path.suffix.lower() in EXTENSIONS and not is_hidden:
                 yield path
         return
-    for line in place.read_bytes().decode("utf-8-sig", errors="replace").splitlines():
+    for line in read_text(place).splitlines():
         if line.strip():
             name = line.strip().replace("\\", "/")
             tried = [start / name for start in (place.parent, base)]
@@ -219,7 +221,12 @@ def _read_labels(
 ) -> None:
     """Read a text of labels: on each line a class and a box or a polygon, in sides of the image (W, H)."""
     seen: set[tuple[float, ...]] = set()
-    for i, line in enumerate(path.read_bytes().decode("utf-8-sig", errors="replace").splitlines(), start=1):
+    try:
+        lines = decoded(path.read_bytes()).splitlines()
+    except Unusable as bad:
+        found.add_flaw("unreadable labels", path, bad.what, bad.remedy)
+        return
+    for i, line in enumerate(lines, start=1):
         words = line.split()[:columns]
         if not words:
             continue

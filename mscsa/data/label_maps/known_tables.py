@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mscsa.data.contract import IGNORED
 from mscsa.data.label_maps.tables import Colour, LabelTable, plain_table
+from mscsa.data.texts import read_text
 
 ADE20K_CLASSES = 150
 
@@ -94,9 +95,7 @@ def _ade20k_names(root: Path) -> list[str]:
     if not path.exists():
         return numbered
     # Columns: Idx, Ratio, Train, Val, Name (several, by commas).
-    rows = [
-        line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()[1:] if line.strip()
-    ]
+    rows = [line.split("\t") for line in read_text(path).splitlines()[1:] if line.strip()]
     names = [row[-1].partition(",")[0].strip() for row in rows]
     if len(names) != ADE20K_CLASSES:
         return numbered

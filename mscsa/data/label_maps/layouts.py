@@ -13,6 +13,7 @@ from mscsa.data.label_maps.folders import MapPlaces, find_places
 from mscsa.data.label_maps.known_tables import ade20k_table, cityscapes_table, voc_table
 from mscsa.data.label_maps.pairing import Pairing, pair_files
 from mscsa.data.label_maps.tables import CLASSES_FILE, LabelTable, find_table
+from mscsa.data.texts import read_text
 from mscsa.errors import UserError
 
 LabelLayout = Literal["masks", "ade20k"]
@@ -119,7 +120,7 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
     for name in paired.pairs:
         by_last.setdefault(name.rpartition("/")[2], []).append(name)
     found = set()
-    for line in path.read_bytes().decode("utf-8-sig", errors="replace").splitlines():
+    for line in read_text(path).splitlines():
         if not line.strip():
             continue
         given = line.split()[0].replace("\\", "/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from mscsa.data.contract import IGNORED
 from mscsa.data.problems import short
+from mscsa.data.texts import csv_rows, read_text
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -114,13 +114,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: If it cannot be read, or is in none of the forms that are known.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read: write the names of the classes into it, one per line, in the order of "
-            "their indices"
-        ) from error
+    text = read_text(path)
     if path.suffix == ".json":
         return _json_rows(text, path)
     if path.suffix == ".csv":
@@ -201,11 +195,8 @@ def _colour(groups: Sequence[str | None], name: str) -> Colour:
 
 
 def _csv_rows(text: str, path: Path) -> list[Row]:
-    first = text.partition("\n")[0]
-    separator = max((",", ";", "\t"), key=first.count)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator)]
-    rows = [row for row in rows if any(row)]
-    header = [cell.lower() for cell in rows[0]] if rows else []
+    rows = csv_rows(text)
+    header = [cell.lower() for cell in rows[0][1]] if rows else []
     columns = {
         what: next((header.index(each) for each in known if each in header), None)
         for what, known in _COLUMNS.items()
@@ -219,12 +210,12 @@ def _csv_rows(text: str, path: Path) -> list[Row]:
             "label maps are of colours or of grey values"
         )
     found = []
-    for i, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         cells = {what: row[at] for what, at in columns.items() if at is not None and at < len(row)}
         colour: Any = cells.get("colour")
         if channels is not None:
             colour = [row[at] for at in channels if at < len(row)]
-        place = f"{path}:{i}"
+        place = f"{path}:{line}"
         found.append(_row(cells.get("name"), cells.get("value"), colour, cells.get("flip"), place))
     return found
 

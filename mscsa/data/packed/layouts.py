@@ -18,6 +18,7 @@ from mscsa.data.foreign import class_folders
 from mscsa.data.packed.shards import read_shards
 from mscsa.data.packed.source import PackedSource
 from mscsa.data.packed.tables import read_parquet, read_saved
+from mscsa.data.texts import read_text
 from mscsa.errors import UserError
 
 _ENDINGS = {".tar": "tar shards", ".parquet": "Parquet files"}
@@ -139,8 +140,7 @@ def _read_once(form: str, files: tuple[Path, ...], root: Path, _changed: object)
     names = root / "classes.txt"
     if not names.is_file():
         return read_shards(files)
-    text = names.read_bytes().decode("utf-8-sig", errors="replace")
-    return read_shards(files, [line.strip() for line in text.splitlines() if line.strip()])
+    return read_shards(files, [line.strip() for line in read_text(names).splitlines() if line.strip()])
 
 
 def _class_names(sources: Sequence[PackedSource], root: Path) -> list[str]:

@@ -176,6 +176,33 @@ def test_a_row_that_cannot_be_used_is_one_line(tmp_path: Path, old: str, new: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_table_of_excel_in_utf_16_is_read(tmp_path: Path) -> None:
+    lines = ["file\tlabel\tsplit", *rows("{name}.jpg\t{label}\t{split}")]
+    (write_images(tmp_path, {}) / "labels.csv").write_bytes("\r\n".join(lines).encode("utf-16"))
+    assert read(tmp_path) == EXPECTED
+
+
+def test_names_in_another_encoding_are_refused_and_not_made_one(tmp_path: Path) -> None:
+    lines = ["file;label", *(f"{name}.jpg;{['Bär', 'Bör'][i % 2]}" for i, name in enumerate(CLASS_OF))]
+    (write_images(tmp_path, {}) / "labels.csv").write_bytes("\n".join(lines).encode("cp1252"))
+    with pytest.raises(
+        UserError, match="labels.csv cannot be read: line 2 is not in UTF-8; save it as UTF-8"
+    ):
+        find_classes(tmp_path, "train")
+
+
+def test_a_table_of_something_else_may_have_any_encoding(folder: Path) -> None:
+    (folder / "labels.csv").write_bytes("n\nBär\n".encode("cp1252"))
+    assert find_classes(folder, "train").place == folder / "train"
+
+
+def test_a_long_cell_is_of_no_concern(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    lines = ["file,label,split,note", *(f"{row},{long}" for row in rows("{name}.jpg,{label},{split}"))]
+    (write_images(tmp_path, {}) / "labels.csv").write_text("\n".join(lines))
+    assert read(tmp_path) == EXPECTED
+
+
 def test_a_name_of_two_images_must_say_which(tmp_path: Path) -> None:
     in_one_folder(tmp_path)
     for folder in ("x", "y"):

@@ -69,7 +69,14 @@ def as_classes_alone(root: Path) -> None:
     (root / "classes.txt").write_text("\ufeffbar\ndisc\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("arrange", [None, as_mapping, as_below_path, as_lists, as_classes_alone])
+def in_utf_16(root: Path) -> None:
+    """As Windows' shell writes texts."""
+    as_classes_alone(root)
+    for path in root.rglob("*.txt"):
+        path.write_bytes(path.read_text(encoding="utf-8-sig").encode("utf-16"))
+
+
+@pytest.mark.parametrize("arrange", [None, as_mapping, as_below_path, as_lists, as_classes_alone, in_utf_16])
 @pytest.mark.parametrize("form", ["boxes", "polygons"])
 def test_what_was_written_is_read(
     tmp_path: Path,
@@ -184,6 +191,15 @@ def test_what_has_no_area_and_what_is_given_twice_is_left_out_and_said(
         (str(path), "line 4: given before"),
         (str(path.parent / "gone.txt"), "labels of no image"),
     ]
+
+
+def test_labels_in_another_encoding_are_named(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "set")
+    labels = sorted((root / "labels/train").iterdir())[0]
+    labels.write_bytes(b"# fl\xe4che\n" + labels.read_bytes())
+    with pytest.raises(UserError, match=f"{labels.name}: line 1 is not in UTF-8; save it as UTF-8"):
+        read(root, "train")
+    assert any("not in UTF-8" in each.what for each in check_dataset(root))
 
 
 def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
