@@ -15,6 +15,7 @@ from mscsa.data.label_maps.pairing import Pairing, pair_files
 from mscsa.data.label_maps.tables import CLASSES_FILE, LabelTable, find_table
 from mscsa.data.texts import read_text
 from mscsa.errors import UserError
+from mscsa_runtime.images import EXTENSIONS
 
 LabelLayout = Literal["masks", "ade20k"]
 
@@ -115,7 +116,7 @@ def _chosen(root: Path, split: Split, places: MapPlaces, paired: Pairing) -> Pai
 
 
 def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
-    """Read which images a list names: a name, or the path of the image, on each line."""
+    """Read which images a list names: on each line a name or path, with an ending or not."""
     by_last: dict[str, list[str]] = {}
     for name in paired.pairs:
         by_last.setdefault(name.rpartition("/")[2], []).append(name)
@@ -123,10 +124,11 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
     for line in read_text(path).splitlines():
         if not line.strip():
             continue
-        given = line.split()[0].replace("\\", "/")
-        image = Path(given)
-        name = image.with_suffix("").as_posix() if image.suffix else given
-        names = [name] if name in paired.pairs else by_last.get(name.rpartition("/")[2], [])
+        given = line.strip().replace("\\", "/")
+        named = [each for text in (given, given.split()[0]) for each in (text, _without_extension(text))]
+        whole = [[name] for name in named if name in paired.pairs]
+        last = [by_last[name.rpartition("/")[2]] for name in named if name.rpartition("/")[2] in by_last]
+        names = next(iter(whole + last), [])
         if len(names) != 1:
             what = "several images" if names else "an image with a label map"
             raise UserError(
@@ -135,6 +137,11 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
             )
         found.add(names[0])
     return found
+
+
+def _without_extension(name: str) -> str:
+    """Take the ending of an image off a name; a dot elsewhere is part of it."""
+    return name[: -len(Path(name).suffix)] if name.lower().endswith(EXTENSIONS) else name
 
 
 def _table(root: Path, places: MapPlaces, suffix: str) -> LabelTable:

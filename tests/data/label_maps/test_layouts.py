@@ -212,6 +212,29 @@ def test_one_folder_is_divided(masks: Path, caplog: pytest.LogCaptureFixture) ->
     assert is_maps(masks) == "masks"
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *(
+            (name, form)
+            for name in ("scene.v{}", "shot {}", "a.b {}")
+            for form in ("{}", "{}.png", "images/{}.png")
+        ),
+        ("scene.v{}", "images/{}.png labels/{}.png"),
+    ],
+)
+def test_a_list_may_name_images_with_dots_and_blanks(masks: Path, name: str, form: str) -> None:
+    move(masks, "{kind}")
+    names = [name.format(i) for i in range(4)]
+    for kind in ("images", "labels"):
+        for i, each in enumerate(names):
+            (masks / kind / f"im{i}.png").rename(masks / kind / f"{each}.png")
+    for split, own in (("train", names[:3]), ("val", names[3:])):
+        (masks / f"{split}.txt").write_text("".join(form.replace("{}", each) + "\n" for each in own))
+    assert [image.stem for image, _ in find_maps(masks, "train").pairs] == names[:3]
+    assert [image.stem for image, _ in find_maps(masks, "val").pairs] == names[3:]
+
+
 def test_a_list_of_one_split_leaves_the_others_to_the_other(masks: Path) -> None:
     """As fastai's CamVid has valid.txt alone, with names of files; its label maps end with _P."""
     move(masks, "{kind}", label="{name}_P.png")
