@@ -83,12 +83,15 @@ def _read_description(file: Path) -> dict[str, Any]:
     text = read_text(file)
     try:
         content = yaml.safe_load(text)
+        as_written = yaml.load(text, yaml.BaseLoader)  # scalars as texts
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} cannot be read as YAML: {reason}; correct it") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} is {short(content)}: give names, train and val, as YOLO's tools write them")
-    return content
+    # `no` and `007` are names of classes there, not False and 7.
+    names = content.get("names")
+    return {**content, "names": as_written.get("names", names)} if names else content
 
 
 def _class_names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
@@ -99,7 +102,8 @@ def _class_names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
         places = [whole_number(key) for key in names]
         if sorted(-1 if each is None else each for each in places) != list(range(len(places))):
-            raise UserError(f"{file}: names has the keys {short(list(names))}: give 0 to K-1, each once")
+            keys = [key if place is None else place for key, place in zip(names, places, strict=True)]
+            raise UserError(f"{file}: names has the keys {short(keys)}: give 0 to K-1, each once")
         names = [name for _, name in sorted(zip(places, names.values(), strict=True))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{file}: names is {short(names)}: give the names of the classes, as a list")

@@ -238,6 +238,13 @@ def test_a_description_that_cannot_be_used_is_one_line(tmp_path: Path, text: str
     assert "\n" not in str(caught.value) and str(root) in str(caught.value)
 
 
+@pytest.mark.parametrize("names", ["[no, 007]", "{0: no, 1: 007}", "{1: 007, 0: no}", "\n- no\n- 007"])
+def test_names_are_those_that_are_written(tmp_path: Path, names: str) -> None:
+    root = write_yolo(tmp_path / "set")
+    described(root, f"train: images/train\nval: images/val\nnc: 2\nnames: {names}\n")
+    assert find_objects(root, "train").class_names() == ["no", "007"]
+
+
 def test_classes_are_numbered_where_they_have_no_names(tmp_path: Path) -> None:
     root = write_yolo(tmp_path / "set")
     described(root, "train: images/train\nval: images/val\nnc: 2\n")
