@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,11 @@ _MAX_ASPECT = 200
 # Beyond it, resizing the short side to the input size would need gigabytes for the long one.
 
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
+_WHITE = 255
 _DEPTHS = (8, 10, 12, 14, 16)
 _TOO_MUCH_TEXT = ("MAX_TEXT_CHUNK", "text chunks")  # of Pillow's messages
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC, _BITS = 0x0112, 0x0106, 0x0102
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,7 +88,7 @@ def decode_image(path: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
         is_deep = _has_deep_colour(image)
         image.load()
         turn = _turn(image)
-        pixels = _with_all_bits(image, path) if is_deep else image
+        pixels = _with_all_bits(image, path) if is_deep else _with_white_on_top(image)
         return _to_rgb(pixels if turn is None else pixels.transpose(turn), image.format)
 
     return read_file(path, read, max_pixels=max_pixels)
@@ -253,6 +254,14 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     return image.convert("RGB")
 
 
+def _with_white_on_top(image: Any) -> Image.Image:
+    """Turn the grey of a TIFF of 16 bits in which 0 is white; Pillow does so for 8 bits alone."""
+    if image.format != "TIFF" or not image.mode.startswith("I;16") or image.tag_v2.get(_PHOTOMETRIC) != 0:
+        return cast(Image.Image, image)
+    most = (1 << image.tag_v2[_BITS][0]) - 1
+    return Image.fromarray((most - np.asarray(image)).astype(np.uint16))
+
+
 def _has_deep_colour(image: Any) -> bool:
     """Whether an image that is not loaded yet has colours of 16 bits, of which Pillow keeps the upper 8."""
     raw = str(image.tile[0].args) if image.tile else ""
@@ -302,4 +311,9 @@ def _to_8_bit(image: Image.Image, file_format: str | None) -> Image.Image:
     # Pillow holds 16-bit PPM in 32-bit mode I; a TIFF of that mode has really 32 bits.
     if image.mode == "F" or (image.mode == "I" and file_format == "TIFF"):
         raise BadImage("grey values of 32 bits have no fixed range", "convert it to 8 or 16 bits")
-    return Image.fromarray(_scaled(np.asarray(image)))
+    values = np.asarray(image)
+    grey = _scaled(values)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = _WHITE
+    return Image.fromarray(grey)

@@ -205,6 +205,27 @@ def test_transparency_is_laid_over_white(tmp_path, mode):
     assert np.all(pixels[:, :5] == 40) and np.all(pixels[:, 5:] == 255)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_with_a_transparent_value(tmp_path, dtype):
+    values = np.full((10, 11), 0, dtype)
+    values[:, :5] = 40 * (np.iinfo(dtype).max // 255)
+    values[:, 10] = np.iinfo(dtype).max
+    path = saved(Image.fromarray(values), tmp_path / "a.png", transparency=0)
+    pixels = np.asarray(load_image(path))
+    assert np.all(pixels[:, :5] == 40) and np.all(pixels[:, 5:] == 255)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_in_which_0_is_white(tmp_path, dtype):
+    values = np.linspace(0, np.iinfo(dtype).max, 100, dtype=dtype).reshape(10, 10)
+    shown = np.asarray(load_image(saved(Image.fromarray(values), tmp_path / "a.tif")))
+    stored = values if dtype == np.uint8 else ~values  # Pillow turns 8 bits itself
+    white_is_zero = saved(Image.fromarray(stored), tmp_path / "b.tif", tiffinfo={262: 0})
+    with Image.open(white_is_zero) as image:
+        assert image.tag_v2[262] == 0
+    assert np.array_equal(load_image(white_is_zero), shown)
+
+
 @pytest.mark.parametrize("extension", ["png", "gif"])
 def test_palette_with_a_transparent_colour(tmp_path, extension):
     image = Image.new("P", (10, 10), 0)
