@@ -87,7 +87,7 @@ def decode_image(path: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
             _take_bands_as_they_are(image)
         is_deep = _has_deep_colour(image)
         image.load()
-        turn = _turn(image)
+        turn = turn_of(image)
         pixels = _with_all_bits(image, path) if is_deep else _with_white_on_top(image)
         return _to_rgb(pixels if turn is None else pixels.transpose(turn), image.format)
 
@@ -107,7 +107,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         # Pillow decodes a PNG to look for a block behind its pixels, which few have.
         if image.format == "PNG" and not _may_have_exif(Path(path).read_bytes()):
             return image.size
-        turn = _turn(image)
+        turn = turn_of(image)
         return image.size if turn is None or turn in _SAME_SIDES else image.size[::-1]
 
     return read_file(path, read)
@@ -134,6 +134,9 @@ def read_file(
     def read_from(source: str | Path | IO[bytes]) -> T:
         with Image.open(source, formats=formats) as image:
             _check_size(image.size, max_pixels)
+            if image.format == "TIFF":
+                # By the name Pillow maps pixels from the disk, with the sides of the upright image.
+                image.filename = ""
             return read(image)
 
     with warnings.catch_warnings():
@@ -201,8 +204,8 @@ def _may_have_exif(data: bytes) -> bool:
     return any(word in data for word in _PNG_EXIF)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Say how an image is to be turned; None if it stands upright."""
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Say how an image is to be turned, by its EXIF orientation; None if it stands upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # a damaged block: the decoder's errors are of any kind

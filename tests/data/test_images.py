@@ -157,6 +157,22 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert np.array_equal(load_image(path), upright)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_a_tiff_on_its_side_keeps_its_pixels(tmp_path, mode, orientation):
+    """Uncompressed ones, too, whose pixels Pillow would map from the disk."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shape = (6, 9) + ((len(mode),) if mode.startswith("RGB") else ())
+    values = RNG.integers(0, 256, shape, dtype=np.uint8)
+    values.flat[0] = 255
+    stored = values.astype(np.uint16) * 257 if mode == "I;16" else values
+    loaded = load_image(saved(Image.fromarray(stored), tmp_path / "a.tif", exif=exif))
+    grey = values if values.ndim == 2 else values[..., 0]
+    saved(Image.fromarray(grey), tmp_path / "a.png", exif=exif)
+    assert np.array_equal(np.asarray(loaded)[..., 0], np.asarray(load_image(tmp_path / "a.png"))[..., 0])
+
+
 def test_broken_exif_does_not_lose_the_image(tmp_path):
     path = saved(NOISE, tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff")
     with warnings.catch_warnings():
