@@ -14,7 +14,7 @@ from mscsa.data.contract import IGNORED
 from mscsa.data.label_maps.folders import LABEL_FORMATS
 from mscsa.data.label_maps.tables import Colour, LabelTable
 from mscsa_runtime.errors import Unusable
-from mscsa_runtime.images import BadImage, read_file
+from mscsa_runtime.images import BadImage, read_file, turn_of
 
 _TABLE_REMEDY = (
     "say which class a colour is in class_dict.csv (name,r,g,b), or save it as a PNG of one 8-bit channel"
@@ -28,15 +28,16 @@ class BadLabels(Unusable):
 def read_labels(path: str | Path, table: LabelTable) -> NDArray[np.uint8]:
     """Read a label map as class indices (H, W), 255 for ignored pixels.
 
-    Grey of any depth, palettes, and colours whose three channels are equal are values; where the table has
-    colours, so do palettes and colours, and grey values are places in it.
+    It is turned upright as its own EXIF orientation says, as images are. Grey of any depth, palettes, and
+    colours whose three channels are equal are values; where the table has colours, so do palettes and
+    colours, and grey values are places in it.
 
     Raises:
         BadLabels: If it is unreadable, or holds a value or a colour that is not in the table; names it, and
             how many pixels have it.
     """
     try:
-        return read_file(path, partial(_classes, table=table), formats=LABEL_FORMATS)
+        return read_file(path, partial(_upright, table=table), formats=LABEL_FORMATS)
     except BadImage as bad:
         raise BadLabels(bad.what, bad.remedy) from bad
 
@@ -53,6 +54,12 @@ def check_labels(labels: NDArray[np.uint8], image_size: tuple[int, int]) -> None
         if (height, width) == image_size:
             remedy += " (images are turned upright as their EXIF orientation says)"
         raise BadLabels(f"{width}x{height} px, its image has {image_size[0]}x{image_size[1]}", remedy)
+
+
+def _upright(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
+    found = _classes(image, table)
+    turn = turn_of(image)
+    return found if turn is None else np.asarray(Image.fromarray(found).transpose(turn))
 
 
 def _classes(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:

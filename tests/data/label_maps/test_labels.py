@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscsa.data.images import load_image
 from mscsa.data.label_maps.known_tables import ade20k_table
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.tables import LabelTable, plain_table
@@ -29,6 +30,18 @@ def test_indices_are_read_as_they_are(tmp_path: Path, mode: str) -> None:
     with Image.open(tmp_path / "a.png") as written:
         assert written.mode == mode
     assert np.array_equal(read_labels(tmp_path / "a.png", PLAIN), LABELS)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_label_map_is_turned_as_an_image_is(tmp_path: Path, orientation: int, ending: str) -> None:
+    """So that one that was saved with the metadata of its photograph fits it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, pixels in (("image", np.stack([LABELS] * 3, axis=2)), ("labels", LABELS)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.{ending}", exif=exif)
+    upright = np.asarray(load_image(tmp_path / f"image.{ending}"))[..., 0]
+    assert np.array_equal(read_labels(tmp_path / f"labels.{ending}", PLAIN), upright)
 
 
 def test_ade20k_ignores_zero_and_counts_from_one(tmp_path: Path) -> None:
