@@ -55,6 +55,8 @@ _LABEL: tuple[str, ...] = (
 _LABEL += ("species", "breed", "diagnosis", "class_id", "label_id")
 _SPLIT = ("split", "set", "subset", "partition", "phase", "usage", "dataset", "data set")
 _IS_VAL = ("is_valid", "is_val", "valid")
+_MARKS = ("0", "1", "0.0", "1.0")
+"""What the columns of classes hold where each has its own."""
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
@@ -211,15 +213,15 @@ def _from_columns(
     if at is None or not others:
         return None
     is_listing = label_at is None and len(others) > 1
-    if is_listing and not all(row[i] in ("0", "1") for _, row in lines for i in others if i < len(row)):
+    if is_listing and not all(row[i] in _MARKS for _, row in lines for i in others if i < len(row)):
         return None
     if label_at is None and not is_listing:
         label_at = others[0]
     rows = []
     for line, row in lines:
         cells = [*row, *[""] * (len(header) - len(row))]
-        if is_listing:  # a column of 0 and 1 for each class, as Roboflow writes it
-            label = _one_of([written[i] for i in others if cells[i] == "1"], f"{path}:{line}")
+        if is_listing:  # a column of 0 and 1 for each class: Roboflow, Kaggle
+            label = _one_of([written[i] for i in others if cells[i] in ("1", "1.0")], f"{path}:{line}")
         else:
             label = cells[label_at or 0]
         side = None if split_at is None else f"{header[split_at]}={cells[split_at]}"

@@ -111,8 +111,15 @@ def with_several_roots(root: Path) -> None:
     (root / "data/dataset.csv").write_text("\n".join(["path,class,set", *lines]))
 
 
+def of_isic(root: Path) -> None:
+    """The same with 1.0 for 1 and images without their endings."""
+    of_roboflow(root)
+    for path in root.rglob("_classes.csv"):
+        path.write_text(path.read_text().replace(" 1", " 1.0").replace(" 0", " 0.0").replace(".jpg", ""))
+
+
 @pytest.mark.parametrize(
-    "write", [in_one_folder, of_fastai, of_kaggle, of_roboflow, of_hugging_face, with_several_roots]
+    "write", [in_one_folder, of_fastai, of_kaggle, of_roboflow, of_isic, of_hugging_face, with_several_roots]
 )
 def test_a_table_is_recognised_and_read(tmp_path: Path, write: object) -> None:
     write(tmp_path)  # type: ignore[operator]
