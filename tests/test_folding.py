@@ -281,7 +281,15 @@ def learn(model: Any, image: Tensor) -> tuple[Any, dict[str, Tensor], int]:
     return out, gradients, sum(each.numel() for each in kept.values())
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "mscsa_resnet10t", "tf_efficientnet_lite0", "mask_rcnn"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("resnet10t", marks=pytest.mark.slow),
+        "mscsa_resnet10t",
+        pytest.param("tf_efficientnet_lite0", marks=pytest.mark.slow),
+        "mask_rcnn",
+    ],
+)
 def test_frozen_norms_train_alike_in_less_memory(name: str) -> None:
     """EfficientNet-Lite pads as TensorFlow does, and its norms hold their activations."""
     model = frozen(name)

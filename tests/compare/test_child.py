@@ -16,6 +16,7 @@ def ended(child: Child) -> int | None:
     return child.poll()
 
 
+@pytest.mark.slow
 def test_what_it_prints_goes_into_its_log_and_its_exit_code_comes_back(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,7 +128,12 @@ def test_the_last_steps_are_logged_where_a_run_ends_early(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("monitor", "best", "steps"), [("top1", 30.0, [10, 15]), ("loss", 2.0, [5, 15]), (None, 30.0, [10, 15])]
+    ("monitor", "best", "steps"),
+    [
+        pytest.param("top1", 30.0, [10, 15], marks=pytest.mark.slow),
+        ("loss", 2.0, [5, 15]),
+        pytest.param(None, 30.0, [10, 15], marks=pytest.mark.slow),
+    ],
 )
 def test_the_best_evaluations_are_kept_by_the_score_of_choice(
     tmp_path: Path, monitor: str | None, best: float, steps: list[int]
