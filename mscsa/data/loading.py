@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,9 @@ from mscsa_runtime.machine import num_cores
 
 class ImageLoader(DataLoader[Batch]):
     """A `DataLoader` of a `TaskDataset` whose workers' `UserError`s arrive as they were raised: one line.
+
+    Attributes:
+        waited_s: Seconds that whoever takes its batches has waited for them, in all passes.
 
     Args:
         dataset: What is read.
@@ -35,6 +39,7 @@ class ImageLoader(DataLoader[Batch]):
             pin_memory=torch.cuda.is_available(),
             **order,
         )
+        self.waited_s = 0.0
 
     def check_worker_number_rationality(self) -> None:
         """Say nothing of workers and cores at each pass; a run says it once (`too_many_workers`)."""
@@ -42,7 +47,7 @@ class ImageLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
             # None: a batch all of whose samples are left out (`TolerantDataset`).
-            yield from (batch for batch in super().__iter__() if batch is not None)
+            yield from (batch for batch in self._timed(super().__iter__) if batch is not None)
             return
         except UserError as error:
             message = _without_traceback(str(error))
@@ -51,6 +56,14 @@ class ImageLoader(DataLoader[Batch]):
             traceback.clear_frames(error.__traceback__)
         self._iterator = None
         raise UserError(message)
+
+    def _timed(self, start_pass: Callable[[], Iterator[Batch]]) -> Iterator[Batch]:
+        since = time.monotonic()
+        batches = start_pass()  # starts the workers
+        for batch in batches:
+            self.waited_s += time.monotonic() - since
+            yield batch
+            since = time.monotonic()
 
 
 def build_train_loader(dataset: TaskDataset, sampler: ResumableBatchSampler, *, workers: int) -> ImageLoader:

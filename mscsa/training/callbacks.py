@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,9 @@ OTHER = {BEST: "best_other.safetensors", LAST_WEIGHTS: "last_other.safetensors"}
 """Where the worse of moving average and weights themselves are kept, beside the better."""
 KEPT = "kept"
 """Folder of the best evaluations' weights, in runs that keep more than one."""
+
+_LONG_WAIT_S, _LARGE_WAIT = 30.0, 0.2
+"""Seconds, and share of the time, spent waiting for images above which the end of a run says so."""
 
 Kind = Literal["average", "raw"]
 """Weights of a run with a moving average: that, or the weights themselves."""
@@ -284,12 +287,19 @@ class Evaluate(pl.Callback):
 
 
 class LogSteps(pl.Callback):
-    """Log loss, learning rate and throughput every so many steps and at the last one, and show each step.
+    """Log loss, learning rate, throughput and waits every so many steps and at the last, and show each step.
 
     Must come after `Evaluate`, which may end the run.
     """
 
-    def __init__(self, every_steps: int, batch_size: int, total_steps: int, display: Display) -> None:
+    def __init__(
+        self,
+        every_steps: int,
+        batch_size: int,
+        total_steps: int,
+        display: Display,
+        waited_s: Callable[[], float],
+    ) -> None:
         """Keep what to log.
 
         Args:
@@ -297,15 +307,18 @@ class LogSteps(pl.Callback):
             batch_size: Images per optimiser step.
             total_steps: Optimiser steps of the whole run.
             display: Where to show how far the run is.
+            waited_s: Gives the seconds for which the loop has waited for batches so far.
         """
         self.every_steps = every_steps
         self.batch_size = batch_size
         self.total_steps = total_steps
         self.display = display
+        self.waited_s = waited_s
         self._losses: list[float] = []
         self._step = 0
         self._lr = 0.0
         self._since = (0, 0.0)
+        self._waited_before = self._all_waited = self._all_seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Give the losses since the last entry, so that a resumed run logs the same means."""
@@ -332,6 +345,16 @@ class LogSteps(pl.Callback):
         if trainer.is_global_zero:
             self.display.start(self._step, self.total_steps)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say so where training mostly waited for images."""
+        share = self._all_waited / max(self._all_seconds, 1e-9)
+        if trainer.is_global_zero and self._all_waited > _LONG_WAIT_S and share > _LARGE_WAIT:
+            logger.warning(
+                "%.0f %% of the training time went into waiting for images: more --data.workers, smaller "
+                "files or a faster disk shorten it",
+                100 * share,
+            )
+
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
@@ -354,11 +377,16 @@ class LogSteps(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, epoch: float) -> None:
         steps, start = self._since
+        seconds = time.monotonic() - start
+        waited = self.waited_s() - self._waited_before
+        self._all_waited += waited
+        self._all_seconds += seconds
         values = {
             "epoch": epoch,
             "lr": self._lr,
             "train_loss": sum(self._losses) / len(self._losses),
-            "images_per_s": (self._step - steps) * self.batch_size / (time.monotonic() - start),
+            "images_per_s": (self._step - steps) * self.batch_size / seconds,
+            "data_wait": waited / seconds,
         }
         for each in trainer.loggers:
             each.log_metrics(values, self._step)
@@ -369,16 +397,18 @@ class LogSteps(pl.Callback):
 
     def _restart_clock(self, trainer: pl.Trainer) -> None:
         self._since = (trainer.global_step, time.monotonic())
+        self._waited_before = self.waited_s()
 
     def _write_line(self, values: Mapping[str, float]) -> None:
         logger.info(
-            "epoch %.2f, step %d of %d: loss %.4f, lr %.2e, %.1f images/s, %s left",
+            "epoch %.2f, step %d of %d: loss %.4f, lr %.2e, %.1f images/s (%.0f %% waiting), %s left",
             values["epoch"],
             self._step,
             self.total_steps,
             values["train_loss"],
             values["lr"],
             values["images_per_s"],
+            100 * values["data_wait"],
             self.display.time_left,
             extra=STEP_LINE,
         )

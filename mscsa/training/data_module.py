@@ -28,6 +28,11 @@ class RunData(pl.LightningDataModule):
         """Optimiser steps of an epoch; images that do not fill the last one are left out."""
         return len(self.train_dataset) // self.recipe.data.batch_size
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds that training has waited for batches so far."""
+        return 0.0 if self._train_loader is None else self._train_loader.waited_s
+
     def train_dataloader(self) -> ImageLoader:
         """Build the loader from where the run stands.
 

@@ -13,8 +13,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mscsa.errors import UserError
 
-TRAIN_COLUMNS = ("step", "epoch", "lr", "train_loss", "images_per_s")
-"""`step` counts optimiser steps, `epoch` passes over the data."""
+TRAIN_COLUMNS = ("step", "epoch", "lr", "train_loss", "images_per_s", "data_wait")
+"""`step` counts optimiser steps, `epoch` passes over the data; `data_wait` is the share of
+the time, 0 to 1, for which training waited for images."""
 
 VAL = "val_"
 """Before the name of a score, in its column."""

@@ -241,7 +241,9 @@ def _build_session(
         save_last=save_last,
         display=display,
     )
-    log_steps = LogSteps(recipe.run.log_every, recipe.data.batch_size, total_steps, display)
+    log_steps = LogSteps(
+        recipe.run.log_every, recipe.data.batch_size, total_steps, display, lambda: data.waited_s
+    )
     callbacks: list[Callback] = [WatchProcesses()]
     callbacks += [] if average is None else [average]
     # The order matters: what `SaveLast` keeps must be done before it.

@@ -65,6 +65,23 @@ def test_more_workers_than_cores_are_said_once_and_not_by_torch(monkeypatch):
         next(iter(loader))
 
 
+def test_a_loader_counts_what_its_reader_waits_and_nothing_else(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loading.time, "monotonic", lambda: now[0])
+    loader = train_loader()
+    read = loader.collate_fn
+
+    def slow(samples):
+        now[0] += 3.0
+        return read(samples)
+
+    loader.collate_fn = slow
+    for _ in range(2):
+        for _ in loader:
+            now[0] += 10.0  # a training step
+    assert loader.waited_s == 2 * len(loader) * 3.0
+
+
 @pytest.mark.parametrize("kind", ["scenes", "folder"])
 def test_workers_do_not_change_a_single_value(kind, folder):
     data = SCENES if kind == "scenes" else folder_spec(folder)

@@ -186,6 +186,10 @@ def test_only_the_first_process_exports(tmp_path: Path, monkeypatch: pytest.Monk
     assert evaluate.ranking.best["score"] == 1.0 and not list(tmp_path.iterdir())
 
 
+def no_wait() -> float:
+    return 0.0
+
+
 def logged_steps(log: LogSteps, losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Run the hooks of steps of a second each; the learning rate is a tenth of the step's number."""
     module, trainer = training_module(), fake_trainer()
@@ -207,17 +211,17 @@ def logged_steps(log: LogSteps, losses: Sequence[float], monkeypatch: pytest.Mon
 def test_steps_are_logged_as_means_since_the_last_entry(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = LogSteps(2, 8, 100, Display())
+    log = LogSteps(2, 8, 100, Display(), no_wait)
     with caplog.at_level(logging.INFO):
         rows = logged_steps(log, (1.0, 3.0, 5.0, 7.0, 9.0), monkeypatch)
     assert [step for step, _ in rows] == [2, 4]
     first, second = (row for _, row in rows)
     assert (first["train_loss"], second["train_loss"]) == (2.0, 6.0)
     assert (first["epoch"], first["lr"], first["images_per_s"]) == (2 / 5, 0.2, 8.0)
-    assert "step 2 of 100: loss 2.0000, lr 2.00e-01, 8.0 images/s, 0:01:38 left" in caplog.text
+    assert "step 2 of 100: loss 2.0000, lr 2.00e-01, 8.0 images/s (0 % waiting), 0:01:38 left" in caplog.text
     assert log.state_dict() == {"losses": [9.0]}
     monkeypatch.undo()
-    resumed = LogSteps(2, 8, 100, Display())
+    resumed = LogSteps(2, 8, 100, Display(), no_wait)
     resumed.load_state_dict(log.state_dict())
     module, trainer = training_module(), fake_trainer()
     module.loss_value, trainer.global_step = 1.0, 5
@@ -227,15 +231,36 @@ def test_steps_are_logged_as_means_since_the_last_entry(
     assert trainer.loggers[0].rows[-1][1]["train_loss"] == 5.0
 
 
+@pytest.mark.parametrize(
+    ("seconds", "share", "told"), [(80.0, 0.4, True), (30.0, 0.15, False), (4.0, 0.4, False)]
+)
+def test_waiting_for_images_is_logged_and_told_where_it_is_much(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
+    share: float,
+    told: bool,
+) -> None:
+    steps = round(seconds / share)
+    passed = iter(
+        seconds * i for i in (0, 0, 0.5, 0.5, 1, 1)
+    )  # at the start twice, then at and after entries
+    log = LogSteps(steps // 2, 8, steps, Display(), lambda: next(passed))
+    rows = logged_steps(log, [1.0] * steps, monkeypatch)
+    assert [row["data_wait"] for _, row in rows] == pytest.approx([share, share])
+    log.on_train_end(fake_trainer(), training_module())
+    assert ("of the training time went into waiting for images: more --data.workers" in caplog.text) == told
+
+
 @pytest.mark.parametrize(("total", "logged"), [(5, [2, 4, 5]), (1, [1])])
 def test_the_last_step_is_logged_too(monkeypatch: pytest.MonkeyPatch, total: int, logged: list[int]) -> None:
-    rows = logged_steps(LogSteps(2, 8, total, Display()), range(1, total + 1), monkeypatch)
+    rows = logged_steps(LogSteps(2, 8, total, Display(), no_wait), range(1, total + 1), monkeypatch)
     assert [step for step, _ in rows] == logged
     assert rows[-1][1]["train_loss"] == total
 
 
 def test_accumulated_batches_are_one_entry() -> None:
-    log, module, trainer = LogSteps(1, 8, 100, Display()), training_module(), fake_trainer()
+    log, module, trainer = LogSteps(1, 8, 100, Display(), no_wait), training_module(), fake_trainer()
     log.on_train_start(trainer, module)
     for batch, (step, loss) in enumerate(((0, 1.0), (1, 2.0))):
         trainer.global_step, module.loss_value = step, loss

@@ -21,6 +21,7 @@ from mscsa.training.metrics_log import read_metrics
 from mscsa.training.run import train
 from tests.training.processes import run
 from tests.training.small_runs import (
+    SPEED,
     STEPS_PER_EPOCH,
     plain_recipe,
     read_samples,
@@ -87,7 +88,7 @@ def _may_differ(key: str) -> bool:
 
 def metrics(folder: Path) -> list[dict[str, str]]:
     rows = read_metrics(folder / "metrics.csv")
-    return [{k: v for k, v in row.items() if k != "images_per_s"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in SPEED} for row in rows]
 
 
 def assert_same_samples(folder: Path, reference: Path) -> None:
