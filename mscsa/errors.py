@@ -14,6 +14,10 @@ class UserError(ValueError):
     """
 
 
+class UnreadableImage(UserError):
+    """An image file that cannot be used: a run may be told to go on without it (`data.max_bad`)."""
+
+
 class UnknownKeyword(UserError, TypeError):
     """A keyword that a function does not know: bad input, and the TypeError that Python's callers expect."""
 

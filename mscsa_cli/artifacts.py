@@ -40,6 +40,13 @@ def open_artifact(checkpoint: str, device: str) -> Artifact | None:
     return Artifact(path)
 
 
+def no_pictures(out: str) -> str:
+    """Say that a classifier draws nothing of images."""
+    return (
+        f"--out {out}: a classifier draws no pictures of images; leave it out, --json FILE has what it says"
+    )
+
+
 def classify_images(
     artifact: Artifact, images: Sequence[str], *, top_k: int, batch_size: int, json: str | None
 ) -> int:

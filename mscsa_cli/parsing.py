@@ -148,7 +148,11 @@ class CommandParser(ArgumentParser):
         from mscsa_runtime.errors import nearest
 
         known = [each for action in self._actions for each in action.option_strings]
-        hint = nearest(option, known, all_names=f"`{self.prog} --help` shows all")
+        # Of a recipe's options people remember the last word: --lr for --optim.lr.
+        same_end = [each for each in known if each.endswith(f".{option.lstrip('-')}")]
+        hint = nearest(
+            same_end[0] if same_end else option, known, all_names=f"`{self.prog} --help` shows all"
+        )
         return f"unknown option {option}: {hint}"
 
 

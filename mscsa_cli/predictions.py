@@ -22,7 +22,7 @@ from mscsa.pictures.segmentations import write_segmentations
 from mscsa.pictures.videos import drawing_of, write_video
 from mscsa.progress import tracked
 from mscsa.report import Table, write_json
-from mscsa_cli.artifacts import Ask, Found, asked_of_artifact
+from mscsa_cli.artifacts import Ask, Found, asked_of_artifact, no_pictures
 from mscsa_cli.evaluation_options import evaluation_options
 from mscsa_cli.parsing import Asking
 from mscsa_cli.result_tables import detections_table, predictions_table, segmentations_table, videos_table
@@ -66,6 +66,8 @@ def predict_images(
             "what is found in a video is written to files" if videos else f"the result of {task} is a picture"
         )
         raise UserError(f"{what}: give --out DIR, the folder for it")
+    if out is not None and task == "classification" and not videos:
+        raise UserError(no_pictures(out))
     path = str(checkpoint.path) if isinstance(checkpoint, Artifact) else checkpoint
     folder = OutputFolder(Path(out or "."), [*files, path, *others])
     found: list[Found] = []

@@ -44,13 +44,16 @@ def _is_recipe(word: str) -> bool:
 def _recipe_of(folder: Path) -> str:
     import yaml  # type: ignore[import-untyped]
 
-    from mscsa.run_files import CONFIG
+    from mscsa.run_files import CONFIG, LAST, PREVIOUS
 
     path = folder / CONFIG
     try:
-        name = yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
+        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["name"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"{_FLAG} {folder}: there is no run in it (no {path} that names a recipe)"
-        ) from error
-    return str(name)
+        if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+            raise ValueError(
+                f"{_FLAG} {folder}: there is no run in it (no {path} that names a recipe)"
+            ) from error
+    from mscsa.training.run_folder import restore_config
+
+    return restore_config(folder)

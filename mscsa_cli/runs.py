@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mscsa_cli.artifacts import classify_images, open_artifact
+from mscsa_cli.artifacts import classify_images, no_pictures, open_artifact
 from mscsa_cli.parsing import Asking, Device, fail
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False,
         extend: With --resume and a greater --run.epochs or --run.steps: make a run longer whose learning rate
             falls over its whole length; from there on it is that of a run of the new length.
     """
+    from mscsa.run_files import LAST
     from mscsa.training import Interrupted, NonFiniteError, ProcessLost
     from mscsa.training import train as run_training
     from mscsa.training.processes import OneProcessError, await_end, local_rank, rank
@@ -90,7 +92,8 @@ def train(recipe: Recipe, *, out: str | None = None, resume: str | bool = False,
         result = run_training(recipe, folder, resume=bool(resume), extend=extend)
     except Interrupted as error:
         if is_first:
-            print(f"{error}; go on with: mscsa train --resume {folder}", file=sys.stderr)
+            hint = f"; go on with: mscsa train --resume {folder}" if (folder / LAST).exists() else ""
+            print(f"{error}{hint}", file=sys.stderr)
         raise
     except NonFiniteError as error:
         return fail(str(error), 1) if is_first else 1
@@ -112,13 +115,16 @@ def _show_end(folder: Path, result: RunResult, task: Task) -> None:
     from mscsa.pictures.curves import draw_curves
     from mscsa.run_files import METRICS
     from mscsa.training.metrics_log import read_metrics
-    from mscsa.training.run_folder import CURVES
+    from mscsa.training.run_folder import CURVES, LOG
+    from mscsa.training.run_log import RunLog
     from mscsa.training.summary import closing_lines
 
     rows = read_metrics(folder / METRICS)
     draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=main_label(task))
-    for line in closing_lines(folder, result, task):
-        print(line)
+    with RunLog() as log:
+        log.open(folder / LOG)
+        for line in closing_lines(folder, result, task):
+            logging.getLogger("mscsa").info("%s", line)
 
 
 def evaluate(
@@ -209,6 +215,8 @@ def predict(
     """
     artifact = open_artifact(checkpoint, device)
     if artifact is not None and artifact.metadata.task == "classification":
+        if out is not None:
+            raise ValueError(no_pictures(out))
         return classify_images(artifact, images, top_k=top_k, batch_size=batch_size, json=json)
 
     from mscsa.report import write_json

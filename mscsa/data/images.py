@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mscsa.errors import UserError
+from mscsa.errors import UnreadableImage
 from mscsa_runtime.images import MAX_PIXELS, BadImage, decode_image
 
 
@@ -21,9 +21,9 @@ def load_image(
         content: What it holds, of one that lies in another file.
 
     Raises:
-        UserError: In the cases that are named there.
+        UnreadableImage: In the cases that are named there.
     """
     try:
         return decode_image(path if content is None else content, max_pixels)
     except BadImage as bad:
-        raise UserError(f"{path}: {bad.what}; {bad.remedy}") from bad
+        raise UnreadableImage(f"{path}: {bad.what}; {bad.remedy}") from bad

@@ -50,12 +50,12 @@ class ImageLoader(DataLoader[Batch]):
             yield from (batch for batch in self._timed(super().__iter__) if batch is not None)
             return
         except UserError as error:
-            message = _without_traceback(str(error))
+            kind, message = type(error), _without_traceback(error)
             # The traceback would keep the failed pass and its workers alive; workers forked later
             # would inherit them and take seconds to end.
             traceback.clear_frames(error.__traceback__)
         self._iterator = None
-        raise UserError(message)
+        raise kind(message)
 
     def _timed(self, start_pass: Callable[[], Iterator[Batch]]) -> Iterator[Batch]:
         since = time.monotonic()
@@ -106,7 +106,7 @@ def too_many_workers(workers: int, processes: int = 1) -> str | None:
     )
 
 
-def _without_traceback(message: str) -> str:
+def _without_traceback(error: UserError) -> str:
     """Undo what torch does to a worker's exception: its message becomes the whole traceback."""
-    name = f"{UserError.__module__}.{UserError.__qualname__}: "
-    return message.rpartition(name)[2].strip()
+    kind = type(error)
+    return str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()

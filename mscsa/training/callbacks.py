@@ -27,10 +27,11 @@ from mscsa.evaluation.scores import (
     score_values,
 )
 from mscsa.recipes.spec import Recipe
-from mscsa.run_files import BEST, LAST_IMAGES, LAST_WEIGHTS
+from mscsa.run_files import BEST, KEPT, LAST_IMAGES, LAST_WEIGHTS, kept_name
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import STEP_LINE, Display
-from mscsa.training.interrupt import Interrupted
+from mscsa.training.interrupt import Interrupted, name_of
+from mscsa.training.lost_weights import LostWeights
 from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule
 from mscsa.training.moving_average import MovingAverage
@@ -41,14 +42,12 @@ logger = logging.getLogger(__name__)
 
 OTHER = {BEST: "best_other.safetensors", LAST_WEIGHTS: "last_other.safetensors"}
 """Where the worse of moving average and weights themselves are kept, beside the better."""
-KEPT = "kept"
-"""Folder of the best evaluations' weights, in runs that keep more than one."""
-
 _LONG_WAIT_S, _LARGE_WAIT = 30.0, 0.2
 """Seconds, and share of the time, spent waiting for images above which the end of a run says so."""
 
 Kind = Literal["average", "raw"]
 """Weights of a run with a moving average: that, or the weights themselves."""
+_NAMES: dict[Kind, str] = {"average": "moving average", "raw": "weights without average"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class Evaluate(pl.Callback):
         average: MovingAverage | None,
         save_last: SaveLast,
         display: Display,
+        lost: LostWeights,
     ) -> None:
         """Keep what to evaluate and where to write.
 
@@ -92,6 +92,7 @@ class Evaluate(pl.Callback):
             average: What to evaluate beside the weights themselves; None for a run without.
             save_last: What to do when a signal arrives during an evaluation.
             display: Where to show how far an evaluation is.
+            lost: Files of weights that are to be written again.
         """
         self.folder = folder
         self.recipe = recipe
@@ -101,6 +102,7 @@ class Evaluate(pl.Callback):
         self.average = average
         self.save_last = save_last
         self.display = display
+        self.lost = lost
         self.evaluated_step = 0
         """Optimiser step of the last finished evaluation."""
         self.latest: dict[str, Any] = {}
@@ -133,6 +135,10 @@ class Evaluate(pl.Callback):
         self.latest = state_dict["latest"]
         self.ranking.load_state_dict(state_dict)
         self._seconds_before = state_dict["seconds"]
+        if self.lost.names and self.evaluated_step == self.resumed_step:
+            self.evaluated_step -= 1  # is done once more, where the weights still are those of it
+        if BEST in self.lost.names:
+            self.ranking.forget_best()
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
         """Say whether the run is to be evaluated after this many optimiser steps."""
@@ -152,7 +158,7 @@ class Evaluate(pl.Callback):
         is_open = step > self.evaluated_step and self.is_due(step, pl_module.steps_per_epoch)
         if is_open and not self._evaluate(trainer, pl_module, step):
             signum = pl_module.agree_on_stop()
-            raise Interrupted(signum, f"stopped by signal {signum} in the evaluation of step {step}")
+            raise Interrupted(signum, f"stopped by {name_of(signum)} in the evaluation of step {step}")
         self._end_if_over(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -192,8 +198,9 @@ class Evaluate(pl.Callback):
             models = {"average": self.average.model, **models}
         found = []
         for kind, model in models.items():
+            label = _NAMES[kind] if len(models) > 1 else ""
             with whole_model(trainer, model) as whole:
-                scores = self._measure(trainer, module, whole, step)
+                scores = self._measure(trainer, module, whole, step, label)
             if scores is None:
                 return False
             found.append(Evaluated(kind, whole, scores))
@@ -209,7 +216,7 @@ class Evaluate(pl.Callback):
         return True
 
     def _measure(
-        self, trainer: pl.Trainer, module: TrainingModule, model: nn.Module, step: int
+        self, trainer: pl.Trainer, module: TrainingModule, model: nn.Module, step: int, label: str
     ) -> Scores | None:
         if trainer.world_size > 1:
             # Each process has batch statistics of its own since its last step; what is exported, and
@@ -217,7 +224,7 @@ class Evaluate(pl.Callback):
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
         loader = trainer.datamodule.val_loader()  # type: ignore[attr-defined]
-        with torch.compiler.set_stance("force_eager"), self.display.evaluation(len(loader)) as advance:
+        with torch.compiler.set_stance("force_eager"), self.display.evaluation(len(loader), label) as advance:
 
             def is_stopped() -> bool:  # asked after each batch
                 advance()
@@ -249,10 +256,9 @@ class Evaluate(pl.Callback):
         """Say what the other weights came to."""
         if len(found) == 1:
             return ""
-        names = {"average": "moving average", "raw": "weights without average"}
         (better, other), (label, unit) = found, self._label
         score = format_score(self.ranking.value(other.scores), unit)
-        return f" ({names[better.kind]}; {names[other.kind]}: {label} {score} {unit})"
+        return f" ({_NAMES[better.kind]}; {_NAMES[other.kind]}: {label} {score} {unit})"
 
     def _export(self, trainer: pl.Trainer, found: list[Evaluated], epoch: float, step: int) -> None:
         score = self.ranking.value(found[0].scores)
@@ -271,7 +277,7 @@ class Evaluate(pl.Callback):
 
     def _keep(self, evaluated: Evaluated, epoch: float, step: int) -> None:
         """Keep the weights if they are among the best, and then remove those that no longer are."""
-        kept = {f"step_{entry['step']}.safetensors": entry["step"] for entry in self.ranking.entries}
+        kept = {kept_name(entry["step"]): entry["step"] for entry in self.ranking.entries}
         folder = self.folder / KEPT
         for name, of_step in kept.items():
             if of_step == step:

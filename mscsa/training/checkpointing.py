@@ -18,7 +18,7 @@ from mscsa.errors import UserError
 from mscsa.files import write_whole
 from mscsa.recipes.spec import OptimSpec
 from mscsa.run_files import LAST, PREVIOUS
-from mscsa.training.interrupt import Interrupted
+from mscsa.training.interrupt import Interrupted, name_of
 from mscsa.training.module import TrainingModule
 
 DAMAGED = "damaged.ckpt"
@@ -172,7 +172,7 @@ class SaveLast(pl.Callback):
         """
         trainer.save_checkpoint(self.path)
         raise Interrupted(
-            signum, f"stopped by signal {signum} at step {trainer.global_step}; {self.path} is saved"
+            signum, f"stopped by {name_of(signum)} at step {trainer.global_step}; {self.path} is saved"
         )
 
     def on_save_checkpoint(

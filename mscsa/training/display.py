@@ -54,9 +54,14 @@ class Display:
         self._step = step
 
     @contextmanager
-    def evaluation(self, num_batches: int) -> Iterator[Callable[[], None]]:
-        """Show an evaluation of so many batches; what it gives is called after each."""
-        with lines("evaluation", num_batches, _LINE_EVERY_S) as advance:
+    def evaluation(self, num_batches: int, label: str = "") -> Iterator[Callable[[], None]]:
+        """Show an evaluation of so many batches; what it gives is called after each.
+
+        Args:
+            num_batches: How many there are.
+            label: Of which weights, where there are two.
+        """
+        with lines(_named("evaluation", label), num_batches, _LINE_EVERY_S) as advance:
             yield advance
 
     def close(self) -> None:
@@ -93,10 +98,10 @@ class BarDisplay(Display):
             self._progress.update(self._task, completed=step, note=f"{note}, {self.time_left} left")
 
     @contextmanager
-    def evaluation(self, num_batches: int) -> Iterator[Callable[[], None]]:
+    def evaluation(self, num_batches: int, label: str = "") -> Iterator[Callable[[], None]]:
         """Show a bar for an evaluation of so many batches."""
         self._open()
-        task = self._progress.add_task("evaluation", total=num_batches, note="")
+        task = self._progress.add_task(_named("evaluation", label), total=num_batches, note="")
         try:
             yield lambda: self._progress.advance(task)
         finally:
@@ -131,6 +136,10 @@ def open_display() -> Display:
     """Choose the display for where the run's output goes."""
     console = Console()
     return BarDisplay(console) if console.is_terminal and rank() == 0 else Display()
+
+
+def _named(what: str, label: str) -> str:
+    return f"{what} ({label})" if label else what
 
 
 def _is_no_step(record: logging.LogRecord) -> bool:

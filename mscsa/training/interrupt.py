@@ -18,6 +18,11 @@ _GRACE = 30
 """Seconds that a loader worker lives on after SIGTERM."""
 
 
+def name_of(signum: int) -> str:
+    """Name a signal: SIGTERM."""
+    return signal.Signals(signum).name
+
+
 class Interrupted(SystemExit):
     """The run was stopped by a signal after saving; the exit code is 128 + the signal's number."""
 
@@ -27,6 +32,23 @@ class Interrupted(SystemExit):
 
     def __str__(self) -> str:
         return self.message
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what has nothing to save by `Interrupted`, with a word, as Ctrl-C does by itself."""
+
+    def end(signum: int, _: FrameType | None) -> None:
+        raise Interrupted(signum, f"stopped by {name_of(signum)}; there was nothing new to save")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopRequest:
@@ -57,7 +79,7 @@ class StopRequest:
         if self.signum:
             os._exit(128 + signum)
         self.signum = signum
-        logger.warning("%s: saving after this step; once more to stop at once", signal.Signals(signum).name)
+        logger.warning("%s: saving after this step; once more to stop at once", name_of(signum))
 
 
 def leave_signals_to_parent(worker_id: int) -> None:

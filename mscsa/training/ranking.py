@@ -70,6 +70,10 @@ class Ranking:
         self.num_since_best = 0 if is_best else self.num_since_best + 1
         return is_best
 
+    def forget_best(self) -> None:
+        """Leave the best one out, whose weights are lost; the next evaluation is then the best."""
+        self.entries = []
+
     def state_dict(self) -> dict[str, Any]:
         """Give what a checkpoint keeps."""
         return {"best": self.best, "kept": list(self.entries), "num_since_best": self.num_since_best}

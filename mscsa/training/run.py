@@ -48,11 +48,14 @@ from mscsa.training.checkpointing import (
 from mscsa.training.checks import check_classes, check_recipe
 from mscsa.training.data_module import RunData
 from mscsa.training.display import Display, open_display
+from mscsa.training.failures import explain
+from mscsa.training.interrupt import ended_by_sigterm
+from mscsa.training.lost_weights import LostWeights, find_lost
 from mscsa.training.metrics_log import MetricsCsv
 from mscsa.training.module import TrainingModule, seed_generators
 from mscsa.training.moving_average import MovingAverage, short_run_warning
 from mscsa.training.objectives import build_objective
-from mscsa.training.optimization import run_length
+from mscsa.training.optimization import check_schedule, run_length
 from mscsa.training.processes import (
     OneProcessError,
     ProcessLost,
@@ -95,7 +98,13 @@ def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False, extend: 
     """
     if extend and not resume:
         raise UserError("--extend makes a run longer that is there already: name it by --resume RUN")
-    with _quiet_lightning(), first_alone_speaks(), RunLog() as log, arithmetic(recipe.run):
+    with (
+        ended_by_sigterm(),
+        _quiet_lightning(),
+        first_alone_speaks(),
+        RunLog() as log,
+        arithmetic(recipe.run),
+    ):
         return _train(recipe, Path(out_dir), log, resume=resume, extend=extend)
 
 
@@ -105,18 +114,18 @@ def _train(recipe: Recipe, folder: Path, log: RunLog, *, resume: bool, extend: b
     check_recipe(recipe, device)
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
-    start, saved = read_last(folder) if resume else (None, None)
-    session = _build_session(recipe, folder, device, saved, extend=extend)
+    start = read_last(folder) if resume else None
+    session = _build_session(recipe, folder, device, start, extend=extend)
     trainer = session.trainer
     with ExitStack() as at_the_end:
         if trainer.is_global_zero:
             check_free_space(folder, session.module.model, recipe.optim, keep=recipe.run.keep)
             lock = run_folder.open_run_folder(folder, recipe, resume=resume)
             at_the_end.callback(lock.release)
-            _begin(recipe, folder, log, session, device, start)
+            _begin(recipe, folder, log, session, device, start and start[0])
             at_the_end.callback(session.tracker.end)
             session.tracker.start()
-        _fit(session, start)
+        _fit(session, start and start[0])
         result = _result(recipe, session)
         if trainer.is_global_zero:
             write_text(folder / RESULT, json.dumps(asdict(result), indent=2) + "\n")
@@ -134,8 +143,9 @@ def _begin(
             "%s is damaged or missing: going on from %s, the checkpoint before it", folder / LAST, start.name
         )
         set_damaged_aside(folder)
-    if session.module.is_extended:
-        run_folder.write_config(folder, recipe)
+    if start is not None:
+        session.evaluate.lost.restore()
+        run_folder.write_config(folder, recipe)  # what was asked for otherwise goes on, too
     run_folder.record_environment(folder, recipe.run.seed, device, session.trainer.world_size)
     lines = opening_lines(
         recipe,
@@ -150,7 +160,7 @@ def _begin(
         logger.info("%s", line)
     ema_decay = recipe.optim.ema_decay
     warnings_ = [too_many_workers(recipe.data.workers, recipe.run.devices)]
-    if ema_decay is not None:
+    if ema_decay is not None and start is None:
         warnings_.append(short_run_warning(ema_decay, session.evaluate.total_steps))
     for each in filter(None, warnings_):
         logger.warning("%s", each)
@@ -161,19 +171,21 @@ def _fit(session: _Session, start: Path | None) -> None:
 
     Raises:
         ProcessLost: If another process is gone.
-        OneProcessError: If this one of several finds bad input.
+        UserError: If the cause lies outside: bad input, full memory, a killed process that reads.
+        OneProcessError: The same in one of several processes.
     """
     try:
         with session.module.stop.listening():
             session.trainer.fit(session.module, datamodule=session.data, ckpt_path=start, weights_only=True)
-    except UserError as error:
-        if session.trainer.world_size > 1:
-            raise OneProcessError(str(error)) from error
-        raise
     except Exception as error:
         if is_of_lost_process(error):
             raise ProcessLost("another process of this run is gone; go on with --resume") from error
-        raise
+        explained = explain(error, session.evaluate.folder)
+        if explained is None:
+            raise
+        if session.trainer.world_size > 1:
+            raise OneProcessError(str(explained)) from error
+        raise explained from error
     finally:
         session.display.close()
         session.data.close()
@@ -192,9 +204,15 @@ class _Session:
 
 
 def _build_session(
-    recipe: Recipe, folder: Path, device: torch.device, saved: dict[str, Any] | None, *, extend: bool
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    start: tuple[Path, dict[str, Any]] | None,
+    *,
+    extend: bool,
 ) -> _Session:
-    """Build model, data and trainer, and check that they may go on from `saved`."""
+    """Build model, data and trainer, and check that they may go on from the checkpoint `start`, if any."""
+    saved = start[1] if start is not None else None
     if isinstance(recipe.data, DetectionData):
         mask_encoder()  # without its package, only the first evaluation would fail
     seed_generators(derive_seed("model", recipe.run.seed))
@@ -224,10 +242,16 @@ def _build_session(
     total_steps = run_length(recipe.run, data.steps_per_epoch)
     if recipe.run.max_steps is not None:
         total_steps = min(total_steps, recipe.run.max_steps)
-    if saved is not None:
-        check_same_run(saved["mscsa"], identity, folder / LAST, extend=extend)
-        module.is_extended = is_extended(saved["mscsa"], identity, data.steps_per_epoch, folder / LAST)
-        _check_step(saved, folder / LAST, total_steps)
+    check_schedule(recipe.optim, recipe.run, data.steps_per_epoch)
+    lost = LostWeights(folder)
+    if start is not None and saved is not None:
+        path = start[0]
+        # Killed before it saved: that it was to become longer stands in its settings alone.
+        extend = extend or run_folder.says_length_of(folder, recipe)
+        check_same_run(saved["mscsa"], identity, path, extend=extend)
+        module.is_extended = is_extended(saved["mscsa"], identity, data.steps_per_epoch, path)
+        _check_step(saved, path, total_steps)
+        lost = find_lost(folder, saved["callbacks"][Evaluate.__qualname__])
     save_last = SaveLast(folder, recipe.run.checkpoint_every, identity)
     average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
     display = open_display()
@@ -240,6 +264,7 @@ def _build_session(
         average=average,
         save_last=save_last,
         display=display,
+        lost=lost,
     )
     log_steps = LogSteps(
         recipe.run.log_every, recipe.data.batch_size, total_steps, display, lambda: data.waited_s
@@ -249,7 +274,7 @@ def _build_session(
     # The order matters: what `SaveLast` keeps must be done before it.
     callbacks += [evaluate, log_steps, *bad_images, save_last]
     tracker = Tracker(recipe, folder, saved["global_step"] if saved else None)
-    loggers = [_metrics_file(recipe, folder, saved), *tracker.loggers]
+    loggers = [_metrics_file(recipe, folder, saved, lost), *tracker.loggers]
     trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, loggers)
     return _Session(module, data, trainer, evaluate, display, tracker)
 
@@ -363,9 +388,13 @@ def _check_step(saved: dict[str, Any], path: Path, total_steps: int) -> None:
         )
 
 
-def _metrics_file(recipe: Recipe, folder: Path, saved: dict[str, Any] | None) -> MetricsCsv:
+def _metrics_file(
+    recipe: Recipe, folder: Path, saved: dict[str, Any] | None, lost: LostWeights
+) -> MetricsCsv:
     step = saved["global_step"] if saved else 0
     evaluated = saved["callbacks"][Evaluate.__qualname__]["evaluated_step"] if saved else 0
+    if lost.names and evaluated == step:
+        evaluated -= 1  # comes once more
     return MetricsCsv(
         folder / METRICS,
         score_names(SCORES[recipe.model.task]),

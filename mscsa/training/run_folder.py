@@ -6,10 +6,12 @@ import importlib.metadata
 import itertools
 import json
 import logging
+import os
 import platform
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +26,7 @@ from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.spec import Recipe
 from mscsa.run_files import CONFIG, ENVIRONMENT, METRICS
+from mscsa.training.checkpointing import read_last
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,35 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> FileLock:
 
 def write_config(folder: Path, recipe: Recipe) -> None:
     """Write what was asked for, as `--config` reads it."""
-    settings = json.loads(json.dumps(asdict(recipe)))
-    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    _write_settings(folder, json.loads(json.dumps(asdict(recipe))))
+
+
+def restore_config(folder: Path) -> str:
+    """Write the settings of a run from its last checkpoint, where their file is damaged or missing.
+
+    Returns:
+        The name of the recipe.
+    Raises:
+        UserError: If no checkpoint can be read, or the file cannot be written.
+    """
+    path, checkpoint = read_last(folder)
+    settings = checkpoint["mscsa"]["recipe"]
+    _write_settings(folder, settings)
+    logger.warning("%s was damaged or missing: it is written anew from %s", folder / CONFIG, path.name)
+    return str(settings["name"])
+
+
+def _write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def says_length_of(folder: Path, recipe: Recipe) -> bool:
+    """Say whether the settings of a run ask for the length that a recipe asks for."""
+    try:
+        run = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["run"]
+        return (run["epochs"], run["steps"]) == (recipe.run.epochs, recipe.run.steps)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return False
 
 
 def is_taken(folder: Path) -> bool:
@@ -138,7 +168,13 @@ def _make_room(folder: Path) -> None:
 def record_environment(folder: Path, seed: int, device: torch.device, world_size: int) -> None:
     """Add this session to `environment.json`; a run has one per start and resume."""
     path = folder / ENVIRONMENT
-    sessions = json.loads(path.read_text())["sessions"] if path.exists() else []
+    try:
+        sessions = list(json.loads(path.read_text(encoding="utf-8"))["sessions"]) if path.exists() else []
+    except (OSError, ValueError, KeyError, TypeError):
+        aside = path.with_name(f"damaged_{path.name}")
+        os.replace(path, aside)
+        logger.warning("%s is damaged: it is called %s now, and a new one is begun", path, aside.name)
+        sessions = []
     sessions.append(describe_environment(seed, device, world_size))
     write_text(path, json.dumps({"sessions": sessions}, indent=2) + "\n")
 

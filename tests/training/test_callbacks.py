@@ -20,6 +20,7 @@ from mscsa.training import callbacks
 from mscsa.training.callbacks import OTHER, Evaluate, LogSteps
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import Display
+from mscsa.training.lost_weights import LostWeights
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
 from mscsa.training.objectives import build_objective
@@ -57,6 +58,7 @@ def evaluation(folder: Path, average: Any = None, **run: Any) -> Evaluate:
         average=average,
         save_last=SaveLast(folder, 2, {}),
         display=Display(),
+        lost=LostWeights(folder),
     )
 
 

@@ -1,0 +1,48 @@
+"""What ends a training loop from outside, in one line: full memory, killed processes, files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from mscsa.errors import UnreadableImage, UserError
+from mscsa.run_files import LAST
+
+_LOST_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\) (exited unexpectedly|is killed by signal)")
+_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
+
+def explain(error: Exception, folder: Path) -> UserError | None:
+    """Give the line for an error of the training loop that a person can put right; None for any other.
+
+    Args:
+        error: What the loop raised.
+        folder: Folder of the run.
+    """
+    if isinstance(error, UnreadableImage):
+        return UserError(
+            f"{error} and start anew, for a run goes on with the same images alone; or go on without it by "
+            f"--resume {folder} --data.max_bad 1"
+        )
+    if isinstance(error, UserError):
+        return error
+    go_on = f"go on with --resume {folder}" if (folder / LAST).exists() else "start it again"
+    memory = (
+        "a smaller data.batch_size takes less, with run.accumulate for the same step, or "
+        "run.grad_checkpointing true: each makes it another run, to start in another folder"
+    )
+    if isinstance(error, torch.OutOfMemoryError):
+        return UserError(f"the memory of the GPU is full: {memory}")
+    if isinstance(error, MemoryError) or _CPU_MEMORY in str(error):
+        return UserError(f"the memory of this machine is full: {memory}")
+    if isinstance(error, RuntimeError) and _LOST_WORKER.search(str(error)):
+        return UserError(
+            "a process that reads images was killed, as the system does where memory or /dev/shm is full: "
+            f"lower data.workers, then {go_on}"
+        )
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return UserError(f"{place}{error.strerror or error}; put it right, then {go_on}")
+    return None
