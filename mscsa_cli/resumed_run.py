@@ -44,16 +44,25 @@ def _is_recipe(word: str) -> bool:
 def _recipe_of(folder: Path) -> str:
     import yaml  # type: ignore[import-untyped]
 
-    from mscsa.run_files import CONFIG, LAST, PREVIOUS
+    from mscsa.run_files import CONFIG
 
     path = folder / CONFIG
     try:
-        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["name"])
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        name = settings["name"]
+        if "run" in settings or not _has_checkpoint(folder):  # the last section: nothing is cut off
+            return str(name)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        if not _has_checkpoint(folder):
             raise ValueError(
                 f"{_FLAG} {folder}: there is no run in it (no {path} that names a recipe)"
             ) from error
     from mscsa.training.run_folder import restore_config
 
     return restore_config(folder)
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    from mscsa.run_files import LAST, PREVIOUS
+
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))

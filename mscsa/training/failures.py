@@ -10,7 +10,7 @@ import torch
 from mscsa.errors import UnreadableImage, UserError
 from mscsa.run_files import LAST
 
-_LOST_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\) (exited unexpectedly|is killed by signal)")
+_LOST_WORKER = re.compile(r"DataLoader worker \(pid.*\) (exited unexpectedly|is killed by signal)")
 _CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 

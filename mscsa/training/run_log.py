@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +46,8 @@ class RunLog:
             record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, text, None, trace_of_bug)
             self._file.handle(record)
         ours.removeHandler(self._file)
-        self._file.close()
+        with suppress(OSError):  # what is still in its buffer may not fit, either
+            self._file.close()
 
 
 class _QuietFileHandler(logging.FileHandler):

@@ -65,7 +65,7 @@ def predict(
 def test_each_task_has_its_function(
     monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], task: str, function: str, title: str
 ) -> None:
-    found, (table,) = predict(monkeypatch, task, "out")
+    found, (table,) = predict(monkeypatch, task, None if task == "classification" else "out")
     assert list(calls) == [function]
     assert calls[function]["accelerator"] == "cpu"
     assert [each.error for each in found] == ["a.png: no image", "b.png: no image"]
@@ -75,6 +75,13 @@ def test_each_task_has_its_function(
 def test_a_classifier_needs_no_folder(monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any]) -> None:
     predict(monkeypatch, "classification", None)
     assert (calls["classify"]["top_k"], calls["classify"]["batch_size"]) == (3, 4)
+
+
+def test_a_folder_for_pictures_that_nobody_draws_is_refused(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match="--out out: a classifier draws no pictures of images; leave it out"):
+        predict(monkeypatch, "classification", "out")
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection", "instance_segmentation"])

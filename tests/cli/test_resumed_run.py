@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mscsa.training.run import train
 from mscsa_cli.resumed_run import with_recipe
+from tests.training.small_runs import plain_recipe
 
 NAME = "scenes/resnet10t"
 
@@ -54,3 +56,16 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path, text: str | None) ->
     with pytest.raises(ValueError, match="there is no run in it") as caught:
         with_recipe(["--resume", str(tmp_path)])
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_settings_are_taken_from_the_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, recipe = tmp_path / "run", plain_recipe(max_steps=1)
+    train(recipe, folder)
+    settings = (folder / "config.yaml").read_text()
+    for text in (None, settings[:40], settings[: settings.index("optim:")], "\x00"):
+        (folder / "config.yaml").unlink() if text is None else (folder / "config.yaml").write_text(text)
+        assert with_recipe(["--resume", str(folder)]) == [recipe.name, "--resume", str(folder)]
+        assert (folder / "config.yaml").read_text() == settings
+    assert "was damaged or missing: it is written anew from last.ckpt" in caplog.text

@@ -103,10 +103,11 @@ def test_an_evaluation_has_a_bar_of_its_own() -> None:
 def test_an_evaluation_before_the_first_step_has_a_bar_too() -> None:
     with terminal() as screen:
         bar = bar_on(screen)
-        with bar.evaluation(3) as advance:
+        with bar.evaluation(3, "moving average") as advance:
             advance()
             bar._progress.refresh()
-            assert [line.split()[0] for line in screen.lines()] == ["evaluation"]
+            (line,) = screen.lines()
+            assert line.startswith("evaluation (moving average) ")
         bar.close()
 
 

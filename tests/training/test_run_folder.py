@@ -23,6 +23,8 @@ from mscsa.training.run_folder import (
     open_run_folder,
     package_versions,
     record_environment,
+    says_length_of,
+    write_config,
 )
 from tests.refusals import one_line_error
 from tests.training.small_runs import small_recipe
@@ -108,6 +110,27 @@ def test_each_session_is_recorded(tmp_path: Path) -> None:
     assert {each["seed"] for each in sessions} == {7}
     assert sessions[0]["versions"]["torch"] == torch.__version__.split("+")[0]
     assert sessions[0].keys() == describe_environment(7, torch.device("cpu"), 1).keys()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "3", '{"sessions": 3}', "\x00"])
+def test_a_damaged_list_of_sessions_is_set_aside(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ENVIRONMENT).write_text(text)
+    record_environment(tmp_path, 0, torch.device("cpu"), 1)
+    assert len(json.loads((tmp_path / ENVIRONMENT).read_text())["sessions"]) == 1
+    assert (tmp_path / f"damaged_{ENVIRONMENT}").read_text() == text
+    assert "is damaged: it is called damaged_environment.json now" in caplog.text
+
+
+@pytest.mark.parametrize("text", [None, "", "run: {", "run: {epochs: 3}", "run: {epochs: 4, steps: null}"])
+def test_settings_that_cannot_be_read_say_no_length(tmp_path: Path, text: str | None) -> None:
+    recipe = small_recipe()
+    if text is not None:
+        (tmp_path / CONFIG).write_text(text)
+    assert not says_length_of(tmp_path, recipe)
+    write_config(tmp_path, recipe)
+    assert says_length_of(tmp_path, recipe)
 
 
 def test_versions_are_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,15 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_log_that_cannot_be_finished_hides_no_error(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="as it was"), RunLog() as log:
+        log.open(tmp_path / "log.txt")
+        logger.info("a line")
+        raise UserError("as it was")
+
+
 def test_a_full_disk_ends_no_run_by_its_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

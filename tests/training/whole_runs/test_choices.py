@@ -95,6 +95,27 @@ def test_an_extended_run_is_exact_after_a_kill(tmp_path: Path) -> None:
     assert rows(folder, "lr") == rows(whole, "lr")
 
 
+def test_a_run_that_was_killed_before_its_first_longer_save_is_the_longer_one(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    train(plain_recipe(), folder)
+    longer = plain_recipe(epochs=4)
+    with pytest.raises(UserError, match="add --extend"):
+        train(longer, folder, resume=True)
+    assert run(train_logging, longer, folder, True, {16: (KILL,)}, True) == -KILL
+    assert read_checkpoint(folder / LAST)["mscsa"]["recipe"]["run"]["epochs"] == 3
+    assert train(longer, folder, resume=True).steps == 20  # as its settings say by now
+
+
+def test_what_a_resume_may_change_goes_on_by_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(plain_recipe(max_steps=2), folder)
+    train(plain_recipe(max_steps=3, keep=2), folder, resume=True)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (settings["run"]["max_steps"], settings["run"]["keep"]) == (3, 2)
+
+
 # It ends early, keeps the best, by a score of choice
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
@@ -84,6 +85,18 @@ def _may_differ(key: str) -> bool:
     # Of Lightning's counters only the position matters (`set_position`); these count within a session.
     counters = ("optim_progress/", "scheduler_progress/current/")
     return key.endswith(("/seconds", "/recipe/data/workers")) or any(each in key for each in counters)
+
+
+def image_folder(place: Path) -> Path:
+    """Make a set of two classes with an image that is none."""
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (place / "images" / split / name).mkdir(parents=True)
+            for i in range(4):
+                path = place / "images" / split / name / f"{i}.png"
+                Image.new("RGB", (40, 40), (60 * i, 0, 0)).save(path)
+    (place / "images" / "train" / "cat" / "2.png").write_bytes(b"no image")
+    return place / "images"
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
@@ -202,10 +215,18 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_before_its_first_checkpoint_does_not_keep_its_folder(tmp_path: Path) -> None:
     folder, recipe = tmp_path / "run", plain_recipe()
-    wrong = replace(recipe, optim=replace(recipe.optim, warmup_epochs=9.0))
-    with pytest.raises(UserError, match="would never be reached"):
+    wrong = replace(recipe, data=replace(recipe.data, kind="folder", root=str(image_folder(tmp_path))))
+    with pytest.raises(UserError, match="not an image"):
         train(wrong, folder)
+    assert (folder / "config.yaml").exists()
     assert train(recipe, folder).steps == 15
+
+
+def test_a_schedule_without_room_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:
+    recipe = plain_recipe()
+    with pytest.raises(UserError, match="would never be reached"):
+        train(replace(recipe, optim=replace(recipe.optim, warmup_epochs=9.0)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
