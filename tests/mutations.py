@@ -91,10 +91,10 @@ def _said(copy: Path) -> str:
 def main(numbers: Sequence[int]) -> int:
     """Make the mutations of some promises, of all if there are none; give the exit code."""
     chosen = [
-        (number, mutation)
-        for number, guarantee in enumerate(GUARANTEES, start=1)
+        (guarantee.number, mutation)
+        for guarantee in GUARANTEES
         for mutation in guarantee.mutations
-        if not numbers or number in numbers
+        if not numbers or guarantee.number in numbers
     ]
     survived = 0
     for name in IMPORTED_ONCE:

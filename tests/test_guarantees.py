@@ -16,6 +16,21 @@ def names_in(path: str) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
+def is_long(node: str) -> bool:
+    """Whether a test is marked `long`, by itself or with its whole file."""
+    path, _, name = node.partition("::")
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    marks = [
+        ast.unparse(each.value)
+        for each in tree.body
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "pytestmark"
+    ]
+    for each in ast.walk(tree):
+        if isinstance(each, ast.FunctionDef) and each.name == name:
+            marks += map(ast.unparse, each.decorator_list)
+    return "pytest.mark.long" in marks
+
+
 @each_guarantee
 def test_the_tests_are_there(guarantee: Guarantee) -> None:
     for node in (*guarantee.tests, *(each.test for each in guarantee.mutations)):
@@ -33,6 +48,28 @@ def test_the_mutations_can_be_made(guarantee: Guarantee) -> None:
 def test_each_has_a_short_name_of_its_own() -> None:
     names = [each.name for each in GUARANTEES]
     assert len(set(names)) == len(names) and all(3 < len(name) <= 32 for name in names)
+
+
+def test_numbers_are_in_order() -> None:
+    assert [each.number for each in GUARANTEES] == list(range(1, len(GUARANTEES) + 1))
+    assert len(GUARANTEES) > 31
+
+
+def test_another_count_in_the_readme_is_seen() -> None:
+    readme = README.read_text(encoding="utf-8")
+    count = f"all {len(GUARANTEES)}, with"
+    assert readme.count(count) == 1
+    wrong = readme.replace(count, f"all {len(GUARANTEES) - 1}, with")
+    assert with_list(wrong) != wrong and with_list(wrong) == readme
+
+
+@each_guarantee
+def test_what_runs_by_make_test_long_alone_is_said_so(guarantee: Guarantee) -> None:
+    """Where a test is long the size names it, and where the size does there is one."""
+    named = "`make test-long`" in guarantee.figure
+    assert named or not any(map(is_long, guarantee.tests))
+    files = {(ROOT / node.partition("::")[0]).read_text(encoding="utf-8") for node in guarantee.tests}
+    assert not named or any("pytest.mark.long" in text for text in files)
 
 
 def test_the_page_and_the_readme_say_the_same() -> None:

@@ -32,6 +32,24 @@ def test_attention_is_counted():
     assert count_macs(Attention(), (6, 8)) == 2 * 48 * 48 * 3
 
 
+def test_modes_and_ways_to_attend_count_alike():
+    class Explicit(nn.Module):
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2)
+            return (tokens @ tokens.transpose(1, 2)).softmax(-1) @ tokens
+
+    class Fused(nn.Module):
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)
+            return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    counts = {count_macs(kind().train(mode), (6, 8)) for kind in (Explicit, Fused) for mode in (True, False)}
+    assert counts == {2 * 48 * 48 * 3}
+    with torch.device("meta"):
+        model = timm.create_model("mscsa_pvt_v2_b0", drop_path_rate=0.1)
+    assert count_macs(model.train()) == count_macs(model.eval())
+
+
 def test_the_model_is_left_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from mscsa.errors import UserError
+from mscsa.files import write_text
 
 TRAIN_COLUMNS = ("step", "epoch", "lr", "train_loss", "images_per_s", "data_wait")
 """`step` counts optimiser steps, `epoch` passes over the data; `data_wait` is the share of
@@ -99,12 +100,11 @@ class MetricsCsv(Logger):
         if not rows:
             self.path.unlink(missing_ok=True)
             return
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())
 
     def _is_kept(self, row: Mapping[str, str]) -> bool:
         return all(not row[kind] or int(row["step"]) <= last for kind, last in self._keep.items())

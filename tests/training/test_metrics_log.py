@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from mscsa.training.metrics_log import TRAIN_COLUMNS, MetricsCsv, read_metrics
 
@@ -36,6 +39,18 @@ def test_a_resumed_run_drops_the_rows_that_come_again(tmp_path: Path) -> None:
     assert len(steps(path)) == 4  # nothing happens before the first row
     log.log_metrics({"epoch": 1.0, "val_loss": 1.5, "val_top1": 50.0, "val_top5": 90.0}, 5)
     assert steps(path) == [("2", "train"), ("4", "train"), ("5", "val")]
+
+
+def test_the_rows_that_stay_are_on_the_disk_before_they_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "metrics.csv", []
+    write(path)
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("sync"), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
+    MetricsCsv(path, SCORES, keep_train=5, keep_val=5).log_metrics({"epoch": 1.2, "train_loss": 1.0}, 6)
+    assert calls == ["sync", "replace", "sync"] and os.listdir(tmp_path) == ["metrics.csv"]
 
 
 def test_a_row_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,9 @@ def test_a_run_that_is_short_for_its_decay_is_told() -> None:
     warning = short_run_warning(0.998, 180)
     assert warning is not None and "70 % of the average" in warning and "\n" not in warning
     assert "0.953" in warning
+
+
+def test_the_log_of_a_short_run_has_the_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(small_recipe(max_steps=1), tmp_path / "run")
+    (warning,) = (each.getMessage() for each in caplog.records if each.levelno == logging.WARNING)
+    assert warning == short_run_warning(0.8, 1)
