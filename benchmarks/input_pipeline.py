@@ -114,13 +114,13 @@ def enlarged(folder: Path, to: Path) -> Path:
     """Save photographs of each class as JPEG files of `PHOTO_SIZE`, for training and validation."""
     for split in ("train", "val"):
         classes = sorted(each for each in (folder / split).iterdir() if each.is_dir())
-        for each in classes:
-            target = to / split / each.name
-            target.mkdir(parents=True)
-            for path in sorted(each.iterdir())[: NUM_PHOTOS // len(classes)]:
-                with Image.open(path) as image:
-                    larger = image.convert("RGB").resize(PHOTO_SIZE, Image.Resampling.BICUBIC)
-                larger.save(target / f"{path.stem}.jpg", quality=90)
+        paths = [path for each in classes for path in sorted(each.iterdir())[: NUM_PHOTOS // len(classes)]]
+        for path in paths:
+            target = to / path.relative_to(folder).with_suffix(".jpg")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as image:
+                larger = image.convert("RGB").resize(PHOTO_SIZE, Image.Resampling.BICUBIC)
+            larger.save(target, quality=90)
     return to
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning.pytorch as pl
 import torch
@@ -191,6 +191,10 @@ def _fit(session: _Session, start: Path | None) -> None:
         session.data.close()
 
 
+_Start: TypeAlias = tuple[Path, dict[str, Any]]
+"""The checkpoint that a run goes on from, and its content."""
+
+
 @dataclass(frozen=True)
 class _Session:
     """The parts of a run that work together."""
@@ -204,12 +208,7 @@ class _Session:
 
 
 def _build_session(
-    recipe: Recipe,
-    folder: Path,
-    device: torch.device,
-    start: tuple[Path, dict[str, Any]] | None,
-    *,
-    extend: bool,
+    recipe: Recipe, folder: Path, device: torch.device, start: _Start | None, *, extend: bool
 ) -> _Session:
     """Build model, data and trainer, and check that they may go on from the checkpoint `start`, if any."""
     saved = start[1] if start is not None else None
@@ -221,13 +220,8 @@ def _build_session(
     if recipe.run.strategy == "fsdp":
         check_shardable(model)
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
-    sets = build_datasets(
-        recipe.data,
-        recipe.augment,
-        model_cfg,
-        recipe.run.seed,
-        with_masks=recipe.model.task == "instance_segmentation",
-    )
+    with_masks = recipe.model.task == "instance_segmentation"
+    sets = build_datasets(recipe.data, recipe.augment, model_cfg, recipe.run.seed, with_masks=with_masks)
     identity = run_identity(recipe, *sets)
     tolerant = [each for each in sets if isinstance(each, TolerantDataset)]
     bad_images = [BadImages(folder, tolerant, recipe.data.max_bad)] if tolerant else []
@@ -239,19 +233,14 @@ def _build_session(
         logger.info("category id -> label: %s", describe_categories(info))
     objective = build_objective(recipe, num_classes)
     module = TrainingModule(model, recipe, objective, steps_per_epoch=data.steps_per_epoch)
-    total_steps = run_length(recipe.run, data.steps_per_epoch)
-    if recipe.run.max_steps is not None:
-        total_steps = min(total_steps, recipe.run.max_steps)
     check_schedule(recipe.optim, recipe.run, data.steps_per_epoch)
+    length = run_length(recipe.run, data.steps_per_epoch)
+    total_steps = length if recipe.run.max_steps is None else min(length, recipe.run.max_steps)
     lost = LostWeights(folder)
-    if start is not None and saved is not None:
-        path = start[0]
+    if start is not None:
         # Killed before it saved: that it was to become longer stands in its settings alone.
         extend = extend or run_folder.says_length_of(folder, recipe)
-        check_same_run(saved["mscsa"], identity, path, extend=extend)
-        module.is_extended = is_extended(saved["mscsa"], identity, data.steps_per_epoch, path)
-        _check_step(saved, path, total_steps)
-        lost = find_lost(folder, saved["callbacks"][Evaluate.__qualname__])
+        lost = _check_start(start, identity, module, total_steps, extend=extend)
     save_last = SaveLast(folder, recipe.run.checkpoint_every, identity)
     average = None if recipe.optim.ema_decay is None else MovingAverage(recipe.optim.ema_decay)
     display = open_display()
@@ -277,6 +266,21 @@ def _build_session(
     loggers = [_metrics_file(recipe, folder, saved, lost), *tracker.loggers]
     trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, loggers)
     return _Session(module, data, trainer, evaluate, display, tracker)
+
+
+def _check_start(
+    start: _Start, identity: dict[str, Any], module: TrainingModule, total_steps: int, *, extend: bool
+) -> LostWeights:
+    """Check that a run may go on from a checkpoint, and look for the weights that it wrote."""
+    path, saved = start
+    check_same_run(saved["mscsa"], identity, path, extend=extend)
+    module.is_extended = is_extended(saved["mscsa"], identity, module.steps_per_epoch, path)
+    if saved["global_step"] > total_steps:
+        raise UserError(
+            f"{path} is at step {saved['global_step']}, beyond the end of this run at {total_steps}: "
+            "raise run.max_steps, run.epochs or run.steps"
+        )
+    return find_lost(path.parent, saved["callbacks"][Evaluate.__qualname__])
 
 
 def _run_data(recipe: Recipe, sets: tuple[TaskDataset, TaskDataset]) -> RunData:
@@ -378,14 +382,6 @@ def describe_categories(info: WeightsInfo) -> str:
         f"{category_id} -> {i + 1} ({name})"
         for i, (category_id, name) in enumerate(zip(info.category_ids, info.class_names, strict=True))
     )
-
-
-def _check_step(saved: dict[str, Any], path: Path, total_steps: int) -> None:
-    if saved["global_step"] > total_steps:
-        raise UserError(
-            f"{path} is at step {saved['global_step']}, beyond the end of this run at {total_steps}: "
-            "raise run.max_steps, run.epochs or run.steps"
-        )
 
 
 def _metrics_file(
