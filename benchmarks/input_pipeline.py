@@ -2,11 +2,10 @@
 
 Each set is read by the loader of its recipe, in this process, and trained on by the recipe's model with and
 without MSCSA, all in CPU time of one thread. Photographs in class folders are first enlarged to ImageNet's
-usual size and saved as JPEG, and are read by timm's own folder and transform, too. Run from the repository's
-root, with the sets of CONTRIBUTING.md beside it:
+usual size and saved as JPEG, and are read by timm's own folder, too. From a folder with the sets in it:
 
     python benchmarks/input_pipeline.py --photos imagenette --maps camvid11 --objects nuclei \
-      --json benchmarks/results/input_pipeline.json
+      --json input_pipeline.json
 """
 
 from __future__ import annotations

@@ -241,6 +241,7 @@ GUARANTEES = (
         (
             f"{_W}/test_ddp.py::test_a_killed_process_ends_the_other_and_the_run_goes_on",
             f"{_W}/test_ddp.py::test_an_error_on_one_process_ends_the_other_with_one_line",
+            f"{_T}/test_failures.py::test_a_killed_loader_process_is_one_line",
             f"{_T}/test_processes.py::test_a_child_ends_with_its_parent",
             f"{_T}/test_processes.py::test_errors_of_lost_processes",
         ),
@@ -252,8 +253,16 @@ GUARANTEES = (
                 f"{_T}/test_processes.py::test_errors_of_lost_processes",
                 seen=True,
             ),
+            Mutation(
+                "mscsa/training/failures.py",
+                "if isinstance(error, RuntimeError) and _LOST_WORKER.search(str(error)):",
+                "if False:",
+                f"{_T}/test_failures.py::test_a_killed_loader_process_is_one_line",
+                seen=True,
+            ),
         ),
-        "NCCL is not tested: it takes several GPUs, and the tests run without.",
+        "NCCL is not tested: it takes several GPUs, and the tests run without. Under torchrun its own report of "
+        "the process that died, some forty lines, stands behind ours.",
     ),
     Guarantee(
         8,
@@ -296,7 +305,8 @@ GUARANTEES = (
         9,
         "Damaged checkpoints",
         "A damaged checkpoint is seen by its checksums, and a resume goes on from the one before it with a warning; "
-        "damaged weights are refused.",
+        "damaged weights are refused. Weights, settings, the list of sessions and metrics.csv that are damaged or gone "
+        "are told at a resume, and written again where the checkpoint has what was in them.",
         "300 random flips of each kind of file, 4 cuts of a checkpoint and 6 of each kind of weights; the way back "
         "once in a whole run",
         (
@@ -305,6 +315,11 @@ GUARANTEES = (
             f"{_C}::test_a_truncated_checkpoint_is_refused",
             f"{_C}::test_the_checkpoint_before_it_is_kept_and_taken_where_the_last_is_damaged",
             f"{_R}::test_a_damaged_checkpoint_gives_way_to_the_one_before_it",
+            f"{_T}/test_lost_weights.py::test_the_best_is_taken_from_those_that_are_kept",
+            f"{_T}/test_lost_weights.py::test_without_a_copy_the_last_evaluation_is_done_again_and_is_the_best",
+            f"{_T}/test_run_folder.py::test_a_damaged_list_of_sessions_is_set_aside",
+            f"{_T}/test_metrics_log.py::test_rows_that_are_lost_are_told",
+            "tests/cli/test_resumed_run.py::test_damaged_settings_are_taken_from_the_checkpoint",
             "tests/checkpoints/test_checksum.py::test_every_flipped_bit_is_seen",
             "tests/checkpoints/test_reading.py::test_truncated_files",
         ),
@@ -314,6 +329,13 @@ GUARANTEES = (
                 "    if damaged is not None:",
                 "    if False:",
                 f"{_C}::test_a_flipped_bit_in_the_weights_is_seen",
+                seen=True,
+            ),
+            Mutation(
+                "mscsa/training/lost_weights.py",
+                "names = [name for name in (BEST, LAST_WEIGHTS) if not _is_sound(folder / name)]",
+                "names = []",
+                f"{_T}/test_lost_weights.py::test_without_a_copy_the_last_evaluation_is_done_again_and_is_the_best",
                 seen=True,
             ),
             Mutation(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mscsa.errors import UserError
 from mscsa.files import write_text
+
+logger = logging.getLogger(__name__)
 
 TRAIN_COLUMNS = ("step", "epoch", "lr", "train_loss", "images_per_s", "data_wait")
 """`step` counts optimiser steps, `epoch` passes over the data; `data_wait` is the share of
@@ -96,7 +101,7 @@ class MetricsCsv(Logger):
             writer.writerow(row)
 
     def _drop_rows_to_come(self) -> None:
-        rows = [row for row in read_metrics(self.path) if self._is_kept(row)]
+        rows = self._rows_so_far()
         if not rows:
             self.path.unlink(missing_ok=True)
             return
@@ -105,6 +110,24 @@ class MetricsCsv(Logger):
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.path, text.getvalue())
+
+    def _rows_so_far(self) -> list[dict[str, str]]:
+        """Read the rows that stay; says so where they are lost, and keeps what there is in their place."""
+        try:
+            rows = [row for row in read_metrics(self.path) if self._is_kept(row)]
+        except (KeyError, ValueError):  # no text, no such columns, no numbers
+            rows = []
+        is_lost = not rows and self._keep[self.columns[len(TRAIN_COLUMNS)]] > 0  # it had an evaluation
+        if is_lost:
+            aside = self.path.with_name(f"damaged_{self.path.name}")
+            with suppress(FileNotFoundError):
+                os.replace(self.path, aside)
+            logger.warning(
+                "%s is damaged or missing, its rows so far are lost: a new one is begun%s",
+                self.path,
+                f"; the old one is {aside.name}" if aside.exists() else "",
+            )
+        return rows
 
     def _is_kept(self, row: Mapping[str, str]) -> bool:
         return all(not row[kind] or int(row["step"]) <= last for kind, last in self._keep.items())

@@ -68,3 +68,18 @@ def test_a_row_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.csv") == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00", b"a,b\n1,2\n", b"step,epoch\n"])
+def test_rows_that_are_lost_are_told(
+    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.csv"
+    if content is not None:
+        path.write_bytes(content)
+    log = MetricsCsv(path, ("top1",), keep_train=5, keep_val=5)
+    log.log_metrics({"epoch": 2.0, "lr": 0.1, "train_loss": 1.0, "images_per_s": 9.0, "data_wait": 0.0}, 6)
+    assert [row["step"] for row in read_metrics(path)] == ["6"]
+    assert "is damaged or missing, its rows so far are lost: a new one is begun" in caplog.text
+    aside = tmp_path / "damaged_metrics.csv"
+    assert (aside.read_bytes() if aside.exists() else None) == content
