@@ -73,7 +73,10 @@ def check(model: nn.Module, left: set[str], shape: tuple[int, ...] = ODD) -> Any
     return folded
 
 
-@pytest.mark.parametrize("name", ["mscsa_resnet18", "mscsa_pvt_v2_b0", "mscsa_test_convnext"])
+@pytest.mark.parametrize(
+    "name",
+    ["mscsa_resnet18", pytest.param("mscsa_pvt_v2_b0", marks=pytest.mark.slow), "mscsa_test_convnext"],
+)
 @pytest.mark.parametrize("features_only", [False, True], ids=["classifier", "pyramid"])
 def test_classifier_and_pyramid(name: str, features_only: bool) -> None:
     model = mscsa.create_model(name.removeprefix("mscsa_"), features_only=features_only, **LIGHT)
@@ -98,7 +101,8 @@ def test_own_backbones(name: str) -> None:
         *(("resnet10t", set()), ("tf_efficientnet_lite0", set()), ("regnety_002", set())),
         ("dla34", set()),
         pytest.param("vgg11_bn", set(), marks=pytest.mark.long),
-        ("densenet121", {"norm", "norm1", "norm5"}),  # norms before convolutions, behind concatenations
+        # Norms before convolutions, behind concatenations.
+        pytest.param("densenet121", {"norm", "norm1", "norm5"}, marks=pytest.mark.slow),
     ],
 )
 def test_backbones_of_timm(name: str, left: set[str]) -> None:
@@ -119,7 +123,7 @@ def test_necks(neck: str) -> None:
         pytest.param("resnet10t", marks=pytest.mark.slow),
         "mscsa_resnet10t",
         pytest.param("topformer_tiny", marks=pytest.mark.slow),
-        "mscsa_topformer_tiny",
+        pytest.param("mscsa_topformer_tiny", marks=pytest.mark.slow),
     ],
 )
 def test_segmenters(head: str, backbone: str) -> None:

@@ -45,7 +45,7 @@ def test_sound_files_are_not_lost(run: tuple[Path, RunResult]) -> None:
     assert find_lost(run[0] / "nothing", {"best": {}}).names == ()
 
 
-@pytest.mark.parametrize("how", ["damaged", "missing"])
+@pytest.mark.parametrize("how", ["damaged", pytest.param("missing", marks=pytest.mark.slow)])
 def test_the_best_is_taken_from_those_that_are_kept(
     run: tuple[Path, RunResult], how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

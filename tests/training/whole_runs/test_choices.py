@@ -95,6 +95,7 @@ def test_an_extended_run_is_exact_after_a_kill(tmp_path: Path) -> None:
     assert rows(folder, "lr") == rows(whole, "lr")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_longer_save_is_the_longer_one(
     tmp_path: Path,
 ) -> None:
