@@ -12,12 +12,5 @@ PREVIOUS = "previous.ckpt"
 BEST = "best.safetensors"
 LAST_WEIGHTS = "last.safetensors"
 """The model after the last step."""
-KEPT = "kept"
-"""Folder of the best evaluations' weights, in runs that keep more than one."""
 LAST_IMAGES = "last_images.npz"
 """What the last evaluation counted of each image (`mscsa.evaluation.image_counts`)."""
-
-
-def kept_name(step: int) -> str:
-    """Name the file of weights of an evaluation after so many steps, in the folder `KEPT`."""
-    return f"step_{step}.safetensors"

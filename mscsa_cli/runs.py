@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -116,15 +115,14 @@ def _show_end(folder: Path, result: RunResult, task: Task) -> None:
     from mscsa.run_files import METRICS
     from mscsa.training.metrics_log import read_metrics
     from mscsa.training.run_folder import CURVES, LOG
-    from mscsa.training.run_log import RunLog
+    from mscsa.training.run_log import add_lines
     from mscsa.training.summary import closing_lines
 
     rows = read_metrics(folder / METRICS)
     draw_curves(rows, folder / CURVES, score=f"val_{result.metric}", label=main_label(task))
-    with RunLog() as log:
-        log.open(folder / LOG)
-        for line in closing_lines(folder, result, task):
-            logging.getLogger("mscsa").info("%s", line)
+    lines = closing_lines(folder, result, task)
+    print(*lines, sep="\n")
+    add_lines(folder / LOG, lines)
 
 
 def evaluate(

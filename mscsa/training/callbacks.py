@@ -27,7 +27,7 @@ from mscsa.evaluation.scores import (
     score_values,
 )
 from mscsa.recipes.spec import Recipe
-from mscsa.run_files import BEST, KEPT, LAST_IMAGES, LAST_WEIGHTS, kept_name
+from mscsa.run_files import BEST, LAST_IMAGES, LAST_WEIGHTS
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import STEP_LINE, Display
 from mscsa.training.interrupt import Interrupted, name_of
@@ -36,6 +36,7 @@ from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule
 from mscsa.training.moving_average import MovingAverage
 from mscsa.training.ranking import Ranking
+from mscsa.training.run_folder import KEPT, kept_name
 from mscsa.training.sharding import whole_model
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from typing import Any
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.errors import UserError
 from mscsa.files import write_whole
-from mscsa.run_files import BEST, KEPT, LAST_WEIGHTS, kept_name
+from mscsa.run_files import BEST, LAST_WEIGHTS
+from mscsa.training.run_folder import KEPT, kept_name
 
 logger = logging.getLogger(__name__)
 

@@ -39,6 +39,8 @@ TRACKER = "tracker.json"
 WANDB = "wandb"
 """What W&B itself writes."""
 BAD_IMAGES = "bad_images.txt"
+KEPT = "kept"
+"""Folder of the best evaluations' weights, in runs that keep more than one."""
 
 _BEFORE_CHECKPOINT = {
     *(CONFIG, ENVIRONMENT, METRICS, LOG, BAD_IMAGES),
@@ -114,6 +116,11 @@ def says_length_of(folder: Path, recipe: Recipe) -> bool:
         return (run["epochs"], run["steps"]) == (recipe.run.epochs, recipe.run.steps)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return False
+
+
+def kept_name(step: int) -> str:
+    """Name the file of weights of an evaluation after so many steps, in the folder `KEPT`."""
+    return f"step_{step}.safetensors"
 
 
 def is_taken(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -48,6 +49,16 @@ class RunLog:
         ours.removeHandler(self._file)
         with suppress(OSError):  # what is still in its buffer may not fit, either
             self._file.close()
+
+
+def add_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write what is printed after the end of a run to the end of its log, too."""
+    file = _QuietFileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter(_FORMAT))
+    for line in lines:
+        file.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, line, None, None))
+    with suppress(OSError):
+        file.close()
 
 
 class _QuietFileHandler(logging.FileHandler):

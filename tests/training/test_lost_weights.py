@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from mscsa.checkpoints import read_state_dict
-from mscsa.run_files import BEST, KEPT, LAST_WEIGHTS, kept_name
+from mscsa.run_files import BEST, LAST_WEIGHTS
 from mscsa.training.lost_weights import find_lost
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.run import RunResult, train
+from mscsa.training.run_folder import KEPT, kept_name
 from tests.training.small_runs import plain_recipe, score_evaluations
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mscsa.errors import UserError
-from mscsa.training.run_log import RunLog
+from mscsa.training.run_log import RunLog, add_lines
 
 logger = logging.getLogger("mscsa.somewhere")
 
@@ -60,6 +60,15 @@ def test_a_log_that_cannot_be_finished_hides_no_error(tmp_path: Path) -> None:
         log.open(tmp_path / "log.txt")
         logger.info("a line")
         raise UserError("as it was")
+
+
+def test_lines_are_added_after_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    with RunLog() as log:
+        log.open(path)
+        logger.warning("last of the run")
+    add_lines(path, ["best 100 %", "next nothing"])
+    assert lines(path) == ["WARNING last of the run", "INFO best 100 %", "INFO next nothing"]
 
 
 def test_a_full_disk_ends_no_run_by_its_log(
