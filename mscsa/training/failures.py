@@ -21,6 +21,8 @@ def explain(error: Exception, folder: Path) -> UserError | None:
         error: What the loop raised.
         folder: Folder of the run.
     """
+    if isinstance(error, UnreadableImage) and not (folder / LAST).exists():
+        return UserError(f"{error}, or give --data.max_bad 1 to train without it")
     if isinstance(error, UnreadableImage):
         return UserError(
             f"{error} and start anew, for a run goes on with the same images alone; or go on without it by "

@@ -46,13 +46,22 @@ def test_a_killed_loader_process_is_one_line(tmp_path: Path) -> None:
             "a/b.png: Input/output error; put it right, then start",
         ),
         (OSError("odd"), "odd; put it right"),
-        (UnreadableImage("a.png: empty file; remove or replace it"), "or go on without it by --resume"),
+        (UnreadableImage("a.png: empty file; remove or replace it"), ", or give --data.max_bad 1"),
         (UserError("as it is"), "as it is"),
     ],
 )
 def test_each_cause_is_one_line(error: Exception, said: str, tmp_path: Path) -> None:
     text = str(explain(error, tmp_path))
     assert said in text and "\n" not in text
+
+
+def test_an_unreadable_image_in_a_run_that_was_saved(tmp_path: Path) -> None:
+    (tmp_path / LAST).touch()
+    text = str(explain(UnreadableImage("a.png: empty file; remove or replace it"), tmp_path))
+    assert text.startswith(
+        "a.png: empty file; remove or replace it and start anew, for a run goes on with the"
+    )
+    assert text.endswith(f"or go on without it by --resume {tmp_path} --data.max_bad 1")
 
 
 def test_a_full_memory_of_the_cpu_is_found_by_what_torch_says(tmp_path: Path) -> None:
