@@ -103,9 +103,8 @@ def measure_preset(name: str, batch_size: int, rounds: int, *, compiled: bool) -
     pairs = [build_pair(name) for _ in forms]
     own, base = count_macs(pairs[0].model, SIZE), count_macs(pairs[0].baseline, SIZE)
     image = torch.randn(batch_size, 3, *SIZE).contiguous(memory_format=torch.channels_last)
-    is_alone = {
-        form: PRESETS[name].replaces is None and not options.compiled for form, options in forms.items()
-    }
+    is_added = name in PRESETS and PRESETS[name].replaces is None  # CoaT's whole models are no presets
+    is_alone = {form: is_added and not options.compiled for form, options in forms.items()}
     steps = []
     for pair, (form, options) in zip(pairs, forms.items(), strict=True):
         steps.append(build_step(pair.baseline, "inference", batch_size, SIZE, options))
