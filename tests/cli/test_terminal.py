@@ -91,4 +91,4 @@ def test_in_a_pipe_line_by_line_and_the_next_run_has_a_folder_of_its_own(tmp_pat
             f" step {step} of 12" for step in (4, 8, 12)
         ]
         log = (tmp_path / folder / "log.txt").read_text().splitlines()
-        assert [line.split(maxsplit=3)[3] for line in log] == lines[: -len(END)]
+        assert [line.split(maxsplit=3)[3] for line in log] == lines
