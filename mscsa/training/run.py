@@ -185,6 +185,8 @@ def _fit(session: _Session, start: Path | None) -> None:
             raise
         if session.trainer.world_size > 1:
             raise OneProcessError(str(explained)) from error
+        if explained is error:
+            raise
         raise explained from error
     finally:
         session.display.close()
