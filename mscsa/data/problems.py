@@ -108,6 +108,34 @@ def shared_files(train: Iterable[str], val: Iterable[str]) -> list[Problem]:
     return problems
 
 
+def contradictions(classes: Iterable[tuple[str, str]]) -> list[Problem]:
+    """Find images of a split that have another class than an image of the same content has.
+
+    Args:
+        classes: Of each image its path and its class.
+    """
+    by_size: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for path, name in classes:
+        by_size[os.path.getsize(path)].append((path, name))
+    problems = []
+    for alike in by_size.values():
+        # Copies within one class contradict nothing, and most sizes are of one image: neither is read again.
+        if len({name for _, name in alike}) == 1:
+            continue
+        first: dict[str, tuple[str, str]] = {}
+        for path, name in alike:
+            other, known = first.setdefault(sha256_of(path), (path, name))
+            if known != name:
+                problems.append(contradiction(path, name, other, known))
+    return problems
+
+
+def contradiction(path: str, name: str, other: str, known: str) -> Problem:
+    """Say that an image of class `name` has the content of `other`, whose class is `known`."""
+    what = f"its class is {name!r}; {other} has the same content and is {known!r}"
+    return Problem(path, what, "remove the wrong one of the two")
+
+
 def _printable(text: str) -> str:
     """Keep text on one line, and half characters, which JSON can hold, from stopping `print`."""
     return " ".join(text.splitlines()).encode(errors="backslashreplace").decode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mscsa.data.problems import SHOWN, Findings, Problem, shared_files, short, some_of
+from mscsa.data.problems import SHOWN, Findings, Problem, contradictions, shared_files, short, some_of
 from mscsa_runtime.errors import Unusable
 
 
@@ -73,3 +73,13 @@ def test_shared_files_are_those_of_equal_content(tmp_path: Path) -> None:
     (problem,) = shared_files(train, val)
     assert (problem.path, problem.what) == (str(tmp_path / "x"), f"same content as {tmp_path / 'a'}")
     assert shared_files(train, []) == shared_files([], val) == []
+
+
+def test_contradictions_are_copies_of_another_class(tmp_path: Path) -> None:
+    for name, content in (("a", b"same"), ("b", b"same"), ("c", b"same"), ("d", b"size"), ("e", b"longer")):
+        (tmp_path / name).write_bytes(content)
+    classes = [(str(tmp_path / name), label) for name, label in zip("abcde", "11222", strict=True)]
+    (problem,) = contradictions(classes)
+    assert problem.path == str(tmp_path / "c")
+    assert problem.what == f"its class is '2'; {tmp_path / 'a'} has the same content and is '1'"
+    assert contradictions(classes[:2] + classes[3:]) == []

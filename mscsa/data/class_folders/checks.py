@@ -7,7 +7,7 @@ from pathlib import Path
 from mscsa.data.class_folders.layouts import ClassSource, class_difference, find_classes
 from mscsa.data.contract import SPLITS
 from mscsa.data.mirroring import mirror_note, mirror_warning
-from mscsa.data.problems import Problem, shared_files
+from mscsa.data.problems import Problem, contradictions, shared_files
 from mscsa.errors import UserError
 from mscsa.progress import tracked
 from mscsa_runtime.images import BadImage, decode_image
@@ -16,8 +16,9 @@ from mscsa_runtime.images import BadImage, decode_image
 def check_image_folder(root: str | Path) -> list[Problem]:
     """Look through both splits: decode every image and compare the splits.
 
-    Finds unreadable images, classes without images, classes that only one split has, and files
-    with the same content in train and val (which make the validation score too good).
+    Finds unreadable images, classes without images, classes that only one split has, copies of one image
+    with different classes in a split, and files with the same content in train and val (which make the
+    validation score too good).
 
     Raises:
         UserError: If a split or its class folders are missing: there is nothing to look through.
@@ -29,16 +30,22 @@ def check_image_folder(root: str | Path) -> list[Problem]:
     if difference:
         problems.append(Problem(str(root), difference, "make the class folders of both splits the same"))
     images = {
-        split: [path for name in classes[split] for path in _list_images(splits[split], name, problems)]
+        split: [
+            (path, name) for name in classes[split] for path in _list_images(splits[split], name, problems)
+        ]
         for split in SPLITS
     }
     readable = {
-        split: [path for path in tracked(paths, f"images of {split}", len(paths)) if _decodes(path, problems)]
-        for split, paths in images.items()
+        split: [
+            each for each in tracked(found, f"images of {split}", len(found)) if _decodes(each[0], problems)
+        ]
+        for split, found in images.items()
     }
+    train, val = readable["train"], readable["val"]
+    problems += contradictions(train) + contradictions(val)
     warning = mirror_warning(classes["train"], (), can_swap=False)
     notes = [] if warning is None else [mirror_note(root, warning)]
-    return problems + shared_files(readable["train"], readable["val"]) + notes
+    return problems + shared_files([path for path, _ in train], [path for path, _ in val]) + notes
 
 
 def _list_images(split: ClassSource, name: str, problems: list[Problem]) -> list[str]:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-from mscsa.data.contract import SPLITS
+from mscsa.data.contract import SPLITS, Split
 from mscsa.data.mirroring import mirror_note, mirror_warning
 from mscsa.data.packed.layouts import PackedSplit, find_packed
-from mscsa.data.problems import Findings, Problem
+from mscsa.data.problems import Findings, Problem, contradiction
 from mscsa.errors import UserError
 from mscsa.progress import tracked
 from mscsa_runtime.images import BadImage, decode_image
 
 
 def check_packed(root: str | Path) -> list[Problem]:
-    """Look through both splits: decode every image, and find classes without images and images in both.
+    """Look through both splits: decode every image and compare the splits.
+
+    Finds unreadable images, classes without images, copies of one image with different classes in a split,
+    and images that are in both splits.
 
     Raises:
         UserError: If the files cannot be read at all.
     """
     findings = Findings(root)
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, _Seen] = {}
     names: list[str] = []
     for split in SPLITS:
         found = find_packed(root, split)
@@ -36,8 +40,17 @@ def check_packed(root: str | Path) -> list[Problem]:
     return findings.problems() + ([] if warning is None else [mirror_note(root, warning)])
 
 
-def _check_images(found: PackedSplit, findings: Findings, seen: dict[bytes, str]) -> None:
-    """Decode a split's images; `seen` holds the contents of train, which val must not have too."""
+@dataclass(frozen=True)
+class _Seen:
+    """The first image with some content."""
+
+    where: str
+    label: str
+    split: Split
+
+
+def _check_images(found: PackedSplit, findings: Findings, seen: dict[bytes, _Seen]) -> None:
+    """Decode a split's images and compare their contents with those `seen`, which grows by them."""
     for index in tracked(found.chosen.tolist(), f"images of {found.split}", len(found.chosen)):
         where = found.source.describe(index)
         try:
@@ -49,9 +62,11 @@ def _check_images(found: PackedSplit, findings: Findings, seen: dict[bytes, str]
         except UserError as error:
             findings.add("unreadable image", str(error), "restore it", where)
             continue
-        digest = hashlib.sha256(content).digest()
-        if found.split == "train":
-            seen.setdefault(digest, where)
-        elif digest in seen:
-            what = f"same content as {seen[digest]}"
+        own = _Seen(where, found.source.labels[index], found.split)
+        first = seen.setdefault(hashlib.sha256(content).digest(), own)
+        if first.split != own.split:
+            what = f"same content as {first.where}"
             findings.add("image in both splits", what, "remove it from one of the splits", where)
+        elif first.label != own.label:
+            problem = contradiction(where, own.label, first.where, first.label)
+            findings.add("image of two classes", problem.what, problem.remedy, where)

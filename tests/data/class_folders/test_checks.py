@@ -67,6 +67,16 @@ def test_the_same_content_in_both_splits(folder):
     }
 
 
+def test_one_image_in_two_classes_of_a_split(folder):
+    """A copy within its class contradicts nothing."""
+    original = folder / "val" / "ant" / "1.png"
+    for copied in (folder / "val" / "ant" / "again.png", folder / "val" / "cat" / "copy.png"):
+        shutil.copy(original, copied)
+    (problem,) = check_image_folder(folder)
+    assert problem.path == str(folder / "val" / "cat" / "copy.png")
+    assert problem.what == f"its class is 'cat'; {original} has the same content and is 'ant'"
+
+
 def test_nothing_to_look_through_is_one_line(folder):
     shutil.rmtree(folder / "val")
     with pytest.raises(UserError, match="no folder val/"):

@@ -19,6 +19,7 @@ def test_sound_shards_have_no_problem(folder: Path, tmp_path: Path) -> None:
 def test_seeded_problems_are_found(folder: Path, tmp_path: Path) -> None:
     (folder / "train" / "bee" / "1.png").write_bytes(b"no image")
     shutil.copy(folder / "train" / "ant" / "2.png", folder / "val" / "ant" / "9.png")
+    shutil.copy(folder / "train" / "ant" / "0.png", folder / "train" / "cat" / "8.png")
     for path in (folder / "val" / "cat").iterdir():
         path.unlink()
     problems = check_dataset(write_shards(folder, tmp_path / "a"))
@@ -26,4 +27,5 @@ def test_seeded_problems_are_found(folder: Path, tmp_path: Path) -> None:
     assert any("bee_1" in where and "not an image" in what for where, what in found)
     assert any("ant_9" in where and "same content as" in what for where, what in found)
     assert any("'cat' has no image in val" in what for _, what in found)
-    assert len(problems) == 3
+    assert any("cat_8" in where and "its class is 'cat'" in what for where, what in found)
+    assert len(problems) == 4
