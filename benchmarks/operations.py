@@ -1,7 +1,8 @@
 """Where MSCSA's time goes: its operations by kind, and how fast each kind computes, beside its backbone's.
 
 Seen in torch's profiler, whose own cost falls on each call: many short calls look dearer than they are. One
-thread, norms folded, channels-last, MSCSA by itself on maps of the backbone. Run from the repository's root:
+thread, norms folded, channels-last, MSCSA by itself on maps of the backbone; beside it other necks of as many
+MACs. What the core can do at most is what a large matrix product of torch's does. From the repository's root:
 
     python -m benchmarks.operations --json benchmarks/results/operations.json
 """
@@ -10,19 +11,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.speed import LARGE_BATCHES, SIZE, neck_step
+from benchmarks.speed import BATCH_SIZES, NECK_BUDGET, SIZE, TO_COMPILE, folded_neck_step, necks_at_equal_macs
 from mscsa.cost.model_pair import build_pair
-from mscsa.folding import fold_norms
 from mscsa.macs import count_macs
+from mscsa.models.build import build_pyramid
+from mscsa.neck_table import NECKS
 from mscsa.report import Table, show, write_json
 from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions, build_step
@@ -108,40 +110,76 @@ def measure(model: str, batch_size: int, step: Callable[[], None], passes: int) 
     ]
 
 
-def mscsa_step(model: nn.Module, batch_size: int) -> Callable[[], None]:
-    """Give a function that runs a folded model's MSCSA alone."""
-    image = torch.randn(batch_size, 3, *SIZE).contiguous(memory_format=torch.channels_last)
-    return neck_step(fold_norms(model.to(memory_format=torch.channels_last).eval()), image)
+def peak_gmacs_per_s(calls: int = 20, side: int = 1024) -> float:
+    """Time a product of two large matrices, the best of some calls: what the core can do at most."""
+    first, second = torch.randn(side, side), torch.randn(side, side)
+    best = math.inf
+    for _ in range(calls):
+        start = time.process_time()
+        first @ second
+        best = min(best, time.process_time() - start)
+    return side**3 / best / 1e9
+
+
+@dataclass
+class Profiles:
+    """What was found: of each model the shares of its kinds of operation, and its MACs per second."""
+
+    shares: list[Share] = field(default_factory=list)
+    gmacs_per_s: dict[str, float] = field(default_factory=dict)
+    peak: float = 0.0
+    """GMAC/s of a large product, the best over the whole run."""
+
+    def add(self, label: str, batch_size: int, macs: int, step: Callable[[], None], passes: int) -> None:
+        """Profile a function that runs `macs` for each image once."""
+        self.peak = max(self.peak, peak_gmacs_per_s())
+        shares = measure(label, batch_size, step, passes)
+        self.shares += shares
+        spent_ms = sum(each.ms for each in shares)
+        self.gmacs_per_s[f"{label}, batch {batch_size}"] = batch_size * macs / spent_ms / 1e6
+
+
+def profile_presets(profiles: Profiles, names: Sequence[str], passes: int) -> None:
+    """Profile MSCSA and the backbone of presets."""
+    options = StepOptions(channels_last=True, folded=True)
+    for name in names:
+        for batch_size in BATCH_SIZES:
+            pair, count = build_pair(name), max(1, passes // batch_size)
+            base = count_macs(pair.baseline, SIZE)
+            added = count_macs(pair.model, SIZE) - base
+            alone = folded_neck_step(pair.model, batch_size)
+            profiles.add(f"MSCSA on {name}", batch_size, added, alone, count)
+            whole = build_step(pair.baseline, "inference", batch_size, SIZE, options)
+            profiles.add(name, batch_size, base, whole, max(1, count // 4))
+
+
+def profile_necks(profiles: Profiles, names: Sequence[str], passes: int) -> None:
+    """Profile all necks of MSCSA's MACs on backbones."""
+    for name in names:
+        models, shares = necks_at_equal_macs(name)
+        base = count_macs(build_pyramid(name), SIZE)
+        for neck, model in models.items():
+            for batch_size in BATCH_SIZES:
+                label = f"{NECKS[neck].title} at {100 * NECK_BUDGET:.0f} % on {name}"
+                step = folded_neck_step(model, batch_size)
+                macs = round(shares[neck] * base)
+                profiles.add(label, batch_size, macs, step, max(1, passes // batch_size))
 
 
 def main() -> None:
-    """Profile presets at batch 1 and 16, show and write what was found."""
+    """Profile presets and necks at batch 1 and 16, show and write what was found."""
     parser = argparse.ArgumentParser(description="Where MSCSA's time goes.")
-    parser.add_argument("--presets", nargs="*", default=list(LARGE_BATCHES))
-    parser.add_argument(
-        "--passes", type=int, default=20, help="forward passes at batch 1; a fifth at batch 16"
-    )
+    parser.add_argument("--presets", nargs="*", default=list(TO_COMPILE))
+    parser.add_argument("--necks", nargs="*", default=["pvt_v2_b1"], help="backbones of the necks")
+    parser.add_argument("--passes", type=int, default=64, help="forward passes at batch 1; fewer at 16")
     parser.add_argument("--json", help="write the results to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    options = StepOptions(channels_last=True, folded=True)
-    machine = describe_machine(options)
-    found: list[Share] = []
-    speeds = {}
-    for name in arguments.presets:
-        for batch_size, passes in ((1, arguments.passes), (16, max(1, arguments.passes // 5))):
-            pair = build_pair(name)
-            whole = build_step(pair.baseline, "inference", batch_size, SIZE, options)
-            of_backbone = measure(name, batch_size, whole, max(1, passes // 4))
-            of_mscsa = measure(f"MSCSA on {name}", batch_size, mscsa_step(pair.model, batch_size), passes)
-            found += [*of_mscsa, *of_backbone]
-            base = count_macs(pair.baseline, SIZE)
-            added = count_macs(pair.model, SIZE) - base
-            for label, macs, shares in (("MSCSA", added, of_mscsa), ("backbone", base, of_backbone)):
-                speeds[f"{name}, batch {batch_size}, {label}"] = (
-                    batch_size * macs / sum(each.ms for each in shares) / 1e6
-                )
+    machine = describe_machine(StepOptions(channels_last=True, folded=True))
+    profiles = Profiles()
+    profile_presets(profiles, arguments.presets, arguments.passes)
+    profile_necks(profiles, arguments.necks, arguments.passes)
     show(
         Table(
             title="Operations by kind",
@@ -156,18 +194,27 @@ def main() -> None:
                     f"{100 * each.share:.1f}",
                     "-" if each.gmacs_per_s is None else f"{each.gmacs_per_s:.0f}",
                 )
-                for each in found
+                for each in profiles.shares
             ],
             notes=(
                 machine_line(machine),
-                *(f"{label}: {speed:.1f} GMAC/s over all operations" for label, speed in speeds.items()),
+                f"a product of two matrices of 1024 x 1024: {profiles.peak:.1f} GMAC/s",
+                *(
+                    f"{label}: {speed:.1f} GMAC/s over all operations"
+                    for label, speed in profiles.gmacs_per_s.items()
+                ),
             ),
         )
     )
     if arguments.json:
         write_json(
             arguments.json,
-            {"machine": machine, "operations": [asdict(each) for each in found], "gmacs_per_s": speeds},
+            {
+                "machine": machine,
+                "operations": [asdict(each) for each in profiles.shares],
+                "gmacs_per_s": profiles.gmacs_per_s,
+                "peak_gmacs_per_s": profiles.peak,
+            },
         )
 
 

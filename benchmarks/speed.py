@@ -33,8 +33,9 @@ from mscsa.speed.steps import StepOptions, build_step
 SIZE = (224, 224)
 FORMS = {"eager": StepOptions(channels_last=True), "folded": StepOptions(channels_last=True, folded=True)}
 COMPILED = StepOptions(channels_last=True, folded=True, compiled=True)
-LARGE_BATCHES = ("pvt_v2_b0", "resnet50", "pvt_v2_b1", "convnext_tiny")
-"""Presets that are timed at batch 16, too."""
+BATCH_SIZES = (1, 16)
+TO_COMPILE = ("pvt_v2_b0", "resnet50", "pvt_v2_b1", "convnext_tiny")
+"""Presets that are timed compiled, too: minutes each."""
 NECK_BUDGET = 0.14
 """Share of the backbone's MACs that each neck may cost."""
 
@@ -121,20 +122,27 @@ def measure_preset(name: str, batch_size: int, rounds: int, *, compiled: bool) -
     return rows
 
 
-def measure_necks(name: str, batch_size: int, rounds: int) -> list[Row]:
-    """Time all necks of the same MACs by themselves, and the backbone, all in turn."""
+def necks_at_equal_macs(name: str) -> tuple[dict[str, BackboneModel], dict[str, float]]:
+    """Build all necks of the same MACs on a backbone, and give their shares of its MACs."""
     build = partial(build_pyramid, name, budget=NECK_BUDGET, budget_size=SIZE)
     models = {neck: build(neck=neck) for neck in NECKS}
-    baseline = build_pyramid(name)
-    base = count_macs(baseline, SIZE)
-    shares = {neck: count_macs(model, SIZE) / base - 1 for neck, model in models.items()}
-    options = FORMS["folded"]
+    base = count_macs(build_pyramid(name), SIZE)
+    return models, {neck: count_macs(model, SIZE) / base - 1 for neck, model in models.items()}
+
+
+def folded_neck_step(model: nn.Module, batch_size: int) -> Callable[[], None]:
+    """Give a function that runs a folded, channels-last model's neck alone."""
     image = torch.randn(batch_size, 3, *SIZE).contiguous(memory_format=torch.channels_last)
-    steps = [build_step(baseline, "inference", batch_size, SIZE, options)]
-    for model in models.values():
-        folded = fold_norms(model.to(memory_format=torch.channels_last).eval())
-        steps.append(neck_step(folded, image))
-    times = time_steps(steps, rounds)
+    return neck_step(fold_norms(model.to(memory_format=torch.channels_last).eval()), image)
+
+
+def measure_necks(name: str, batch_size: int, rounds: int) -> list[Row]:
+    """Time all necks of the same MACs by themselves, and the backbone, all in turn."""
+    models, shares = necks_at_equal_macs(name)
+    backbone = build_step(build_pyramid(name), "inference", batch_size, SIZE, FORMS["folded"])
+    times = time_steps(
+        [backbone, *(folded_neck_step(model, batch_size) for model in models.values())], rounds
+    )
     return [
         row_of(
             f"{NECKS[neck].title} on {name}",
@@ -182,26 +190,24 @@ def table_of(title: str, rows: Sequence[Row], machine: dict[str, Any]) -> Table:
 
 def planned(arguments: argparse.Namespace) -> list[tuple[str, Callable[[], list[Row]]]]:
     """List what is to be measured, the first that should be there first."""
-    both, largest = (1, 16), set(arguments.largest)
-    measured = partial(partial, measure_preset, rounds=arguments.rounds)
-    jobs: list[tuple[str, Callable[[], list[Row]]]] = []
-    others = [name for name in arguments.others if name not in largest]
-    for batch_size in both:
-        names = [*arguments.largest, *(others if batch_size == 1 else ())]
-        jobs += [
-            ("presets", measured(name, batch_size, compiled=name in arguments.compiled)) for name in names
-        ]
+    of_preset = partial(partial, measure_preset, rounds=arguments.rounds)
+    jobs: list[tuple[str, Callable[[], list[Row]]]] = [
+        ("presets", of_preset(name, batch_size, compiled=name in arguments.compiled))
+        for batch_size in BATCH_SIZES
+        for name in arguments.presets
+    ]
     for name in arguments.necks:
-        jobs += [("necks", partial(measure_necks, name, size, arguments.rounds)) for size in both]
+        jobs += [("necks", partial(measure_necks, name, size, arguments.rounds)) for size in BATCH_SIZES]
     return jobs
 
 
 def main() -> None:
     """Measure all rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--largest", nargs="*", default=list(LARGE_BATCHES), help="presets at batch 16, too")
-    parser.add_argument("--others", nargs="*", default=list(PRESETS), help="presets at batch 1 alone")
-    parser.add_argument("--compiled", nargs="*", default=[], help="presets to compile, too: minutes each")
+    parser.add_argument("--presets", nargs="*", default=list(PRESETS), help="coat_tiny and _small, too")
+    parser.add_argument(
+        "--compiled", nargs="*", default=list(TO_COMPILE), help="presets to compile, too: minutes each"
+    )
     parser.add_argument(
         "--necks", nargs="*", default=["pvt_v2_b1", "resnet50"], help="backbones of the necks"
     )

@@ -144,7 +144,8 @@ def test_detectors(name: str) -> None:
     check(detectors.small(name, "mscsa_resnet10t", **options), BEFORE_ATTENTION, (2, 3, 75, 102))
 
 
-def test_float32_to_1e_6() -> None:
+def test_float32_to_its_rounding() -> None:
+    """Values of size 1; what is exact to 1e-11 in float64 is seen above."""
     model = trained(mscsa.create_model("resnet18", **LIGHT))
     image = torch.randn(ODD)
     assert_same(fold_norms(model)(image), model.double()(image.double()).float(), 1e-5)

@@ -32,7 +32,7 @@ MIN_ROUNDS = 5
 _ROUND_S = 0.2
 _WARM_UP_S = 0.5
 
-WARM_UP = f"each is called for {_WARM_UP_S} s before, and compiled in that time where it is to be"
+WARM_UP = f"each is called once before, which compiles it where it is to be, and then for {_WARM_UP_S} s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +192,13 @@ def _calls_per_round(
     step: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]
 ) -> int:
     """Warm a function up and choose how many calls make a round long enough to time."""
-    start = time.perf_counter()
-    step()
+    step()  # compiles, which may take minutes, and no part of the warm-up
     synchronize()
-    seconds = _time_call(step, synchronize, clock)
+    start = time.perf_counter()
+    seconds = [_time_call(step, synchronize, clock)]
     while time.perf_counter() - start < _WARM_UP_S:
-        seconds = _time_call(step, synchronize, clock)
-    return max(1, round(_ROUND_S / seconds))
+        seconds.append(_time_call(step, synchronize, clock))
+    return max(1, round(_ROUND_S / median(seconds)))
 
 
 def _time_call(

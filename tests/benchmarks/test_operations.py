@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.operations import kind_of, measure
+from benchmarks.operations import Profiles, kind_of, measure
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,14 @@ def test_shares_add_up_and_calls_are_of_one_pass() -> None:
     products = found["1x1 convolutions"]
     assert products.calls == 2 and found["activations"].calls == 1
     assert products.gmacs_per_s == pytest.approx(2 * 32 * 32 * (8 * 16 + 16 * 4) / products.ms / 1e6)
+
+
+def test_a_model_has_its_macs_per_second() -> None:
+    """Of the time of all its operations, whatever they are."""
+    image, weight = torch.randn(4, 256, 14, 14), torch.randn(256, 256, 1, 1)
+    profiles = Profiles()
+    macs = 14 * 14 * 256 * 256
+    profiles.add("product", 4, macs, lambda: torch.conv2d(image, weight), passes=4)
+    spent = sum(each.ms for each in profiles.shares)
+    assert profiles.gmacs_per_s == {"product, batch 4": pytest.approx(4 * macs / spent / 1e6)}
+    assert profiles.peak > 0

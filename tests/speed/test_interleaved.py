@@ -66,6 +66,20 @@ def test_rounds_alternate_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(rounds) for rounds in times] == [4, 4, 4]
 
 
+def test_a_first_call_that_compiles_is_no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds, and half a second of quick calls follows before anything is timed."""
+    now, calls = [0.0], [0]
+
+    def step() -> None:
+        now[0] += 10.0 if calls[0] == 0 else 1 / 64
+        calls[0] += 1
+
+    monkeypatch.setattr(interleaved.time, "perf_counter", lambda: now[0])
+    (times,) = time_interleaved([step], 5, lambda: None, lambda: now[0])
+    assert calls[0] - sum(map(len, times)) == 1 + 32
+    assert [len(rounds) for rounds in times] == [13] * 5
+
+
 def test_numbers_out_of_range_are_refused() -> None:
     model = nn.Identity()
     with pytest.raises(UserError, match="rounds=4 given"):
