@@ -46,6 +46,7 @@ from mscsa.evaluation.scores import SCORES, measure
 from mscsa.frozen import freeze_backbone, frozen_prefix, prepare
 from mscsa.recipes import get_recipe
 from mscsa.recipes.arms import baseline_of
+from mscsa.recipes.length import run_length
 from mscsa.recipes.spec import Recipe
 from mscsa.report import write_json
 from mscsa.speed.machine import describe_machine
@@ -53,7 +54,7 @@ from mscsa.speed.steps import StepOptions
 from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.module import seed_generators
 from mscsa.training.objectives import build_objective
-from mscsa.training.optimization import build_optimizer, build_scheduler, run_length
+from mscsa.training.optimization import build_optimizer, build_scheduler
 
 
 @dataclass(frozen=True, kw_only=True)

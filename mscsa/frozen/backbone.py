@@ -34,6 +34,7 @@ from mscsa.frozen.store import INDEX, MapStore, write_store
 from mscsa.models.pyramid import BackboneModel, Level
 from mscsa.names import parse_model_name
 from mscsa.progress import tracked
+from mscsa.recipes.length import check_length
 from mscsa.recipes.spec import Recipe
 
 logger = logging.getLogger(__name__)
@@ -47,13 +48,15 @@ def prepare(recipe: Recipe) -> None:
     """Compute the maps that runs of a recipe with a frozen backbone will read, unless they are there.
 
     Raises:
-        UserError: If the recipe, its data or the folder of the maps is not usable.
+        UserError: If the recipe, its data, its length or the folder of the maps is not usable.
     """
     recipe = replace(recipe, data=recipe.data.with_whole_places())  # as a run has it
     num_classes = len(class_names_of(recipe.data))
     model = build_model(recipe.model, num_classes, input_size=recipe.data.input_size)
     cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
-    freeze_backbone(model, recipe, build_datasets(recipe.data, recipe.augment, cfg, recipe.run.seed))
+    sets = build_datasets(recipe.data, recipe.augment, cfg, recipe.run.seed)
+    check_length(recipe, len(sets[0]))
+    freeze_backbone(model, recipe, sets)
 
 
 def freeze_backbone(

@@ -22,11 +22,12 @@ from mscsa.detection.detector import Detector
 from mscsa.errors import UserError
 from mscsa.folding import fold_frozen_norms, unfold_frozen_norms
 from mscsa.frozen.backbone import frozen_prefix
+from mscsa.recipes.length import run_length
 from mscsa.recipes.spec import Recipe
 from mscsa.training.freezing import freeze, hold_in_eval
 from mscsa.training.interrupt import StopRequest
 from mscsa.training.objectives import Images, Objective, Outcome
-from mscsa.training.optimization import build_optimizer, build_scheduler, run_length
+from mscsa.training.optimization import build_optimizer, build_scheduler
 from mscsa.training.sharding import completed
 
 logger = logging.getLogger(__name__)

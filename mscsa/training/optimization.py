@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mscsa.errors import UserError
+from mscsa.recipes.length import check_schedule, run_length, warmup_length
 from mscsa.recipes.spec import OptimSpec, RunSpec
 
 
@@ -52,7 +53,7 @@ def build_scheduler(optimizer: Optimizer, spec: OptimSpec, run: RunSpec, steps_p
         UserError: As `check_schedule`.
     """
     check_schedule(spec, run, steps_per_epoch)
-    length, warmup = run_length(run, steps_per_epoch), _warmup(spec, steps_per_epoch)
+    length, warmup = run_length(run, steps_per_epoch), warmup_length(spec, steps_per_epoch)
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched=spec.schedule,
@@ -71,33 +72,6 @@ def build_scheduler(optimizer: Optimizer, spec: OptimSpec, run: RunSpec, steps_p
         updates_per_epoch=1,
     )
     return scheduler
-
-
-def check_schedule(spec: OptimSpec, run: RunSpec, steps_per_epoch: int) -> None:
-    """Refuse a schedule that this run has no room for.
-
-    Raises:
-        UserError: If the warm-up would last the whole run, or `multistep` has no milestones.
-    """
-    length = run_length(run, steps_per_epoch)
-    if _warmup(spec, steps_per_epoch) >= length:
-        name = "warmup_epochs" if spec.warmup_steps is None else "warmup_steps"
-        raise UserError(
-            f"optim.{name} {getattr(spec, name):g} is not shorter than the run of "
-            f"{length / steps_per_epoch:g} epochs ({length} steps): the learning rate would never be "
-            "reached; lower it, or raise run.epochs or run.steps"
-        )
-    if spec.schedule == "multistep" and not spec.milestones:
-        raise UserError("optim.schedule multistep needs optim.milestones, such as '[8, 11]'")
-
-
-def _warmup(spec: OptimSpec, steps_per_epoch: int) -> float:
-    return spec.warmup_epochs * steps_per_epoch if spec.warmup_steps is None else spec.warmup_steps
-
-
-def run_length(run: RunSpec, steps_per_epoch: int) -> int:
-    """Count the optimiser steps that the schedule spans."""
-    return run.epochs * steps_per_epoch if run.steps is None else run.steps
 
 
 def _head_groups(model: nn.Module, spec: OptimSpec) -> list[dict[str, Any]]:

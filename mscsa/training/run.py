@@ -31,6 +31,7 @@ from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.scores import SCORES, score_names
 from mscsa.files import write_text
 from mscsa.frozen.backbone import freeze_backbone
+from mscsa.recipes.length import check_length, run_length
 from mscsa.recipes.spec import DetectionData, Recipe, RunSpec
 from mscsa.run_files import LAST, METRICS, RESULT
 from mscsa.training import run_folder
@@ -55,7 +56,6 @@ from mscsa.training.metrics_log import MetricsCsv
 from mscsa.training.module import TrainingModule, seed_generators
 from mscsa.training.moving_average import MovingAverage, short_run_warning
 from mscsa.training.objectives import build_objective
-from mscsa.training.optimization import check_schedule, run_length
 from mscsa.training.processes import (
     OneProcessError,
     ProcessLost,
@@ -224,18 +224,18 @@ def _build_session(
     model_cfg = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     with_masks = recipe.model.task == "instance_segmentation"
     sets = build_datasets(recipe.data, recipe.augment, model_cfg, recipe.run.seed, with_masks=with_masks)
+    check_length(recipe, len(sets[0]))  # before maps of a frozen backbone are computed
     identity = run_identity(recipe, *sets)
     tolerant = [each for each in sets if isinstance(each, TolerantDataset)]
     bad_images = [BadImages(folder, tolerant, recipe.data.max_bad)] if tolerant else []
     if recipe.model.frozen:
         sets = freeze_backbone(model, recipe, sets)
-    data = _run_data(recipe, sets)
+    data = RunData(recipe, *sets)
     info = _describe(recipe, model, model_cfg, sets[0])
     if info.category_ids and saved is None:
         logger.info("category id -> label: %s", describe_categories(info))
     objective = build_objective(recipe, num_classes)
     module = TrainingModule(model, recipe, objective, steps_per_epoch=data.steps_per_epoch)
-    check_schedule(recipe.optim, recipe.run, data.steps_per_epoch)
     length = run_length(recipe.run, data.steps_per_epoch)
     total_steps = length if recipe.run.max_steps is None else min(length, recipe.run.max_steps)
     lost = LostWeights(folder)
@@ -283,16 +283,6 @@ def _check_start(
             "raise run.max_steps, run.epochs or run.steps"
         )
     return find_lost(path.parent, saved["callbacks"][Evaluate.__qualname__])
-
-
-def _run_data(recipe: Recipe, sets: tuple[TaskDataset, TaskDataset]) -> RunData:
-    data = RunData(recipe, *sets)
-    if data.steps_per_epoch == 0:
-        raise UserError(
-            f"the training set has {len(sets[0])} images, fewer than data.batch_size "
-            f"{recipe.data.batch_size}; lower it to at most that"
-        )
-    return data
 
 
 def _build_trainer(

@@ -275,6 +275,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
         prepare(frozen_recipe(backbone_file(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("optim", {"warmup_steps": 4}, "warmup_steps 4 is not shorter than the run of 2 epochs"),
+        ("data", {"batch_size": 9}, "8 images, fewer than data.batch_size 9"),
+    ],
+)
+def test_a_run_without_room_computes_no_maps(
+    tmp_path: Path, cache: Path, part: str, change: dict[str, Any], message: str
+) -> None:
+    recipe = frozen_recipe(backbone_file(tmp_path))
+    recipe = replace(recipe, **{part: replace(getattr(recipe, part), **change)})
+    for begin in (prepare, lambda recipe: train(recipe, tmp_path / "run")):
+        with pytest.raises(UserError, match=message):
+            begin(recipe)
+    assert not cache.exists()
+
+
 def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MSCSA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
