@@ -102,10 +102,7 @@ _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
 ROWS: dict[str, Row] = {
     "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID, necks=True),
-    "frozen_camvid_long": Row(recipe=_SEGMENT, options=_CAMVID_LONG, seeds=6),
-    "frozen_camvid_long_necks": Row(
-        recipe=_SEGMENT, options=_CAMVID_LONG, seeds=6, necks=True, shares="frozen_camvid_long"
-    ),
+    "frozen_camvid_long": Row(recipe=_SEGMENT, options=_CAMVID_LONG, necks=True),
     # As the campaign was first set.
     "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
     "frozen_camvid_192_necks": Row(

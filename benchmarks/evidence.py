@@ -31,7 +31,6 @@ MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its e
 TITLES = {
     "frozen_camvid": "Street scenes (CamVid), frozen backbone",
     "frozen_camvid_long": "Street scenes (CamVid), frozen, four times the steps",
-    "frozen_camvid_long_necks": "Street scenes (CamVid), frozen, four times the steps, all necks",
     "frozen_camvid_192": "Street scenes in crops of 192 px, 400 steps, MSCSA at 14 %",
     "frozen_camvid_192_necks": "Street scenes in crops of 192 px, beside the other necks",
     "frozen_camvid_192_starts": "How MSCSA begins, in these crops",
@@ -49,7 +48,7 @@ TITLES = {
 """Rows in the order of the page."""
 
 NECK_ROWS = (
-    *("frozen_camvid", "frozen_camvid_long", "frozen_camvid_long_necks"),
+    *("frozen_camvid", "frozen_camvid_long"),
     *("frozen_camvid_192", "frozen_camvid_192_necks"),
     *("frozen_nuclei", "frozen_nuclei_necks", "frozen_carparts", "frozen_carparts_necks"),
     "finetuned_camvid",
