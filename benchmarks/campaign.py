@@ -93,6 +93,7 @@ class Row:
 
 _SEGMENT = "frozen_semantic_fpn/mscsa_tf_efficientnet_lite0"
 _CAMVID = ("--data.root", "camvid11", "--block", "5")
+_CAMVID_SHORT = (*_CAMVID, "--run.steps", "300")
 _CAMVID_LONG = (*_CAMVID, "--run.steps", "1200")
 _CAMVID_192 = (*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14")
 _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
@@ -101,7 +102,7 @@ _NUCLEI = ("--data.root", "nuclei")
 _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
 ROWS: dict[str, Row] = {
-    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID, necks=True),
+    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID_SHORT, necks=True),
     "frozen_camvid_long": Row(recipe=_SEGMENT, options=_CAMVID_LONG, necks=True),
     # As the campaign was first set.
     "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
@@ -133,11 +134,13 @@ ROWS: dict[str, Row] = {
         ),
         seeds=6,
     ),
-    "frozen_camvid_knobs": Row(recipe=_SEGMENT, options=_CAMVID, variants=KNOBS, shares="frozen_camvid"),
-    "frozen_camvid_rich": Row(
-        recipe=_SEGMENT, options=(*_CAMVID, "--model.budget", "0.5"), seeds=6, necks=True
+    "frozen_camvid_knobs": Row(
+        recipe=_SEGMENT, options=_CAMVID_LONG, seeds=6, variants=KNOBS, shares="frozen_camvid_long"
     ),
-    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_CAMVID, seeds=6),
+    "frozen_camvid_rich": Row(
+        recipe=_SEGMENT, options=(*_CAMVID_LONG, "--model.budget", "0.5"), seeds=6, necks=True
+    ),
+    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_CAMVID_LONG, seeds=6),
 }
 
 

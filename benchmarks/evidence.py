@@ -29,8 +29,8 @@ README = ROOT / "README.md"
 MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its end -->")
 
 TITLES = {
-    "frozen_camvid": "Street scenes (CamVid), frozen backbone",
-    "frozen_camvid_long": "Street scenes (CamVid), frozen, four times the steps",
+    "frozen_camvid": "Street scenes (CamVid), frozen backbone, 300 steps",
+    "frozen_camvid_long": "Street scenes (CamVid), frozen backbone, 1200 steps",
     "frozen_camvid_192": "Street scenes in crops of 192 px, 400 steps, MSCSA at 14 %",
     "frozen_camvid_192_necks": "Street scenes in crops of 192 px, beside the other necks",
     "frozen_camvid_192_starts": "How MSCSA begins, in these crops",

@@ -42,7 +42,7 @@ def _masks(model: str) -> Recipe:
         name=f"frozen_semantic_fpn/{model}",
         paper="not in the paper: some hundred images with label maps, such as CamVid, on frozen features",
         expected="not measured here",
-        cost="images of 288 px, crops of 128 px, 300 steps",
+        cost="images of 288 px, crops of 128 px, 1200 steps",
         model=_model(model, "semantic_fpn", {"fpn_channels": 64, "head_channels": 64}),
         data=SegmentationData(
             kind="masks",
@@ -55,7 +55,8 @@ def _masks(model: str) -> Recipe:
         ),
         augment=SegmentationAugment(scale=(1.0, 1.0), max_class_share=1.0, photometric=False),
         optim=OptimSpec(lr=1e-3, weight_decay=0.05, warmup_steps=50, min_lr=0.0),
-        run=RunSpec(steps=300, eval_every=1000, checkpoint_every=300, log_every=50),
+        # After 300 steps five of CamVid's eleven classes are not found at all, whatever the arm.
+        run=RunSpec(steps=1200, eval_every=1000, checkpoint_every=300, log_every=50),
     )
 
 
