@@ -182,6 +182,7 @@ def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
         "\n".join(f"* {note}" for note in _notes(row)),
     ]
     if name in NECK_ROWS:
+        parts += [_breakdown(row)] if _parts_of(row) else []
         parts.append(f"![Score against cost of the arms](figures/evidence_{name}.png)")
     return "\n\n".join(parts)
 
@@ -237,6 +238,49 @@ def _notes(row: Row) -> list[str]:
     verdicts = [f"{word}{found[arm]}" for arm in primary]
     made = [row["control"]] if "control" in row["arms"] else []
     return [*verdicts, *made, *row["necks"].values(), *row["variants"].values()]
+
+
+def _breakdown(row: Row) -> str:
+    """Lay out the scores of classes and, of a detector, of sizes of objects: where a gain comes from.
+
+    Nothing here is bold: of so many differences some look clear by chance.
+    """
+    arms = list(row["arms"])
+    others = [arm for arm in ("baseline", "control") if arm in arms]
+    head = ["", *(_shown(arm) for arm in arms), *(f"MSCSA minus {_shown(arm)}" for arm in others)]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for part, scores in _parts_of(row).items():
+        contrasts = [
+            _statistics(tuple(a - b for a, b in zip(scores["mscsa"], scores[arm], strict=True)))
+            for arm in others
+        ]
+        cells = [part, *(f"{mean(scores[arm]):.1f}" for arm in arms)]
+        lines.append(f"| {' | '.join([*cells, *(_plain(each) for each in contrasts)])} |")
+    return "\n".join(lines)
+
+
+def _parts_of(row: Row) -> dict[str, dict[str, list[float]]]:
+    """Give the scores of each part, by arm, over the seeds."""
+    arms = row["arms"]
+    metric = metric_of(row)
+    sizes = ("small", "medium", "large") if metric == "mask_ap" else ()
+    parts = {
+        f"{LABELS[metric]}, {size} objects": {
+            arm: each["other_scores"][f"{metric}_{size}"] for arm, each in arms.items()
+        }
+        for size in sizes
+    }
+    if len(row.get("classes", ())) > 1:  # the two oldest files have no scores of classes
+        word = "IoU" if row["metric"] == "miou" else LABELS[row["metric"]]
+        for place, label in enumerate(row["classes"]):
+            parts[f"{word}, {label}"] = {
+                arm: [scores[place] for scores in each["class_scores"]] for arm, each in arms.items()
+            }
+    return parts
+
+
+def _plain(contrast: PairedStatistics) -> str:
+    return _difference(contrast).strip("*")
 
 
 def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:

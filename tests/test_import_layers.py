@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.progress": set(),
     "mscsa.commit": set(),
     "mscsa.run_files": set(),
+    "mscsa.signals": set(),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
     "mscsa.paper": parts("names"),
@@ -61,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.training": {"mscsa_runtime"}
     | parts(
         "assembly checkpoints commit data detection errors evaluation files folding frozen heads macs names "
-        "progress recipes run_files"
+        "progress recipes run_files signals"
     ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
@@ -74,7 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.compare": {"mscsa_runtime"}
     | parts(
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
-        "recipes.options report run_files speed"
+        "recipes.options report run_files signals speed"
     ),
     "mscsa.export": {"mscsa_runtime"}
     | parts("assembly data detection errors evaluation folding graphs segmentation"),
@@ -105,6 +106,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa.report": {"rich"},
     "mscsa.commit": set(),
     "mscsa.run_files": set(),
+    "mscsa.signals": set(),
     "mscsa.recipes": set(),
     "mscsa.recipes.options": {"jsonargparse", "yaml"},
     "mscsa.errors": set(),

@@ -1,16 +1,25 @@
-"""A child process that ends when its parent does, however that ends: Linux alone offers it."""
+"""A child process that ends when the process that started it does, however that ends."""
 
 from __future__ import annotations
 
-import ctypes
+import multiprocessing
+import os
 import signal
-import sys
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # here: a forked child must not take locks
+import threading
+from multiprocessing.process import BaseProcess
 
 
 def follow_parent() -> None:
-    """Ask the kernel to send this process SIGTERM when its parent dies; nothing on other systems."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Send this process SIGTERM when the one that started it has died, killed or not.
+
+    Of a forked child the system's parent is multiprocessing's server, which lives as long as any child
+    does: who started it is known to multiprocessing alone.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a process of multiprocessing has one that started it"
+    threading.Thread(target=_follow, args=(parent,), name="follow-parent", daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -15,6 +15,7 @@ from mscsa.compare.progress import BarDisplay, LineDisplay, open_display
 from mscsa.compare.run import Run
 from mscsa.errors import UserError
 from mscsa.run_files import LAST, PREVIOUS
+from mscsa.signals import ended_by_sigterm
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +25,15 @@ _POLL_S = 0.5
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
     """Train what is not finished, at most `jobs` at a time.
 
-    On the CPU each run has one thread. If a run fails or the user interrupts, the others save and stop.
+    On the CPU each run has one thread. If a run fails, or Ctrl-C or SIGTERM comes, the others save and stop.
 
     Raises:
+        Interrupted: On SIGTERM, after they have.
         UserError: If a run fails; names its log.
     """
     waiting = [run for run in runs if run.result is None]
     running: dict[Run, Child] = {}
-    with open_display(len(waiting)) as display:
+    with ended_by_sigterm("the same command goes on"), open_display(len(waiting)) as display:
         for run in runs:
             if run not in waiting:
                 display.update(run, "kept")

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
         "training needs lightning, which is not installed; run: pip install mscsa[train]"
     ) from error
 
-from mscsa.training.interrupt import Interrupted as Interrupted
+from mscsa.signals import Interrupted as Interrupted
 from mscsa.training.module import NonFiniteError as NonFiniteError
 from mscsa.training.processes import ProcessLost as ProcessLost
 from mscsa.training.result import RunResult as RunResult

@@ -28,9 +28,9 @@ from mscsa.evaluation.scores import (
 )
 from mscsa.recipes.spec import Recipe
 from mscsa.run_files import BEST, LAST_IMAGES, LAST_WEIGHTS
+from mscsa.signals import Interrupted, name_of
 from mscsa.training.checkpointing import SaveLast
 from mscsa.training.display import STEP_LINE, Display
-from mscsa.training.interrupt import Interrupted, name_of
 from mscsa.training.lost_weights import LostWeights
 from mscsa.training.metrics_log import BY_WEIGHTS, VAL
 from mscsa.training.module import TrainingModule

@@ -18,7 +18,7 @@ from mscsa.errors import UserError
 from mscsa.files import write_whole
 from mscsa.recipes.spec import OptimSpec
 from mscsa.run_files import LAST, PREVIOUS
-from mscsa.training.interrupt import Interrupted, name_of
+from mscsa.signals import Interrupted, name_of
 from mscsa.training.module import TrainingModule
 
 DAMAGED = "damaged.ckpt"

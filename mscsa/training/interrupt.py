@@ -10,45 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mscsa.signals import name_of
+
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _GRACE = 30
 """Seconds that a loader worker lives on after SIGTERM."""
-
-
-def name_of(signum: int) -> str:
-    """Name a signal: SIGTERM."""
-    return signal.Signals(signum).name
-
-
-class Interrupted(SystemExit):
-    """The run was stopped by a signal after saving; the exit code is 128 + the signal's number."""
-
-    def __init__(self, signum: int, message: str) -> None:
-        super().__init__(128 + signum)
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end what has nothing to save by `Interrupted`, with a word, as Ctrl-C does by itself."""
-
-    def end(signum: int, _: FrameType | None) -> None:
-        raise Interrupted(signum, f"stopped by {name_of(signum)}; there was nothing new to save")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class StopRequest:

@@ -34,6 +34,7 @@ from mscsa.frozen.backbone import freeze_backbone
 from mscsa.recipes.length import check_length, run_length
 from mscsa.recipes.spec import DetectionData, Recipe, RunSpec
 from mscsa.run_files import LAST, METRICS, RESULT
+from mscsa.signals import ended_by_sigterm
 from mscsa.training import run_folder
 from mscsa.training.arithmetic import arithmetic
 from mscsa.training.bad_images import BadImages
@@ -50,7 +51,6 @@ from mscsa.training.checks import check_classes, check_recipe
 from mscsa.training.data_module import RunData
 from mscsa.training.display import Display, open_display
 from mscsa.training.failures import explain
-from mscsa.training.interrupt import ended_by_sigterm
 from mscsa.training.lost_weights import LostWeights, find_lost
 from mscsa.training.metrics_log import MetricsCsv
 from mscsa.training.module import TrainingModule, seed_generators
@@ -99,7 +99,7 @@ def train(recipe: Recipe, out_dir: str | Path, *, resume: bool = False, extend: 
     if extend and not resume:
         raise UserError("--extend makes a run longer that is there already: name it by --resume RUN")
     with (
-        ended_by_sigterm(),
+        ended_by_sigterm("there was nothing new to save"),
         _quiet_lightning(),
         first_alone_speaks(),
         RunLog() as log,

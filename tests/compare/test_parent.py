@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mscsa.compare import parent
 
-SCRIPT = """
-import runpy, subprocess, sys
-follow_parent = runpy.run_path(sys.argv[1])["follow_parent"]
-code = "import time; print(flush=True); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, preexec_fn=follow_parent)
-child.stdout.readline()
-print(child.pid, flush=True)
-sys.stdin.read()
+CHILD = """
+import runpy, time
+
+def run(module):
+    runpy.run_path(module)["follow_parent"]()
+    time.sleep(600)
+"""
+MAIN = """
+import multiprocessing, sys, time
+import child
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    context.Process(target=child.run, args=(sys.argv[2],)).start()
+    print("started", flush=True)
+    time.sleep(600)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process when its parent dies")
-def test_a_child_ends_with_its_parent() -> None:
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path, method: str) -> None:
+    (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / "main.py").write_text(MAIN)
+    command = [sys.executable, str(tmp_path / "main.py"), method, str(parent.__file__)]
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", SCRIPT, str(parent.__file__)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, stdout=pipe, text=True) as process:
         assert process.stdout is not None
-        pid = int(process.stdout.readline())
+        assert process.stdout.readline() == "started\n"
         process.kill()
-    status = Path(f"/proc/{pid}/status")
-    for _ in range(200):
-        if not status.exists() or "State:\tZ" in status.read_text():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {pid} lives on")
-
-
-def test_other_systems_load_the_module_and_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parent, "_LIBC", None)
-    parent.follow_parent()
+        process.communicate(timeout=60)  # ends when nobody is left who could write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from mscsa.compare import processes
 from mscsa.compare.processes import train_all
 from mscsa.errors import UserError
+from mscsa.signals import Interrupted
 from tests.compare.made import run_in
 
 
@@ -100,3 +102,28 @@ def test_no_more_runs_than_asked_for_at_a_time_and_the_others_stop_when_one_fail
         train_all(runs, jobs=2, on_gpu=False)
     assert len(started) == 2
     assert told == ["terminate", "wait"]
+
+
+@pytest.mark.parametrize(
+    ("signum", "error"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_lets_the_runs_save_first(
+    tmp_path: Path,
+    started: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    signum: signal.Signals,
+    error: type[BaseException],
+) -> None:
+    told: list[str] = []
+
+    def poll(_: Finished) -> None:
+        signal.raise_signal(signum)
+
+    monkeypatch.setattr(Finished, "poll", poll)
+    monkeypatch.setattr(Finished, "terminate", lambda self: told.append("terminate"), raising=False)
+    monkeypatch.setattr(Finished, "wait", lambda self: told.append("wait"), raising=False)
+    run = run_in(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error):
+        train_all([run], jobs=1, on_gpu=False)
+    assert told == ["terminate", "wait"] and signal.getsignal(signal.SIGTERM) is before

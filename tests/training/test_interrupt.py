@@ -11,9 +11,7 @@ import pytest
 
 from mscsa.training.interrupt import (
     SIGNALS,
-    Interrupted,
     StopRequest,
-    ended_by_sigterm,
     leave_signals_to_parent,
 )
 
@@ -64,37 +62,8 @@ def test_signals_are_left_alone_in_a_thread_where_they_cannot_be_taken() -> None
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_an_interrupted_process_ends_with_the_signals_code() -> None:
-    error = Interrupted(signal.SIGTERM, "stopped at step 3")
-    assert isinstance(error, SystemExit) and error.code == 143
-    assert str(error) == "stopped at step 3"
-
-
 def test_a_worker_lives_on_for_a_while() -> None:
     leave_signals_to_parent(0)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.raise_signal(signal.SIGTERM)
     assert 20 <= signal.alarm(0) <= 30  # seconds until it ends by itself
-
-
-def test_where_nothing_is_to_be_saved_sigterm_ends_with_a_word() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with (
-        pytest.raises(Interrupted, match="stopped by SIGTERM; there was nothing new to save") as caught,
-        ended_by_sigterm(),
-    ):
-        signal.raise_signal(signal.SIGTERM)
-    assert caught.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
-
-
-def test_in_another_thread_no_signal_is_taken_over() -> None:
-    before, passed = signal.getsignal(signal.SIGTERM), []
-
-    def work() -> None:
-        with ended_by_sigterm():
-            passed.append(signal.getsignal(signal.SIGTERM) is before)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert passed == [True]
