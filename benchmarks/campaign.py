@@ -92,6 +92,7 @@ class Row:
 
 
 _SEGMENT = "frozen_semantic_fpn/mscsa_tf_efficientnet_lite0"
+_COLLAGES = "frozen_collages/mscsa_tf_efficientnet_lite0"
 _CAMVID = ("--data.root", "camvid11", "--block", "5")
 _CAMVID_SHORT = (*_CAMVID, "--run.steps", "300")
 _CAMVID_LONG = (*_CAMVID, "--run.steps", "1200")
@@ -102,8 +103,8 @@ _NUCLEI = ("--data.root", "nuclei")
 _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
 ROWS: dict[str, Row] = {
-    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID_SHORT, necks=True),
     "frozen_camvid_long": Row(recipe=_SEGMENT, options=_CAMVID_LONG, necks=True),
+    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID_SHORT, necks=True),
     # As the campaign was first set.
     "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
     "frozen_camvid_192_necks": Row(
@@ -134,9 +135,7 @@ ROWS: dict[str, Row] = {
         ),
         seeds=6,
     ),
-    "frozen_camvid_knobs": Row(
-        recipe=_SEGMENT, options=_CAMVID_LONG, seeds=6, variants=KNOBS, shares="frozen_camvid_long"
-    ),
+    "frozen_collages_knobs": Row(recipe=_COLLAGES, options=(), num_classes=15, variants=KNOBS),
     "frozen_camvid_rich": Row(
         recipe=_SEGMENT, options=(*_CAMVID_LONG, "--model.budget", "0.5"), seeds=6, necks=True
     ),

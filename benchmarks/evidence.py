@@ -29,8 +29,8 @@ README = ROOT / "README.md"
 MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its end -->")
 
 TITLES = {
-    "frozen_camvid": "Street scenes (CamVid), frozen backbone, 300 steps",
     "frozen_camvid_long": "Street scenes (CamVid), frozen backbone, 1200 steps",
+    "frozen_camvid": "Street scenes (CamVid), frozen backbone, 300 steps",
     "frozen_camvid_192": "Street scenes in crops of 192 px, 400 steps, MSCSA at 14 %",
     "frozen_camvid_192_necks": "Street scenes in crops of 192 px, beside the other necks",
     "frozen_camvid_192_starts": "How MSCSA begins, in these crops",
@@ -41,14 +41,14 @@ TITLES = {
     "frozen_carparts": "Car parts, frozen backbone",
     "frozen_carparts_necks": "Car parts: the other necks",
     "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
-    "frozen_camvid_knobs": "What the paper leaves open",
+    "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
     "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
     "frozen_camvid_lite2": "A larger backbone",
 }
 """Rows in the order of the page."""
 
 NECK_ROWS = (
-    *("frozen_camvid", "frozen_camvid_long"),
+    *("frozen_camvid_long", "frozen_camvid"),
     *("frozen_camvid_192", "frozen_camvid_192_necks"),
     *("frozen_nuclei", "frozen_nuclei_necks", "frozen_carparts", "frozen_carparts_necks"),
     "finetuned_camvid",
