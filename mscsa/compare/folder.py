@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.recipes.options import recipe_yaml
-from mscsa.recipes.spec import OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import WORDS, OptimSpec, Recipe, RunSpec
 from mscsa.run_files import LAST_WEIGHTS
 
 
@@ -62,16 +62,19 @@ _DEFAULTS = {"run.": asdict(RunSpec()), "optim.": asdict(OptimSpec())}
 
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse another recipe; a field that an older version did not have is as if it had its default, or none.
+    """Refuse another recipe, however it is described.
+
+    A field that an older version did not have is as if it had its default, or none.
 
     Raises:
         UserError: Names the first difference.
     """
-    found = _first_difference(before, now)
+    old, new = ({key: value for key, value in each.items() if key not in WORDS} for each in (before, now))
+    found = _first_difference(old, new)
     if found is not None:
-        key, old, new = found
+        field, there, given = found
         raise UserError(
-            f"{out} is of a comparison with {key} = {old!r}, now it is {new!r}: go on with the former, or "
+            f"{out} is of a comparison with {field} = {there!r}, now it is {given!r}: go on with the former, or "
             "give another --out"
         )
 

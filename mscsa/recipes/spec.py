@@ -442,6 +442,10 @@ class RunSpec:
         check_limits("run", self)
 
 
+WORDS = ("paper", "expected", "cost")
+"""Fields of a recipe that say what is known of it, in prose: no run depends on them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One run, whole: what `mscsa train NAME` does."""

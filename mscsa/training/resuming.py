@@ -19,14 +19,12 @@ from mscsa.data.contract import SPLITS, TaskDataset
 from mscsa.data.identity import hash_of_files
 from mscsa.errors import UserError
 from mscsa.heads import find_head
-from mscsa.recipes.spec import GIVEN_PLACES, PARTS, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import GIVEN_PLACES, PARTS, WORDS, ModelSpec, OptimSpec, Recipe, RunSpec
 
 CHANGEABLE = frozenset(
     {
         "name",
-        "paper",
-        "expected",
-        "cost",
+        *WORDS,
         "starts_from",
         "data.root",
         *(f"data.{name}" for name in GIVEN_PLACES),

@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from mscsa.compare.folder import open_folder
 from mscsa.errors import UserError
 from mscsa.recipes.arms import baseline_of, neck_arm_of
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.spec import WORDS, Recipe
 from tests.compare.made import tiny_recipe, tiny_segmenter
 
 
@@ -71,4 +71,13 @@ def test_the_same_recipes_are_found_again_and_others_refused(tmp_path: Path) -> 
     other = replace(recipe, optim=replace(recipe.optim, lr=0.5))
     with pytest.raises(UserError, match="optim.lr = 0.002, now it is 0.5: go on with the former"):
         open_folder(tmp_path, arms(other))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_words_about_a_recipe_may_change(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    open_folder(tmp_path, arms(recipe))
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    words = {name: "measured since" for name in WORDS}
+    open_folder(tmp_path, arms(replace(recipe, **words)))
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written
