@@ -74,8 +74,8 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     if found is not None:
         field, there, given = found
         raise UserError(
-            f"{out} is of a comparison with {field} = {there!r}, now it is {given!r}: go on with the former, or "
-            "give another --out"
+            f"{out} is of a comparison with {field} = {there!r}, now it is {given!r}: go on with the former, "
+            "or give another --out"
         )
 
 
