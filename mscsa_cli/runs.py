@@ -48,18 +48,24 @@ def compare(
     from mscsa.compare.compare import compare_recipe
     from mscsa.compare.tables import comparison_tables
     from mscsa.report import show
+    from mscsa.signals import Interrupted, ended_by_sigterm
 
-    result = compare_recipe(
-        recipe,
-        Path(out),
-        num_seeds=seeds,
-        jobs=jobs,
-        with_control=control,
-        necks=[] if necks is None else [name.strip() for name in necks.split(",")],
-        variants=variants,
-        block=block,
-        with_latency=latency,
-    )
+    try:
+        with ended_by_sigterm("the same command goes on"):
+            result = compare_recipe(
+                recipe,
+                Path(out),
+                num_seeds=seeds,
+                jobs=jobs,
+                with_control=control,
+                necks=[] if necks is None else [name.strip() for name in necks.split(",")],
+                variants=variants,
+                block=block,
+                with_latency=latency,
+            )
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        raise
     show(*comparison_tables(result))
 
 

@@ -75,7 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.compare": {"mscsa_runtime"}
     | parts(
         "assembly cost data errors evaluation files frozen macs names neck_table pictures recipes "
-        "recipes.options report run_files signals speed"
+        "recipes.options report run_files speed"
     ),
     "mscsa.export": {"mscsa_runtime"}
     | parts("assembly data detection errors evaluation folding graphs segmentation"),
@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
         "assembly backbones compare cost data demo errors evaluation export hub models names neck_table "
-        "pictures progress recipes recipes.options report run_files speed training"
+        "pictures progress recipes recipes.options report run_files signals speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""

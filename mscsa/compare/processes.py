@@ -6,7 +6,6 @@ A run that has its result is not repeated; one that was stopped goes on from its
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Sequence
 
@@ -15,7 +14,6 @@ from mscsa.compare.progress import BarDisplay, LineDisplay, open_display
 from mscsa.compare.run import Run
 from mscsa.errors import UserError
 from mscsa.run_files import LAST, PREVIOUS
-from mscsa.signals import ended_by_sigterm
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +23,14 @@ _POLL_S = 0.5
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
     """Train what is not finished, at most `jobs` at a time.
 
-    On the CPU each run has one thread. If a run fails, or Ctrl-C or SIGTERM comes, the others save and stop.
+    On the CPU each run has one thread. If a run fails, or an interrupt is raised, the others save and stop.
 
     Raises:
-        Interrupted: On SIGTERM, after they have.
         UserError: If a run fails; names its log.
     """
     waiting = [run for run in runs if run.result is None]
     running: dict[Run, Child] = {}
-    with ended_by_sigterm("the same command goes on"), open_display(len(waiting)) as display:
+    with open_display(len(waiting)) as display:
         for run in runs:
             if run not in waiting:
                 display.update(run, "kept")
@@ -70,9 +67,8 @@ def _look_after(running: dict[Run, Child], display: BarDisplay | LineDisplay) ->
 
 
 def _start(run: Run, *, on_gpu: bool) -> Child:
+    # What ended before its first checkpoint `mscsa train` clears away, once no other process is at it.
     can_resume = any((run.folder / name).exists() for name in (LAST, PREVIOUS))
-    if run.folder.exists() and not can_resume:
-        shutil.rmtree(run.folder)  # stopped before its first checkpoint: there is nothing to go on from
     command = ["train", run.recipe_name, "--config", str(run.config)]
     command += ["--run.seed", str(run.seed), "--out", str(run.folder)]
     command += [] if on_gpu else ["--run.threads", "1"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,11 +22,17 @@ _GRACE = 30
 """Seconds that a loader worker lives on after SIGTERM."""
 
 
+_SAME_S = 1.0
+"""Seconds in which another signal is the same request by another way: systemd tells a service's processes
+each, and what started a run tells it, too."""
+
+
 class StopRequest:
-    """Remembers the first of `SIGNALS` that arrived; the second ends the process at once."""
+    """Remembers the first of `SIGNALS` that arrived; a later one ends the process at once."""
 
     def __init__(self) -> None:
         self.signum = 0
+        self._asked_at = -math.inf
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -45,9 +53,12 @@ class StopRequest:
                 signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._asked_at < _SAME_S:
+            return
         if self.signum:
             os._exit(128 + signum)
-        self.signum = signum
+        self.signum, self._asked_at = signum, now
         logger.warning("%s: saving after this step; once more to stop at once", name_of(signum))
 
 

@@ -16,6 +16,7 @@ import runpy, time
 
 def run(module):
     runpy.run_path(module)["follow_parent"]()
+    print("follows", flush=True)
     time.sleep(600)
 """
 MAIN = """
@@ -25,7 +26,6 @@ import child
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[1])
     context.Process(target=child.run, args=(sys.argv[2],)).start()
-    print("started", flush=True)
     time.sleep(600)
 """
 
@@ -38,6 +38,6 @@ def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path, method: s
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
+        assert process.stdout.readline() == "follows\n"
         process.kill()
         process.communicate(timeout=60)  # ends when nobody is left who could write
