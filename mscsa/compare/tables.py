@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
@@ -31,7 +32,7 @@ def comparison_tables(result: CompareResult) -> list[Table]:
 
 def compare_json(result: CompareResult) -> dict[str, Any]:
     """Give a result as plain values."""
-    environment = json.loads((result.out / "baseline" / f"seed{result.seeds[0]}" / ENVIRONMENT).read_text())
+    environments = _environments(result)
     return {
         "command": ["mscsa", *sys.argv[1:]],
         "seeds": result.seeds,
@@ -50,9 +51,25 @@ def compare_json(result: CompareResult) -> dict[str, Any]:
         "comparisons": [_plain_contrast(result, contrast) for contrast in result.contrasts],
         "latency": [_plain_latency(result, each) for each in result.latency],
         "latency_machine": result.machine,
-        "training_environment": environment["sessions"][-1],
+        "training_environment": environments[0],
+        "trained_by": _trained_by(environments),
         "recipes": {name: yaml.safe_load((result.out / f"{name}.yaml").read_text()) for name in result.arms},
     }
+
+
+def _environments(result: CompareResult) -> list[dict[str, Any]]:
+    """Read what ended each run; the baseline's first seed comes first."""
+    files = [result.out / arm / f"seed{seed}" / ENVIRONMENT for arm in result.arms for seed in result.seeds]
+    return [json.loads(path.read_text())["sessions"][-1] for path in files]
+
+
+def _trained_by(environments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Count the runs of each commit, device and version of torch: arms and seeds may join later."""
+    counts = Counter((each["git_commit"], each["device"], each["versions"]["torch"]) for each in environments)
+    return [
+        {"git_commit": commit, "device": device, "torch": torch, "runs": runs}
+        for (commit, device, torch), runs in counts.items()
+    ]
 
 
 def _plain_contrast(result: CompareResult, contrast: Contrast) -> dict[str, Any]:

@@ -95,10 +95,12 @@ def latency(num_arms: int) -> tuple[Comparison, ...]:
 
 def write_finished(folder: Path, compared: CompareResult) -> Path:
     """Write compare.json, and what `compare_json` reads, into the folder of a comparison."""
-    environment = folder / "baseline" / f"seed{compared.seeds[0]}" / "environment.json"
-    environment.parent.mkdir(parents=True, exist_ok=True)
-    environment.write_text(json.dumps({"sessions": [{"torch": "1"}, {"torch": "2"}]}))
     for arm in compared.arms:
+        for seed in compared.seeds:
+            environment = folder / arm / f"seed{seed}" / "environment.json"
+            environment.parent.mkdir(parents=True, exist_ok=True)
+            last = {"git_commit": f"{arm[0]}" * 40, "device": "cpu", "versions": {"torch": "2"}}
+            environment.write_text(json.dumps({"sessions": [last | {"git_commit": None}, last]}))
         (folder / f"{arm}.yaml").write_text(f"name: scenes/{arm}\n")
     write_json(folder / "compare.json", compare_json(replace(compared, out=folder)))
     return folder

@@ -59,7 +59,10 @@ def test_json_has_each_seed_and_what_it_was_trained_on(tmp_path: Path) -> None:
     assert first["macs_percent"] == pytest.approx(24) and first["p_sign_flip"] == 0.5
     assert first["interval_95_images"] == [0.1, 3.0] and first["interval_95_seeds"] == [1.0, 2.0]
     assert first["verdict"] == content["verdict"]
-    assert content["training_environment"] == {"torch": "2"}
+    assert content["training_environment"]["git_commit"] == "b" * 40
+    assert content["trained_by"] == [
+        {"git_commit": name * 40, "device": "cpu", "torch": "2", "runs": 2} for name in "bcm"
+    ]
     assert content["necks"] == {}
     assert content["recipes"]["control"] == {"name": "scenes/control"}
     assert (content["test_images"], content["block"]) == (2000, 1)
