@@ -3,10 +3,10 @@
 Each row is one `mscsa compare`, which goes on where it stopped. From a folder with the data sets in it:
 
     python benchmarks/campaign.py show
-    python benchmarks/campaign.py run frozen_camvid --runs runs/campaign -- --jobs 2
+    python benchmarks/campaign.py run frozen_nuclei --runs runs/campaign -- --jobs 2
 
 What stands after -- goes to `mscsa compare`. `run` writes the row to benchmarks/results/campaign/ROW.json,
-which `python benchmarks/evidence.py` reads. `latency` times the arms of rows that have their file, all in one
+which `python -m benchmarks.evidence` reads. `latency` times the arms of rows that have their file, all in one
 run, to benchmarks/results/campaign/latency.json.
 """
 
@@ -86,6 +86,13 @@ class Row:
         return ["mscsa", "compare", self.recipe, *options, "--out", f"{runs}/{self.shares or self.name}"]
 
     @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of all that it compares."""
+        necks = OTHER_NECKS if self.necks else ()
+        variants = self.variants or {}
+        return ("baseline", *(() if variants else ("control",)), *necks, *variants, "mscsa")
+
+    @property
     def name(self) -> str:
         """Its name in `ROWS`."""
         return next(name for name, row in ROWS.items() if row is self)
@@ -104,7 +111,7 @@ _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
 ROWS: dict[str, Row] = {
     "frozen_camvid_long": Row(recipe=_SEGMENT, options=_CAMVID_LONG, necks=True),
-    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID_SHORT, necks=True),
+    "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID_SHORT, seeds=6, necks=True),
     # As the campaign was first set.
     "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
     "frozen_camvid_192_necks": Row(

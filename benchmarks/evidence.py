@@ -1,6 +1,6 @@
 """The page docs/evidence.md, from the files of the campaign (benchmarks/results/campaign).
 
-    python benchmarks/evidence.py
+    python -m benchmarks.evidence
 
 writes the page, its pictures, and README's table; tests/test_evidence.py holds that they are the files'.
 """
@@ -12,9 +12,12 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
+from scipy.stats import t
+
+from benchmarks.campaign import ROWS
 from mscsa.compare.picture import COLORS, label_of
 from mscsa.compare.results import ARM_NAMES, show_interval
 from mscsa.compare.statistics import PairedStatistics, paired_statistics
@@ -54,6 +57,13 @@ NECK_ROWS = (
     "finetuned_camvid",
 )
 """Those that compare MSCSA with what else the same MACs buy."""
+
+EXPECTED_GAINS = (
+    *(("frozen_camvid_long", "baseline", 1.5), ("frozen_camvid_long", None, 0.5)),
+    *(("frozen_camvid", "baseline", 1.5), ("frozen_camvid", None, 0.5)),
+    *(("frozen_nuclei", "baseline", 1.0), ("frozen_carparts", "baseline", 1.0)),
+)
+"""Row, against what (None: the best other neck), and the points that the protocol expects of MSCSA."""
 
 Row = dict[str, Any]
 
@@ -113,6 +123,8 @@ def page(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
                 (ROOT / "benchmarks" / "evidence_head.md").read_text().strip(),
                 "## In short",
                 summary(rows, latency),
+                "## What was expected",
+                _expectations(rows),
                 *(_section(name, row, latency.get(name, {})) for name, row in rows.items()),
                 (ROOT / "benchmarks" / "evidence_limits.md").read_text().strip(),
             ]
@@ -142,7 +154,7 @@ def summary(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
         neck = best_neck(row)
         cells = [
             f"{TITLES[name]}, {LABELS[metric_of(row)]} %",
-            seeds_of(row),
+            seeds_of(name, row),
             ", ".join(f"{mean(scores_of(row, arm, metric_of(row))):.2f}" for arm in ("mscsa", "baseline")),
             _difference(contrast_of(row, "mscsa", "baseline")),
             _difference(contrast_of(row, "mscsa", "control")),
@@ -151,6 +163,48 @@ def summary(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _expectations(rows: dict[str, Row]) -> str:
+    """Set what the protocol expected beside what was found."""
+    lines = ["| expected | found | met |", "| --- | --- | --- |"]
+    for name, against, least in EXPECTED_GAINS:
+        if name not in rows:
+            continue
+        other = best_neck(rows[name]) if against is None else against
+        if other is None:
+            continue
+        found = contrast_of(rows[name], "mscsa", other)
+        word = f"the best other neck ({label_of(other)[1:]})" if against is None else f"the {_shown(other)}"
+        met = found.direction > 0 and found.mean >= least
+        expected = f"{TITLES[name]}: at least +{least:.1f} over {word}"
+        lines.append(f"| {expected} | {_difference(found)} | {'yes' if met else 'no'} |")
+    short, long = (rows.get(name) for name in ("frozen_camvid", "frozen_camvid_long"))
+    if short is not None and long is not None:
+        gains = [contrast_of(row, "mscsa", "baseline").mean for row in (short, long)]
+        lines.append(
+            f"| a smaller gain after more steps | {gains[0]:+.2f} after 300, {gains[1]:+.2f} after 1200 | "
+            f"{'yes' if gains[1] < gains[0] else 'no'} |"
+        )
+    for name in ("frozen_camvid_192_table_4", "frozen_camvid_192_table_5"):
+        if name in rows:
+            lines.append(f"| the order of the paper's Table {name[-1]} | {_order_of(rows[name])} |")
+    if "frozen_camvid_lite2" not in rows:
+        lines.append("| a smaller gain on a larger backbone | not run | |")
+    missing = ", ".join(f"`{name}`" for name in ROWS if name not in rows)
+    return "\n".join(lines) + (
+        f"\n\nRows of the protocol that have not been run: {missing}." if missing else ""
+    )
+
+
+def _order_of(row: Row) -> str:
+    """Say whether MSCSA is told apart from what the paper takes it apart into."""
+    others = [arm for arm in row["arms"] if arm not in ("baseline", "mscsa")]
+    clear = [arm for arm in others if contrast_of(row, "mscsa", arm).direction]
+    if not clear:
+        return "none of its rows differs clearly from MSCSA | not decided"
+    below = all(contrast_of(row, "mscsa", arm).direction > 0 for arm in clear)
+    return f"clearly different from MSCSA: {', '.join(clear)} | {'in part' if below else 'no'}"
 
 
 def _cost(arms: dict[str, Any], latency: dict[str, Any]) -> str:
@@ -173,13 +227,16 @@ def _difference(contrast: PairedStatistics) -> str:
 
 
 def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
-    machine = row["training_environment"]
+    height, width = row["input_size"]
+    seconds = [each for arm in row["arms"].values() for each in arm["seconds"]]
     parts = [
         f"## {TITLES[name]}",
-        f"`{command_of(row)}`; {seeds_of(row)} seeds, {row['test_images']} validation images; trained on "
-        f"{machine['device']} with torch {machine['versions']['torch']}, commit {str(row['commit'])[:10]}.",
+        f"Row `{name}`: {seeds_of(name, row)} seeds, {row['test_images']} validation images, GMACs at "
+        f"{height}x{width} px. {_trained_by(row)}; {len(seconds)} runs of {median(seconds) / 60:.1f} minutes "
+        f"(median), several at a time. Run as `{command_of(row)}`.",
         _arms_table(row, latency),
         "\n".join(f"* {note}" for note in _notes(row)),
+        _seeds_table(row),
     ]
     if name in NECK_ROWS:
         parts += [_breakdown(row)] if _parts_of(row) else []
@@ -193,10 +250,35 @@ def command_of(row: Row) -> str:
     return shlex.join(command[: command.index("--out") + 2])
 
 
-def seeds_of(row: Row) -> str:
+def _trained_by(row: Row) -> str:
+    """Say on what, and of which commits, its runs were trained; older files know of one."""
+    machine = row["training_environment"]
+    one = {
+        "git_commit": row["commit"],
+        "device": machine["device"],
+        "torch": machine["versions"]["torch"],
+        "runs": None,
+    }
+    said = []
+    for each in row.get("trained_by", [one]):
+        runs = "" if each["runs"] is None else f" ({each['runs']} runs)"
+        said.append(f"commit {str(each['git_commit'])[:10]}{runs}, {each['device']}, torch {each['torch']}")
+    return "Trained by " + "; ".join(said)
+
+
+def _seeds_table(row: Row) -> str:
+    """Lay out the score of each seed."""
+    lines = [f"| seed | {' | '.join(map(str, row['seeds']))} |", f"|{' --- |' * (len(row['seeds']) + 1)}"]
+    for arm in row["arms"]:
+        scores = scores_of(row, arm, metric_of(row))
+        lines.append(f"| {' | '.join([_shown(arm), *(f'{score:.2f}' for score in scores)])} |")
+    return "\n".join(lines)
+
+
+def seeds_of(name: str, row: Row) -> str:
     """Say how many seeds a row has, and of how many, where it was not finished."""
-    planned, done = row["command"][row["command"].index("--seeds") + 1], len(row["seeds"])
-    return str(done) if int(planned) == done else f"{done} of {planned}"
+    planned, done = ROWS[name].seeds, len(row["seeds"])
+    return str(done) if planned == done else f"{done} of {planned}"
 
 
 def _arms_table(row: Row, latency: dict[str, Any]) -> str:
@@ -270,6 +352,9 @@ def _parts_of(row: Row) -> dict[str, dict[str, list[float]]]:
         }
         for size in sizes
     }
+    if row["metric"] == "miou":
+        for score, words in (("mean_accuracy", "mean accuracy"), ("pixel_accuracy", "pixel accuracy")):
+            parts[words] = {arm: each["other_scores"][score] for arm, each in arms.items()}
     if len(row.get("classes", ())) > 1:  # the two oldest files have no scores of classes
         word = "IoU" if row["metric"] == "miou" else LABELS[row["metric"]]
         for place, label in enumerate(row["classes"]):
@@ -298,7 +383,7 @@ def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
     for axes, (values, words) in zip(panels, shown, strict=True):
         for arm, value in values.items():
             scores = scores_of(row, arm, metric_of(row))
-            half = 1.96 * stdev(scores) / len(scores) ** 0.5
+            half = t.ppf(0.975, len(scores) - 1) * stdev(scores) / len(scores) ** 0.5
             axes.errorbar(
                 value, mean(scores), yerr=half, fmt="o", color=COLORS[arm], capsize=3, label=label_of(arm)
             )
@@ -308,7 +393,7 @@ def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"{LABELS[metric_of(row)]} (%)")
     panels[0].legend(fontsize=9, framealpha=0.7)
-    what = f"mean of {len(row['seeds'])} seeds, bars ± 1.96 standard errors"
+    what = f"mean of {len(row['seeds'])} seeds, bars: 95 % of the mean (Student's t, unpaired)"
     figure.suptitle(f"{TITLES[name]}{': ' if times else chr(10)}{what}", fontweight="bold")
     save_figure(figure, FIGURES / f"evidence_{name}.png", dpi=120)
 

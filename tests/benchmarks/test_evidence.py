@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from benchmarks import evidence
 from benchmarks.campaign import ROWS
@@ -34,12 +34,21 @@ def test_the_page_is_what_the_files_say() -> None:
 
 
 @pytest.mark.parametrize("name", evidence.load_rows())
-def test_a_row_was_run_as_its_command_says(name: str) -> None:
+def test_a_row_was_run_with_the_settings_of_its_command(name: str) -> None:
     found = evidence.load_rows()[name]
     assert found["seeds"] == list(range(len(found["seeds"])))
     assert MIN_SEEDS <= len(found["seeds"]) <= ROWS[name].seeds
-    runs = found["command"][found["command"].index("--out") + 1].rpartition("/")[0]
-    assert evidence.command_of(found) == shlex.join(ROWS[name].command(runs))
+    assert {"baseline", "mscsa"} <= set(found["arms"]) <= set(ROWS[name].arms)
+    settings = found["recipes"]["mscsa"]
+    for option, value in zip(ROWS[name].options[::2], ROWS[name].options[1::2], strict=True):
+        given = found if option == "--block" else settings
+        for key in option.removeprefix("--").split("."):
+            given = given[key]
+        assert given == yaml.safe_load(value), option
+    for arm, fields in (ROWS[name].variants or {}).items():
+        changed = found["recipes"][arm]["model"]
+        for field, value in fields.items():
+            assert (changed if field == "budget" else changed["mscsa"])[field] == value
     assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
 
 
