@@ -6,8 +6,8 @@ Each row is one `mscsa compare`, which goes on where it stopped. From a folder w
     python benchmarks/campaign.py run frozen_nuclei --runs runs/campaign -- --jobs 2
 
 What stands after -- goes to `mscsa compare`. `run` writes the row to benchmarks/results/campaign/ROW.json,
-which `python -m benchmarks.evidence` reads. `latency` times the arms of rows that have their file, all in one
-run, to benchmarks/results/campaign/latency.json.
+which `python -m benchmarks.evidence` reads. `latency` times the arms of all rows that have their file,
+each model once, to benchmarks/results/campaign/latency.json.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -164,7 +165,9 @@ def main() -> None:
     if unknown:
         parser.error(f"no row is called {unknown[0]}: there are {', '.join(ROWS)}")
     if options.action == "latency":
-        _measure_latency(options.rows or [name for name in ROWS if (RESULTS / f"{name}.json").exists()])
+        if options.rows:
+            parser.error("latency takes no rows: all are timed in one run")
+        _measure_latency()
         return
     for name in options.rows or ROWS:
         command = ROWS[name].command(options.runs)
@@ -185,36 +188,53 @@ def _run(name: str, command: list[str], commit: str | None) -> None:
     write_json(RESULTS / f"{name}.json", result | {"commit": commit})
 
 
-def _measure_latency(names: list[str]) -> None:
-    """Time a call of one image in all arms of some rows, by turns, with weights as they start.
+def _measure_latency() -> None:
+    """Time a call of one image in the arms of all rows that have their file, with weights as they start.
 
-    Detectors are left out: untrained ones find by chance more or less, which takes more or less time.
+    Each model is timed once, by turns with all others of the same input size, so that rows with the same
+    arm have the same time. Detectors are left out: untrained ones find by chance more or less, which takes
+    more or less time.
     """
     options = StepOptions(device="cpu", channels_last=True, folded=True)
     torch.set_num_threads(num_cores())
-    rows = {}
-    for name in names:
-        row = json.loads((RESULTS / f"{name}.json").read_text())
-        if "mask_ap" in row["arms"]["mscsa"]["other_scores"]:
-            continue
-        size = (row["input_size"][0], row["input_size"][1])
-        models = [
+    files = {name: RESULTS / f"{name}.json" for name in ROWS}
+    found = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+    found = {
+        name: row for name, row in found.items() if "mask_ap" not in row["arms"]["mscsa"]["other_scores"]
+    }
+    of_size: dict[tuple[int, int], dict[str, tuple[dict[str, Any], int]]] = {}
+    for name, row in found.items():
+        models = of_size.setdefault((row["input_size"][0], row["input_size"][1]), {})
+        for recipe in row["recipes"].values():
+            models[_spec_of(recipe)] = (recipe["model"], ROWS[name].num_classes)
+    times = {}
+    for size, models in of_size.items():
+        print(f"{size[0]}x{size[1]} px: {len(models)} models", flush=True)
+        built = [
             build_model(
-                ModelSpec(**recipe["model"] | {"pretrained": False, "frozen": False}),
-                ROWS[name].num_classes,
-                input_size=size,
+                ModelSpec(**spec | {"pretrained": False, "frozen": False}), num_classes, input_size=size
             )
-            for recipe in row["recipes"].values()
+            for spec, num_classes in models.values()
         ]
         (measured,) = compare_speed(
-            models, size, batch_sizes=(1,), modes=("inference",), options=options, rounds=15
+            built, size, batch_sizes=(1,), modes=("inference",), options=options, rounds=15
         )
-        arms = zip(row["recipes"], measured.timings, strict=True)
-        rows[name] = {"input_size": size, "arms": {arm: asdict(timing) for arm, timing in arms}}
-        print(
-            name, {arm: round(each["median_ms"], 2) for arm, each in rows[name]["arms"].items()}, flush=True
-        )
+        times[size] = dict(zip(models, measured.timings, strict=True))
+    rows = {}
+    for name, row in found.items():
+        size = (row["input_size"][0], row["input_size"][1])
+        arms = {arm: asdict(times[size][_spec_of(recipe)]) for arm, recipe in row["recipes"].items()}
+        rows[name] = {"input_size": size, "arms": arms}
+        print(name, {arm: round(each["median_ms"], 2) for arm, each in arms.items()}, flush=True)
     write_json(RESULTS / "latency.json", {"machine": describe_machine(options), "rows": rows})
+
+
+def _spec_of(recipe: dict[str, Any]) -> str:
+    """Tell models apart: what is built, whatever it was trained on."""
+    apart = {"pretrained", "frozen", "checkpoint", "baseline_checkpoint"}
+    return json.dumps(
+        {key: value for key, value in recipe["model"].items() if key not in apart}, sort_keys=True
+    )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_bold_is_what_interval_and_test_agree_on() -> None:
     clear = [value + 1 + place / 10 for place, value in enumerate(base)]
     unclear = [value + (-1) ** place for place, value in enumerate(base)]
     table = evidence.summary(
-        {"frozen_camvid": row(baseline=base, control=unclear, fpn=base, bifpn=unclear, mscsa=clear)}, {}
+        {"frozen_camvid_long": row(baseline=base, control=unclear, fpn=base, bifpn=unclear, mscsa=clear)}, {}
     )
     assert "| 6 of 10 | 43.75, 42.50 | **+1.25 (+1.12 to +1.38)** |" in table
     of_control = evidence.contrast_of(row(baseline=base, control=unclear, mscsa=clear), "control", "baseline")
@@ -74,9 +74,9 @@ def test_what_it_costs_is_beside_what_it_brings() -> None:
     found = row(baseline=[40.0] * 6, control=[40.0] * 6, mscsa=[41.0] * 6)
     found["arms"]["mscsa"]["macs"] = 1_125_000_000
     times = {"arms": {"mscsa": {"median_ms": 6.0}, "baseline": {"median_ms": 5.0}}}
-    assert "| +12.5 % MACs |" in evidence.summary({"frozen_camvid": found}, {})
+    assert "| +12.5 % MACs |" in evidence.summary({"frozen_camvid_long": found}, {})
     assert "| +12.5 % MACs, x1.20 time |" in evidence.summary(
-        {"frozen_camvid": found}, {"frozen_camvid": times}
+        {"frozen_camvid_long": found}, {"frozen_camvid_long": times}
     )
 
 
@@ -87,3 +87,34 @@ def test_the_best_neck_is_picked_by_its_mean_on_masks_where_there_are_any() -> N
         found["arms"][arm]["other_scores"]["mask_ap"] = [masks, masks]
     assert evidence.metric_of(found) == "mask_ap" and evidence.best_neck(found) == "fpn"
     assert evidence.best_neck(row(baseline=[1.0], mscsa=[2.0])) is None
+
+
+def test_an_expectation_is_met_where_the_gain_is_large_enough_and_clear() -> None:
+    base = [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
+    spread = [0.1 * place for place in range(6)]
+    large = [value + 1.6 + more for value, more in zip(base, spread, strict=True)]
+    small = [value + 0.9 + more for value, more in zip(base, spread, strict=True)]
+    unclear = [value + 9 * (-1) ** place + 3 for place, value in enumerate(base)]
+    for mscsa, met in ((large, "yes"), (small, "no"), (unclear, "no")):
+        told = evidence._expectations({"frozen_camvid_long": row(baseline=base, fpn=base, mscsa=mscsa)})
+        lines = [line for line in told.splitlines() if "at least" in line]
+        assert [line.rsplit("|", 2)[1].strip() for line in lines][0] == met
+        assert "over the best other neck (FPN)" in lines[1]
+    assert "`frozen_nuclei`" in told and "`frozen_camvid_long`" not in told
+
+
+def test_the_order_of_a_table_is_decided_by_clear_differences_alone() -> None:
+    base = [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
+    above = [value + 1 + place / 10 for place, value in enumerate(base)]
+    assert "not decided" in evidence._order_of(row(baseline=base, pcp=base, mscsa=base))
+    assert "pcp | in part" in evidence._order_of(row(baseline=base, pcp=base, mscsa=above))
+    assert "pcp | no" in evidence._order_of(row(baseline=base, pcp=above, mscsa=base))
+
+
+def test_runs_of_several_commits_are_told_apart() -> None:
+    trained = [{"git_commit": name * 40, "device": "cpu", "torch": "2", "runs": 3} for name in "ab"]
+    machine = {"device": "cpu", "versions": {"torch": "2"}}
+    found = {"training_environment": machine, "commit": "c" * 40}
+    assert evidence._trained_by(found) == "Trained by commit cccccccccc, cpu, torch 2"
+    told = evidence._trained_by(found | {"trained_by": trained})
+    assert "aaaaaaaaaa (3 runs)" in told and "bbbbbbbbbb (3 runs)" in told
