@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ SMALL = (
     *("--data.batch_size", "8", "--data.eval_batch_size", "8", "--run.epochs", "1"),
 )
 """Overrides that make a recipe on scenes a matter of seconds."""
+
+
+def test_a_comparison_that_is_told_to_stop_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def train_all(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("mscsa.compare.compare.train_all", train_all)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        run(capsys, "compare", "scenes/mscsa_resnet10t", "--out", str(tmp_path / "compared"), "--seeds", "1")
+    assert caught.value.code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err == "stopped by SIGTERM; the same command goes on\n"
 
 
 def test_train_eval_predict(
