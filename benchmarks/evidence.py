@@ -374,7 +374,10 @@ def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> st
 
 
 def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
-    """Draw the score of each arm, with its interval over seeds, against MACs and, if measured, latency."""
+    """Draw the score of each arm against MACs and, where it was measured, latency.
+
+    Bars are the interval of the arm's own mean (Student's t): differences, which are paired, have narrower ones.
+    """
     costs = {arm: values["macs"] / 1e9 for arm, values in row["arms"].items()}
     times = {arm: latency["arms"][arm]["median_ms"] for arm in row["arms"]} if latency else {}
     shown = [(costs, "GMACs"), *([(times, "ms, batch 1")] if times else [])]
@@ -393,8 +396,8 @@ def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"{LABELS[metric_of(row)]} (%)")
     panels[0].legend(fontsize=9, framealpha=0.7)
-    what = f"mean of {len(row['seeds'])} seeds, bars: 95 % of the mean (Student's t, unpaired)"
-    figure.suptitle(f"{TITLES[name]}{': ' if times else chr(10)}{what}", fontweight="bold")
+    what = f"mean of {len(row['seeds'])} seeds and its 95 % interval"
+    figure.suptitle(f"{TITLES[name]}\n{what}", fontsize=11, fontweight="bold")
     save_figure(figure, FIGURES / f"evidence_{name}.png", dpi=120)
 
 
