@@ -376,7 +376,7 @@ def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> st
 def draw_pareto(name: str, row: Row, latency: dict[str, Any]) -> None:
     """Draw the score of each arm against MACs and, where it was measured, latency.
 
-    Bars are the interval of the arm's own mean (Student's t): differences, which are paired, have narrower ones.
+    Bars are the interval of the arm's own mean (Student's t): paired differences have narrower ones.
     """
     costs = {arm: values["macs"] / 1e9 for arm, values in row["arms"].items()}
     times = {arm: latency["arms"][arm]["median_ms"] for arm in row["arms"]} if latency else {}
