@@ -231,10 +231,9 @@ def _measure_latency() -> None:
 
 def _spec_of(recipe: dict[str, Any]) -> str:
     """Tell models apart: what is built, whatever it was trained on."""
+    spec = asdict(ModelSpec(**recipe["model"]))  # with the fields that older files do not have
     apart = {"pretrained", "frozen", "checkpoint", "baseline_checkpoint"}
-    return json.dumps(
-        {key: value for key, value in recipe["model"].items() if key not in apart}, sort_keys=True
-    )
+    return json.dumps({key: value for key, value in spec.items() if key not in apart}, sort_keys=True)
 
 
 if __name__ == "__main__":
