@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -89,14 +90,22 @@ def train_logging(
     resume: bool = False,
     events: dict[int, tuple[int, ...]] | None = None,
     extend: bool = False,
+    pause: float = 0.0,
 ) -> None:
     """Train; note the samples of each batch; at given optimiser steps send this process signals.
 
     Args:
         events: Optimiser step, counted from 1, to the signals that arrive while it runs.
+        pause: Seconds after each of them.
     """
+
+    def send(step: int) -> None:
+        for each in (events or {}).get(step, ()):
+            os.kill(os.getpid(), each)
+            time.sleep(pause)
+
     log_samples(folder.with_suffix(".samples"))
-    before_step(lambda step: [os.kill(os.getpid(), each) for each in (events or {}).get(step, ())])
+    before_step(send)
     train(recipe, folder, resume=resume, extend=extend)
 
 

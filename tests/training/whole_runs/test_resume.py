@@ -231,8 +231,15 @@ def test_a_schedule_without_room_is_refused_before_there_is_a_folder(tmp_path: P
 
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert run(train_logging, plain_recipe(), folder, False, {4: (TERM, TERM)}) == 143
+    assert run(train_logging, plain_recipe(), folder, False, {4: (TERM, TERM)}, False, 1.1) == 143
     assert read_checkpoint(folder / LAST)["global_step"] == 2
+
+
+def test_two_signals_at_once_are_one_request(tmp_path: Path) -> None:
+    """A whole service is told to stop, and what started the run tells it, too."""
+    folder = tmp_path / "run"
+    assert run(train_logging, plain_recipe(), folder, False, {4: (TERM, INT)}) == 143
+    assert read_checkpoint(folder / LAST)["global_step"] == 4
 
 
 @pytest.mark.slow
