@@ -46,7 +46,7 @@ from mscsa.evaluation.scores import SCORES, measure
 from mscsa.frozen import freeze_backbone, frozen_prefix, prepare
 from mscsa.recipes import get_recipe
 from mscsa.recipes.arms import baseline_of
-from mscsa.recipes.length import run_length
+from mscsa.recipes.length import epoch_length, run_length
 from mscsa.recipes.spec import Recipe
 from mscsa.report import write_json
 from mscsa.speed.machine import describe_machine
@@ -263,14 +263,14 @@ def _train(
     added = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
     _set_rate(optimizer, norms, arm.norm_lr)
     _set_rate(optimizer, added, arm.mscsa_lr)
-    steps_per_epoch = len(dataset) // recipe.data.batch_size
-    scheduler = build_scheduler(optimizer, recipe.optim, recipe.run, steps_per_epoch)
+    epoch = epoch_length(recipe, len(dataset))
+    scheduler = build_scheduler(optimizer, recipe.optim, recipe.run, epoch)
     sampler = ResumableBatchSampler(len(dataset), recipe.data.batch_size, seed=recipe.run.seed)
     loader = build_train_loader(dataset, sampler, workers=0)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
     hold_in_eval(model, held)
-    steps = run_length(recipe.run, steps_per_epoch)
+    steps = run_length(recipe.run, epoch)
     losses: list[float] = []
     while len(losses) < steps:
         for images, targets, _ in loader:

@@ -12,13 +12,18 @@ def check_length(recipe: Recipe, num_images: int) -> None:
     Raises:
         UserError: If the images do not fill one batch; as `check_schedule`.
     """
-    steps_per_epoch = num_images // recipe.data.batch_size
-    if steps_per_epoch == 0:
+    steps = epoch_length(recipe, num_images)
+    if steps == 0:
         raise UserError(
             f"the training set has {num_images} images, fewer than data.batch_size "
             f"{recipe.data.batch_size}; lower it to at most that"
         )
-    check_schedule(recipe.optim, recipe.run, steps_per_epoch)
+    check_schedule(recipe.optim, recipe.run, steps)
+
+
+def epoch_length(recipe: Recipe, num_images: int) -> int:
+    """Count the optimiser steps of an epoch; images that do not fill the last one are left out."""
+    return num_images // recipe.data.batch_size
 
 
 def check_schedule(spec: OptimSpec, run: RunSpec, steps_per_epoch: int) -> None:

@@ -8,6 +8,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from mscsa.data.contract import TaskDataset
 from mscsa.data.loading import ImageLoader, build_eval_loader, build_train_loader
 from mscsa.data.sampler import ResumableBatchSampler
+from mscsa.recipes.length import epoch_length
 from mscsa.recipes.spec import Recipe
 from mscsa.training.interrupt import leave_signals_to_parent
 
@@ -25,8 +26,8 @@ class RunData(pl.LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch; images that do not fill the last one are left out."""
-        return len(self.train_dataset) // self.recipe.data.batch_size
+        """Optimiser steps of an epoch."""
+        return epoch_length(self.recipe, len(self.train_dataset))
 
     @property
     def waited_s(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mscsa.recipes import get_recipe
-from mscsa.recipes.length import check_length, check_schedule, run_length, warmup_length
+from mscsa.recipes.length import check_length, check_schedule, epoch_length, run_length, warmup_length
 from mscsa.recipes.spec import OptimSpec, RunSpec
 from tests.refusals import one_line_error
 
@@ -51,5 +51,6 @@ def test_images_must_fill_a_batch() -> None:
     batch = recipe.data.batch_size
     one_line_error(lambda: check_length(recipe, batch - 1), f"{batch - 1} images, fewer than data.batch_size")
     check_length(recipe, batch)
+    assert epoch_length(recipe, 3 * batch - 1) == 2  # what does not fill a batch is left out
     short = replace(recipe, run=replace(recipe.run, steps=recipe.optim.warmup_steps))
     one_line_error(lambda: check_length(short, batch), "would never be reached")
