@@ -2,7 +2,7 @@
 
     python -m benchmarks.evidence
 
-writes the page, its pictures, and README's table; tests/benchmarks/test_evidence.py holds that they are the files'.
+writes the page, its pictures, and README's table; tests/benchmarks/test_evidence.py holds them to the files.
 """
 
 from __future__ import annotations
