@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from mscsa.compare import tables
 from mscsa.hub.comparison import find_comparison, read_comparison
-from mscsa.report import write_json
-from tests.compare.made import BASE, result
+from tests.compare.made import BASE, result, write_finished
 from tests.refusals import one_line_error
 
 RECIPE = "scenes/mscsa_net"
@@ -21,13 +18,7 @@ RECIPE = "scenes/mscsa_net"
 def file(tmp_path: Path) -> Path:
     """As `mscsa compare` writes it."""
     made = result(BASE, tuple(score + step for score, step in zip(BASE, (1, 2, 3, 1, 2, 3), strict=True)))
-    with (
-        patch.object(tables.json, "loads", lambda _: {"sessions": [{}]}),
-        patch.object(Path, "read_text", str),
-    ):
-        content = tables.compare_json(made)
-    write_json(tmp_path / "compare.json", content)
-    return tmp_path / "compare.json"
+    return write_finished(tmp_path, made) / "compare.json"
 
 
 def test_arms_and_verdict(file: Path) -> None:
