@@ -325,8 +325,28 @@ def _notes(row: Row) -> list[str]:
     found = {each["against"]: each["verdict"] for each in row["comparisons"] if each["of"] == "mscsa"}
     word = f"{LABELS[row['metric']]}: " if metric_of(row) != row["metric"] else ""
     verdicts = [f"{word}{found[arm]}" for arm in primary]
+    if len(primary) > 1:
+        corrected = holm([contrast_of(row, "mscsa", arm).p for arm in primary])
+        verdicts.append(
+            f"p of these {len(primary)}, corrected for their number (Holm): "
+            + ", ".join(f"{p:.2g}" for p in corrected)
+            + "."
+        )
     made = [row["control"]] if "control" in row["arms"] else []
     return [*verdicts, *made, *row["necks"].values(), *row["variants"].values()]
+
+
+def holm(ps: list[float]) -> list[float]:
+    """Correct p values for their number: the chance of one such among all, if there is no difference.
+
+    Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
+    """
+    corrected = [0.0] * len(ps)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def _breakdown(row: Row) -> str:

@@ -70,6 +70,12 @@ def test_bold_is_what_interval_and_test_agree_on() -> None:
     assert of_control.direction == 0 and "**" not in evidence._difference(of_control)
 
 
+def test_p_values_are_corrected_for_their_number() -> None:
+    assert evidence.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert evidence.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert evidence.holm([0.02]) == [0.02]
+
+
 def test_what_it_costs_is_beside_what_it_brings() -> None:
     found = row(baseline=[40.0] * 6, control=[40.0] * 6, mscsa=[41.0] * 6)
     found["arms"]["mscsa"]["macs"] = 1_125_000_000
