@@ -107,6 +107,13 @@ _CAMVID_LONG = (*_CAMVID, "--run.steps", "1200")
 _CAMVID_192 = (*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14")
 _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 _NUCLEI = ("--data.root", "nuclei")
+# Four epochs are short for the recipe's augmentation and average of weights, made for twenty.
+_IMAGENETTE = (
+    *("--data.root", "imagenette128", "--data.image_size", "96", "--data.workers", "0"),
+    *("--augment.auto_augment", "null", "--augment.mixup", "0", "--augment.cutmix", "0"),
+    *("--optim.warmup_epochs", "0.5", "--optim.ema_decay", "null", "--run.epochs", "4"),
+    *("--model.mscsa", "{pool_stride: 16}", "--model.keep_classifier", "true"),
+)
 # Its classes say left and right: no mirroring.
 _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
@@ -142,6 +149,9 @@ ROWS: dict[str, Row] = {
             *("--augment.photometric", "true", "--optim.lr", "3e-4", "--optim.head_lr_factor", "3"),
         ),
         seeds=6,
+    ),
+    "finetuned_imagenette": Row(
+        recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
     ),
     "frozen_collages_knobs": Row(recipe=_COLLAGES, options=(), num_classes=15, variants=KNOBS),
     "frozen_camvid_rich": Row(

@@ -44,6 +44,7 @@ TITLES = {
     "frozen_carparts": "Car parts, frozen backbone",
     "frozen_carparts_necks": "Car parts: the other necks",
     "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
+    "finetuned_imagenette": "Photographs (Imagenette), whole backbone trained, classifier",
     "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
     "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
     "frozen_camvid_lite2": "A larger backbone",
@@ -54,7 +55,7 @@ NECK_ROWS = (
     *("frozen_camvid_long", "frozen_camvid"),
     *("frozen_camvid_192", "frozen_camvid_192_necks"),
     *("frozen_nuclei", "frozen_nuclei_necks", "frozen_carparts", "frozen_carparts_necks"),
-    "finetuned_camvid",
+    *("finetuned_camvid", "finetuned_imagenette"),
 )
 """Those that compare MSCSA with what else the same MACs buy."""
 
@@ -121,7 +122,7 @@ def best_neck(row: Row) -> str | None:
     return max(necks, key=lambda arm: mean(scores_of(row, arm, metric_of(row))), default=None)
 
 
-LABELS = {"miou": "mIoU", "ap": "box AP", "mask_ap": "mask AP"}
+LABELS = {"top1": "top-1", "miou": "mIoU", "ap": "box AP", "mask_ap": "mask AP"}
 """What the page calls scores."""
 
 
@@ -159,7 +160,7 @@ def summary(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
     ]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for name, row in rows.items():
-        if "control" not in row["arms"] or f"{name}_necks" in rows:
+        if ROWS[name].variants or f"{name}_necks" in rows:
             continue
         neck = best_neck(row)
         cells = [
@@ -167,7 +168,7 @@ def summary(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
             seeds_of(name, row),
             ", ".join(f"{mean(scores_of(row, arm, metric_of(row))):.2f}" for arm in ("mscsa", "baseline")),
             _difference(contrast_of(row, "mscsa", "baseline")),
-            _difference(contrast_of(row, "mscsa", "control")),
+            _difference(contrast_of(row, "mscsa", "control")) if "control" in row["arms"] else "",
             "" if neck is None else f"{label_of(neck)[1:]}: {_difference(contrast_of(row, 'mscsa', neck))}",
             _cost(row["arms"], latency.get(name, {})),
         ]
@@ -246,6 +247,7 @@ def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
         _seeds_table(row),
     ]
     if name in NECK_ROWS:
+        parts += [_course(row)] if len(row["arms"]["mscsa"]["curves"][0]) > 1 else []
         parts += [_breakdown(row)] if _parts_of(row) else []
         parts.append(f"![Score against cost of the arms](figures/evidence_{name}.png)")
     return "\n\n".join(parts)
@@ -347,6 +349,27 @@ def holm(ps: list[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
         corrected[place] = largest
     return corrected
+
+
+def _course(row: Row) -> str:
+    """Lay out the score after each evaluation: how fast an arm learns."""
+    arms = {
+        arm: [[score for _, score in curve] for curve in each["curves"]] for arm, each in row["arms"].items()
+    }
+    epochs = [epoch for epoch, _ in row["arms"]["mscsa"]["curves"][0]]
+    label = LABELS[row["metric"]]
+    lines = [f"| {label} % after epochs | {' | '.join(f'{epoch:g}' for epoch in epochs)} |"]
+    lines.append(f"|{' --- |' * (len(epochs) + 1)}")
+    for arm, curves in arms.items():
+        cells = [_spread([curve[place] for curve in curves]) for place in range(len(epochs))]
+        lines.append(f"| {' | '.join([_shown(arm), *cells])} |")
+    pairs = list(zip(arms["mscsa"], arms["baseline"], strict=True))
+    gains = [
+        _plain(_statistics(tuple(first[place] - second[place] for first, second in pairs)))
+        for place in range(len(epochs))
+    ]
+    lines.append(f"| MSCSA minus baseline | {' | '.join(gains)} |")
+    return "\n".join(lines)
 
 
 def _breakdown(row: Row) -> str:

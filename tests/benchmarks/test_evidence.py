@@ -70,6 +70,19 @@ def test_bold_is_what_interval_and_test_agree_on() -> None:
     assert of_control.direction == 0 and "**" not in evidence._difference(of_control)
 
 
+def test_the_course_of_learning_is_shown_after_each_evaluation() -> None:
+    found = row(baseline=[41.0, 42.0], mscsa=[42.0, 44.0])
+    for arm, first in (("baseline", 10.0), ("mscsa", 15.0)):
+        found["arms"][arm]["curves"] = [[[1.0, first + seed], [2.0, 40.0 + seed]] for seed in range(2)]
+    table = evidence._course(found).splitlines()
+    assert table[0] == "| mIoU % after epochs | 1 | 2 |"
+    assert table[2:] == [
+        "| baseline | 10.50 ± 0.71 | 40.50 ± 0.71 |",
+        "| MSCSA | 15.50 ± 0.71 | 40.50 ± 0.71 |",
+        "| MSCSA minus baseline | +5.00 | +0.00 |",
+    ]
+
+
 def test_p_values_are_corrected_for_their_number() -> None:
     assert evidence.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert evidence.holm([0.5, 0.9]) == [1.0, 1.0]
