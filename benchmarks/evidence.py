@@ -405,11 +405,13 @@ def _parts_of(row: Row) -> dict[str, dict[str, list[float]]]:
     if row["metric"] == "miou":
         for score, words in (("mean_accuracy", "mean accuracy"), ("pixel_accuracy", "pixel accuracy")):
             parts[words] = {arm: each["other_scores"][score] for arm, each in arms.items()}
-    if len(row.get("classes", ())) > 1:  # the two oldest files have no scores of classes
-        word = "IoU" if row["metric"] == "miou" else LABELS[row["metric"]]
+    of_classes = arms["mscsa"].get("class_scores", {})  # the two oldest files have none
+    if of_classes and len(row["classes"]) > 1:
+        metric = metric if metric in of_classes else row["metric"]  # those of masks are not in older files
+        word = "IoU" if metric == "miou" else LABELS[metric]
         for place, label in enumerate(row["classes"]):
             parts[f"{word}, {label}"] = {
-                arm: [scores[place] for scores in each["class_scores"]] for arm, each in arms.items()
+                arm: [scores[place] for scores in each["class_scores"][metric]] for arm, each in arms.items()
             }
     return parts
 

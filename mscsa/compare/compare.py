@@ -193,11 +193,11 @@ def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], num_classes: int)
             for name in score_names(kind)
             if name != kind.MAIN
         },
-        class_scores=tuple(
-            tuple(result["scores"][CLASS_SCORES[kind.MAIN]])
-            for result in finished
-            if kind.MAIN in CLASS_SCORES
-        ),
+        class_scores={
+            name: tuple(tuple(result["scores"][CLASS_SCORES[name]]) for result in finished)
+            for name in score_names(kind)
+            if name in CLASS_SCORES
+        },
     )
 
 

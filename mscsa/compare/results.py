@@ -63,8 +63,8 @@ class ArmResult:
     """Multiply-adds of one image at the recipe's size."""
     other_scores: dict[str, tuple[float | None, ...]]
     """The task's other scores after the last evaluation of each seed, by name."""
-    class_scores: tuple[tuple[float | None, ...], ...] = ()
-    """The main score of each class, in %, by seed; empty where it is no mean over classes. None where the
+    class_scores: dict[str, tuple[tuple[float | None, ...], ...]] = field(default_factory=dict)
+    """The scores of `CLASS_SCORES` that the task has, by name: of each class, in %, by seed. None where the
     test images have nothing of a class."""
 
     @property

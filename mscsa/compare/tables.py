@@ -219,13 +219,15 @@ def _scores_table(result: CompareResult) -> Table:
 
 def _class_tables(result: CompareResult) -> list[Table]:
     """Lay out what MSCSA does to each class, the most gained first; nothing where scores have no classes."""
-    if not result.arms["mscsa"].class_scores:
-        return []
+    return [_class_table(result, name) for name in result.arms["mscsa"].class_scores]
+
+
+def _class_table(result: CompareResult, metric: str) -> Table:
     against = [contrast.second for contrast in result.contrasts if contrast.first == "mscsa"]
     rows: list[tuple[float, tuple[str, ...]]] = []
     for label, name in enumerate(result.class_names):
-        differences = {arm: _class_differences(result, label, arm) for arm in against}
-        known = [scores[label] for scores in result.arms["baseline"].class_scores]
+        differences = {arm: _class_differences(result, metric, label, arm) for arm in against}
+        known = [scores[label] for scores in result.arms["baseline"].class_scores[metric]]
         present = [score for score in known if score is not None]
         if not present or not differences["baseline"]:
             continue
@@ -235,22 +237,21 @@ def _class_tables(result: CompareResult) -> list[Table]:
     left_out = len(shown) - 2 * _MOST_CLASSES
     if left_out > 0:
         shown = shown[:_MOST_CLASSES] + shown[-_MOST_CLASSES:]
-    return [
-        Table(
-            title=f"{result.metric_label} by class, mean over the seeds",
-            columns=("class", result.arms["baseline"].model, *(f"mscsa - {arm}" for arm in against)),
-            rows=shown,
-            notes=(
-                "In brackets the seeds in which the class gains. Of so many classes some differ by chance.",
-                *([f"{left_out} classes between them are in compare.json."] if left_out > 0 else []),
-            ),
-        )
-    ]
+    return Table(
+        title=f"{result.labels[metric][0]} by class, mean over the seeds",
+        columns=("class", result.arms["baseline"].model, *(f"mscsa - {arm}" for arm in against)),
+        rows=shown,
+        notes=(
+            "In brackets the seeds in which the class gains. Of so many classes some differ by chance.",
+            *([f"{left_out} classes between them are in compare.json."] if left_out > 0 else []),
+        ),
+    )
 
 
-def _class_differences(result: CompareResult, label: int, arm: str) -> list[float]:
+def _class_differences(result: CompareResult, metric: str, label: int, arm: str) -> list[float]:
     """Give MSCSA's score of a class minus another arm's, for the seeds in which both have one."""
-    pairs = zip(result.arms["mscsa"].class_scores, result.arms[arm].class_scores, strict=True)
+    first, second = (result.arms[each].class_scores[metric] for each in ("mscsa", arm))
+    pairs = zip(first, second, strict=True)
     return [a[label] - b[label] for a, b in pairs if a[label] is not None and b[label] is not None]  # type: ignore[operator]
 
 

@@ -50,8 +50,8 @@ SCORES: dict[Task, type[Scores]] = {
 }
 """What each task's models are judged by."""
 
-CLASS_SCORES = {"miou": "class_iou", "ap": "class_ap"}
-"""Main score that is a mean over classes -> the field that has it by class."""
+CLASS_SCORES = {"miou": "class_iou", "ap": "class_ap", "mask_ap": "class_mask_ap"}
+"""Scores that a comparison shows by class -> the field that has them so."""
 
 
 def score_names(kind: type[Scores]) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def test_three_arms_of_a_segmenter_and_the_control_later(
         assert len(timings) == 3
     assert compared.machine["folded"]
     for result in compared.arms.values():
-        (classes,) = result.class_scores
+        (classes,) = result.class_scores[compared.metric]
         assert len(classes) == len(compared.class_names)
         known = [score for score in classes if score is not None]
         assert np.mean(known) == pytest.approx(result.scores[0])

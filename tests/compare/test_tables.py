@@ -11,6 +11,7 @@ import pytest
 
 from mscsa.compare.results import verdict
 from mscsa.compare.tables import comparison_tables
+from mscsa.evaluation.coco_ap import InstanceScores
 from mscsa.report import plain_text
 from tests.compare.made import BASE, result, write_finished
 
@@ -119,7 +120,7 @@ def test_what_each_class_gains() -> None:
         "control": ((11.0, 50.0, None), (21.0, None, None)),
         "mscsa": ((9.0, 52.0, 5.0), (20.5, 53.0, 5.0)),
     }
-    arms = {name: replace(arm, class_scores=scores[name]) for name, arm in compared.arms.items()}
+    arms = {name: replace(arm, class_scores={"top1": scores[name]}) for name, arm in compared.arms.items()}
     compared = replace(compared, arms=arms, class_names=("cat", "dog", "emu"))
     (table,) = [each for each in comparison_tables(compared) if "by class" in each.title]
     assert table.columns == ("class", "net", "mscsa - baseline", "mscsa - control")
@@ -129,10 +130,30 @@ def test_what_each_class_gains() -> None:
     ]
 
 
+def test_boxes_and_masks_have_a_table_of_classes_each() -> None:
+    compared = result((70.0,), (71.0,))
+    labels = {name: InstanceScores.LABELS[name] for name in ("ap", "mask_ap")}
+    scores = {"baseline": (40.0, 30.0), "mscsa": (41.0, 32.0)}
+    arms = {
+        name: replace(
+            arm,
+            class_scores={"ap": ((scores[name][0],),), "mask_ap": ((scores[name][1],),)},
+            other_scores=dict.fromkeys(labels, (None,)),
+        )
+        for name, arm in compared.arms.items()
+    }
+    compared = replace(compared, arms=arms, metric="ap", labels=labels, class_names=("cat",))
+    tables = [each for each in comparison_tables(compared) if "by class" in each.title]
+    assert [(each.title.split(" by")[0], each.rows) for each in tables] == [
+        ("box AP", [("cat", "40.00", "+1.00 (1 of 1)")]),
+        ("mask AP", [("cat", "30.00", "+2.00 (1 of 1)")]),
+    ]
+
+
 def test_of_many_classes_the_extremes_are_shown() -> None:
     compared = result((70.0,), (71.0,))
     scores = {"baseline": (tuple([50.0] * 30),), "mscsa": (tuple(50.0 + gain for gain in range(30)),)}
-    arms = {name: replace(arm, class_scores=scores[name]) for name, arm in compared.arms.items()}
+    arms = {name: replace(arm, class_scores={"top1": scores[name]}) for name, arm in compared.arms.items()}
     compared = replace(compared, arms=arms, class_names=tuple(f"class {each}" for each in range(30)))
     (table,) = [each for each in comparison_tables(compared) if "by class" in each.title]
     assert [row[0] for row in table.rows] == [

@@ -14,12 +14,21 @@ from mscsa.data.loading import build_eval_loader
 from mscsa.errors import UserError
 from mscsa.evaluation.coco_ap import InstanceScores
 from mscsa.evaluation.miou import SegmentationScores
-from mscsa.evaluation.scores import SCORES, describe_scores, format_score, main_label, measure, score_names
+from mscsa.evaluation.scores import (
+    CLASS_SCORES,
+    SCORES,
+    describe_scores,
+    format_score,
+    main_label,
+    measure,
+    score_names,
+)
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.evaluation.top1 import Accuracy
 from mscsa.recipes.spec import PARTS, Task
 
 CPU = torch.device("cpu")
+CLASS_TABLES = {"classification": 0, "segmentation": 1, "detection": 1, "instance_segmentation": 2}
 
 
 @pytest.mark.parametrize("task", SCORES)
@@ -29,7 +38,8 @@ def test_scores_of_a_task_are_described_fields(task: Task) -> None:
     assert set(score_names(kind)) < known and "num_samples" in known
     assert score_names(kind)[0] == kind.MAIN
     assert kind.LABELS[kind.MAIN][1] == "%"
-    assert main_label(task) == kind.LABELS[kind.MAIN][0]
+    assert {CLASS_SCORES[name] for name in score_names(kind) if name in CLASS_SCORES} <= known
+    assert len([name for name in known if name in CLASS_SCORES]) == CLASS_TABLES[task]
 
 
 def test_every_task_has_scores() -> None:
