@@ -7,10 +7,7 @@ writes the page, its pictures, and README's table; tests/benchmarks/test_evidenc
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
-from functools import cache
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -18,38 +15,32 @@ from typing import Any
 from scipy.stats import t
 
 from benchmarks.campaign import ROWS
+from benchmarks.campaign_results import (
+    LABELS,
+    TITLES,
+    Row,
+    best_neck,
+    class_metric_of,
+    command_of,
+    contrast_of,
+    holm,
+    load_latency,
+    load_rows,
+    metric_of,
+    scores_of,
+    seeds_of,
+    statistics_of,
+)
 from mscsa.compare.picture import COLORS, label_of
 from mscsa.compare.results import ARM_NAMES, show_interval
-from mscsa.compare.statistics import PairedStatistics, paired_statistics
-from mscsa.neck_table import OTHER_NECKS
+from mscsa.compare.statistics import PairedStatistics
 from mscsa.pictures.figure import new_figure, save_figure
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "campaign"
 PAGE = ROOT / "docs" / "evidence.md"
 FIGURES = ROOT / "docs" / "figures"
 README = ROOT / "README.md"
 MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its end -->")
-
-TITLES = {
-    "frozen_camvid_long": "Street scenes (CamVid), frozen backbone, 1200 steps",
-    "frozen_camvid": "Street scenes (CamVid), frozen backbone, 300 steps",
-    "frozen_camvid_192": "Street scenes in crops of 192 px, 400 steps, MSCSA at 14 %",
-    "frozen_camvid_192_necks": "Street scenes in crops of 192 px, beside the other necks",
-    "frozen_camvid_192_starts": "How MSCSA begins, in these crops",
-    "frozen_camvid_192_table_4": "The paper's Table 4, in these crops",
-    "frozen_camvid_192_table_5": "The paper's Table 5, in these crops",
-    "frozen_nuclei": "Cell nuclei, frozen backbone",
-    "frozen_nuclei_necks": "Cell nuclei: the other necks",
-    "frozen_carparts": "Car parts, frozen backbone",
-    "frozen_carparts_necks": "Car parts: the other necks",
-    "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
-    "finetuned_imagenette": "Photographs (Imagenette), whole backbone trained, classifier",
-    "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
-    "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
-    "frozen_camvid_lite2": "A larger backbone",
-}
-"""Rows in the order of the page."""
 
 NECK_ROWS = (
     *("frozen_camvid_long", "frozen_camvid"),
@@ -75,55 +66,6 @@ EXPECTED_SMALLER = (
     ("a smaller gain over the baseline on a larger backbone", "frozen_camvid_long", "frozen_camvid_lite2"),
 )
 """What is expected, the row with the larger gain, and that with the smaller."""
-
-Row = dict[str, Any]
-
-
-def load_rows() -> dict[str, Row]:
-    """Read the rows that are there, in the order of the page."""
-    files = {name: RESULTS / f"{name}.json" for name in TITLES}
-    return {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
-
-
-def load_latency() -> dict[str, dict[str, Any]]:
-    """Read the times of the arms, by row; empty where they were not measured."""
-    path = RESULTS / "latency.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else {}
-
-
-def scores_of(row: Row, arm: str, metric: str) -> list[float]:
-    """Give a score of each seed, in %."""
-    values = row["arms"][arm]
-    scores: list[float] = values["scores"] if metric == row["metric"] else values["other_scores"][metric]
-    return scores
-
-
-def metric_of(row: Row) -> str:
-    """Name the score that the protocol asks for: of masks where there are any."""
-    has_masks = "mask_ap" in row["arms"]["mscsa"]["other_scores"]
-    return "mask_ap" if has_masks else str(row["metric"])
-
-
-@cache
-def _statistics(differences: tuple[float, ...]) -> PairedStatistics:
-    return paired_statistics(differences)
-
-
-def contrast_of(row: Row, first: str, second: str, metric: str | None = None) -> PairedStatistics:
-    """Take the difference of two arms over the seeds."""
-    metric = metric or metric_of(row)
-    pairs = zip(scores_of(row, first, metric), scores_of(row, second, metric), strict=True)
-    return _statistics(tuple(a - b for a, b in pairs))
-
-
-def best_neck(row: Row) -> str | None:
-    """Name the neck in MSCSA's place with the best mean; None if there is none."""
-    necks = [arm for arm in row["arms"] if arm in OTHER_NECKS]
-    return max(necks, key=lambda arm: mean(scores_of(row, arm, metric_of(row))), default=None)
-
-
-LABELS = {"top1": "top-1", "miou": "mIoU", "ap": "box AP", "mask_ap": "mask AP"}
-"""What the page calls scores."""
 
 
 def page(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
@@ -253,12 +195,6 @@ def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def command_of(row: Row) -> str:
-    """Give the row's own command, without what one run of it added."""
-    command: list[str] = row["command"]
-    return shlex.join(command[: command.index("--out") + 2])
-
-
 def _trained_by(row: Row) -> str:
     """Say on what, and of which commits, its runs were trained; older files know of one."""
     machine = row["training_environment"]
@@ -282,12 +218,6 @@ def _seeds_table(row: Row) -> str:
         scores = scores_of(row, arm, metric_of(row))
         lines.append(f"| {' | '.join([_shown(arm), *(f'{score:.2f}' for score in scores)])} |")
     return "\n".join(lines)
-
-
-def seeds_of(name: str, row: Row) -> str:
-    """Say how many seeds a row has, and of how many, where it was not finished."""
-    planned, done = ROWS[name].seeds, len(row["seeds"])
-    return str(done) if planned == done else f"{done} of {planned}"
 
 
 def _arms_table(row: Row, latency: dict[str, Any]) -> str:
@@ -334,21 +264,30 @@ def _notes(row: Row) -> list[str]:
             + ", ".join(f"{p:.2g}" for p in corrected)
             + "."
         )
+    verdicts += _without_the_largest_gain(row, primary)
     made = [row["control"]] if "control" in row["arms"] else []
     return [*verdicts, *made, *row["necks"].values(), *row["variants"].values()]
 
 
-def holm(ps: list[float]) -> list[float]:
-    """Correct p values for their number: the chance of one such among all, if there is no difference.
-
-    Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
-    """
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        corrected[place] = largest
-    return corrected
+def _without_the_largest_gain(row: Row, against: list[str]) -> list[str]:
+    """Say what is left of the differences without the class that gains most over the baseline."""
+    metric = class_metric_of(row)
+    if metric is None or len(row["classes"]) < 3 or row["variants"]:
+        return []
+    places = range(len(row["classes"]))
+    scores = {arm: row["arms"][arm]["class_scores"][metric] for arm in ("mscsa", *against)}
+    gains = [
+        mean(a[i] - b[i] for a, b in zip(scores["mscsa"], scores["baseline"], strict=True)) for i in places
+    ]
+    most = max(places, key=gains.__getitem__)
+    left = {arm: [mean(s[i] for i in places if i != most) for s in each] for arm, each in scores.items()}
+    words = [
+        f"{_plain(statistics_of(tuple(a - b for a, b in zip(left['mscsa'], left[arm], strict=True))))} over "
+        f"{_shown(arm)}"
+        for arm in against
+    ]
+    label = row["classes"][most]
+    return [f"{LABELS[metric]} without {label}, the class that gains most: {', '.join(words)}."]
 
 
 def _course(row: Row) -> str:
@@ -365,7 +304,7 @@ def _course(row: Row) -> str:
         lines.append(f"| {' | '.join([_shown(arm), *cells])} |")
     pairs = list(zip(arms["mscsa"], arms["baseline"], strict=True))
     gains = [
-        _plain(_statistics(tuple(first[place] - second[place] for first, second in pairs)))
+        _plain(statistics_of(tuple(first[place] - second[place] for first, second in pairs)))
         for place in range(len(epochs))
     ]
     lines.append(f"| MSCSA minus baseline | {' | '.join(gains)} |")
@@ -383,7 +322,7 @@ def _breakdown(row: Row) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for part, scores in _parts_of(row).items():
         contrasts = [
-            _statistics(tuple(a - b for a, b in zip(scores["mscsa"], scores[arm], strict=True)))
+            statistics_of(tuple(a - b for a, b in zip(scores["mscsa"], scores[arm], strict=True)))
             for arm in others
         ]
         cells = [part, *(f"{mean(scores[arm]):.1f}" for arm in arms)]
@@ -405,13 +344,13 @@ def _parts_of(row: Row) -> dict[str, dict[str, list[float]]]:
     if row["metric"] == "miou":
         for score, words in (("mean_accuracy", "mean accuracy"), ("pixel_accuracy", "pixel accuracy")):
             parts[words] = {arm: each["other_scores"][score] for arm, each in arms.items()}
-    of_classes = arms["mscsa"].get("class_scores", {})  # the two oldest files have none
-    if of_classes and len(row["classes"]) > 1:
-        metric = metric if metric in of_classes else row["metric"]  # those of masks are not in older files
-        word = "IoU" if metric == "miou" else LABELS[metric]
+    by_class = class_metric_of(row)
+    if by_class is not None and len(row["classes"]) > 1:
+        word = "IoU" if by_class == "miou" else LABELS[by_class]
         for place, label in enumerate(row["classes"]):
             parts[f"{word}, {label}"] = {
-                arm: [scores[place] for scores in each["class_scores"][metric]] for arm, each in arms.items()
+                arm: [scores[place] for scores in each["class_scores"][by_class]]
+                for arm, each in arms.items()
             }
     return parts
 

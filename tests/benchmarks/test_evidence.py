@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -11,16 +10,9 @@ import yaml  # type: ignore[import-untyped]
 from benchmarks import evidence
 from benchmarks.campaign import ROWS
 from mscsa.compare.statistics import MIN_SEEDS
+from tests.benchmarks.made import row
 
 PROTOCOL = (evidence.ROOT / "benchmarks" / "results" / "PROTOCOL.md").read_text()
-
-
-def row(**scores: list[float]) -> dict[str, Any]:
-    arms = {
-        arm: {"scores": each, "other_scores": {}, "macs": 10**9, "parameters": 10**6}
-        for arm, each in scores.items()
-    }
-    return {"arms": arms, "metric": "miou", "seeds": list(range(6)), "command": ["--seeds", "10"]}
 
 
 def test_the_page_is_what_the_files_say() -> None:
@@ -70,6 +62,20 @@ def test_bold_is_what_interval_and_test_agree_on() -> None:
     assert of_control.direction == 0 and "**" not in evidence._difference(of_control)
 
 
+def test_what_is_left_without_the_class_that_gains_most() -> None:
+    found = row(baseline=[40.0, 41.0], control=[40.0, 41.0], mscsa=[43.0, 44.0])
+    found |= {"classes": ["sky", "road", "sign"], "variants": {}}
+    for arm, sign in (("baseline", 10.0), ("control", 20.0), ("mscsa", 40.0)):
+        road = 51.0 if arm == "mscsa" else 50.0
+        found["arms"][arm]["class_scores"] = {"miou": [[60.0, road, sign + seed] for seed in range(2)]}
+    (said,) = evidence._without_the_largest_gain(found, ["baseline", "control"])
+    assert said == (
+        "mIoU without sign, the class that gains most: +0.50 over baseline, +0.50 over wider head."
+    )
+    found["variants"] = {"depth_2": "..."}
+    assert evidence._without_the_largest_gain(found, ["baseline"]) == []
+
+
 def test_the_course_of_learning_is_shown_after_each_evaluation() -> None:
     found = row(baseline=[41.0, 42.0], mscsa=[42.0, 44.0])
     for arm, first in (("baseline", 10.0), ("mscsa", 15.0)):
@@ -83,12 +89,6 @@ def test_the_course_of_learning_is_shown_after_each_evaluation() -> None:
     ]
 
 
-def test_p_values_are_corrected_for_their_number() -> None:
-    assert evidence.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert evidence.holm([0.5, 0.9]) == [1.0, 1.0]
-    assert evidence.holm([0.02]) == [0.02]
-
-
 def test_what_it_costs_is_beside_what_it_brings() -> None:
     found = row(baseline=[40.0] * 6, control=[40.0] * 6, mscsa=[41.0] * 6)
     found["arms"]["mscsa"]["macs"] = 1_125_000_000
@@ -97,15 +97,6 @@ def test_what_it_costs_is_beside_what_it_brings() -> None:
     assert "| +12.5 % MACs, x1.20 time |" in evidence.summary(
         {"frozen_camvid_long": found}, {"frozen_camvid_long": times}
     )
-
-
-def test_the_best_neck_is_picked_by_its_mean_on_masks_where_there_are_any() -> None:
-    found = row(fpn=[1.0, 2.0], bifpn=[2.0, 2.0], control=[9.0, 9.0], mscsa=[3.0, 3.0])
-    assert evidence.best_neck(found) == "bifpn"
-    for arm, masks in (("fpn", 5.0), ("bifpn", 4.0), ("mscsa", 0.0)):
-        found["arms"][arm]["other_scores"]["mask_ap"] = [masks, masks]
-    assert evidence.metric_of(found) == "mask_ap" and evidence.best_neck(found) == "fpn"
-    assert evidence.best_neck(row(baseline=[1.0], mscsa=[2.0])) is None
 
 
 def test_an_expectation_is_met_where_the_gain_is_large_enough_and_clear() -> None:
