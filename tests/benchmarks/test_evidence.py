@@ -45,7 +45,7 @@ def test_a_row_was_run_with_the_settings_of_its_command(name: str) -> None:
 
 
 def value_of(text: str) -> object:
-    """Read an option as the command line does: YAML 1.1, but for numbers such as 3e-4, which are text to it."""
+    """Read an option as the command line does: YAML 1.1, to which a number such as 3e-4 is text."""
     try:
         return float(text)
     except ValueError:
