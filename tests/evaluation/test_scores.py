@@ -38,6 +38,7 @@ def test_scores_of_a_task_are_described_fields(task: Task) -> None:
     assert set(score_names(kind)) < known and "num_samples" in known
     assert score_names(kind)[0] == kind.MAIN
     assert kind.LABELS[kind.MAIN][1] == "%"
+    assert main_label(task) == kind.LABELS[kind.MAIN][0]
     assert {CLASS_SCORES[name] for name in score_names(kind) if name in CLASS_SCORES} <= known
     assert len([name for name in known if name in CLASS_SCORES]) == CLASS_TABLES[task]
 
