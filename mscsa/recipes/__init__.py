@@ -19,7 +19,7 @@ from mscsa.recipes.small_detection import SMALL_DETECTION
 from mscsa.recipes.small_segmentation import SMALL_SEGMENTATION
 from mscsa.recipes.spec import Recipe
 
-__all__ = ["BUILDERS", "RECIPES", "get_recipe"]
+__all__ = ["BUILDERS", "RECIPES", "get_recipe", "is_recipe"]
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -31,6 +31,11 @@ RECIPES: dict[str, Recipe] = {
 
 BUILDERS = {FINETUNE_PREFIX: finetune_recipe, **DENSE_BUILDERS}
 """Before the name of any timm model -> what makes its recipe."""
+
+
+def is_recipe(word: str) -> bool:
+    """Tell whether a word names a recipe: one of `RECIPES`, or of a family of `BUILDERS`."""
+    return word in RECIPES or any(word.startswith(prefix) and word != prefix for prefix in BUILDERS)
 
 
 def get_recipe(name: str) -> Recipe:

@@ -10,7 +10,7 @@ from typing import Any
 from mscsa.errors import UserError
 from mscsa.names import parse_model_name
 from mscsa.neck_table import find_neck
-from mscsa.recipes import RECIPES
+from mscsa.recipes import get_recipe, is_recipe
 from mscsa.recipes.spec import ModelSpec, Recipe
 
 _BASELINES = {"ablation": "imagenet"}
@@ -42,7 +42,7 @@ def baseline_of(recipe: Recipe) -> Recipe:
     # stands after the dot of a model's name says which weights the backbone starts from.
     is_variant = form_name.tag != name.tag
     bare = f"{_BASELINES.get(family, family)}/{form_name.baseline if is_variant else form_name.without_mscsa}"
-    known = RECIPES.get(bare)
+    known = get_recipe(bare) if is_recipe(bare) else None
     return replace(
         recipe,
         name=bare,

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from mscsa.errors import UserError, unknown_name
-from mscsa.recipes import RECIPES, get_recipe
+from mscsa.recipes import RECIPES, get_recipe, is_recipe
 from mscsa.recipes.spec import Recipe
 
 SECTIONS = ("model", "data", "augment", "optim", "run")
@@ -60,10 +61,9 @@ def parse_recipe(
     Raises:
         ValueError: If an option, a value, the recipe or its file is not usable.
     """
-    # The recipe's place among the options is known only after parsing, which needs a recipe for
-    # its defaults; any serves the first time.
-    some = next((RECIPES[word] for word in argv if word in RECIPES), next(iter(RECIPES.values())))
-    first = with_recipe_options(make_parser(), some).parse_args(argv)
+    # The recipe's place among the options is known only after parsing, which needs a recipe: which options
+    # there are is its task's.
+    first = with_recipe_options(make_parser(), _likely_recipe(argv)).parse_args(argv)
     base = get_recipe(first.recipe)
     for path in (resumed_config(first), first.config):
         if path is not None and (path == first.config or path.exists()):
@@ -75,6 +75,16 @@ def parse_recipe(
         sys.stdout.write(recipe_yaml(recipe))
         sys.exit(0)
     return recipe, parsed
+
+
+def _likely_recipe(argv: Sequence[str]) -> Recipe:
+    """Look up the first word that names a recipe, rather no option's value; give any if none does."""
+    words = [
+        (before.startswith("-"), word)
+        for before, word in zip(("", *argv), argv, strict=False)
+        if is_recipe(word)
+    ]
+    return get_recipe(min(words, key=itemgetter(0))[1]) if words else next(iter(RECIPES.values()))
 
 
 def recipe_yaml(recipe: Recipe) -> str:

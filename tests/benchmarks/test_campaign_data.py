@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import campaign_data, evidence
+from benchmarks import campaign, campaign_data, evidence
 
 GREY, RED = (60, 60, 60), (200, 30, 30)
 Known = dict[str, campaign_data.Content]
@@ -46,10 +46,21 @@ def nuclei(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def imagenette(tmp_path: Path) -> Path:
+    """Two classes of two images in each part."""
+    source = tmp_path / "imagenette"
+    for split in campaign_data.SPLITS:
+        for label in ("n01", "n02"):
+            for number in range(2):
+                save(source / split / label / f"{label}_{split}{number}.png", np.full((224, 224, 3), RED))
+    return source
+
+
+@pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "known.json"
     splits = {"train": {"images": ["a" * 16]}, "val": {"images": ["b" * 16]}}
-    path.write_text(json.dumps({"nuclei": splits}))
+    path.write_text(json.dumps({"nuclei": splits, "imagenette128": splits}))
     monkeypatch.setattr(campaign_data, "KNOWN", path)
     return path
 
@@ -81,6 +92,23 @@ def test_nuclei_become_objects_with_masks(nuclei: Path, tmp_path: Path, known: P
     assert [each["bbox"] for each in content["annotations"]] == [[2, 1, 2, 2], [5, 1, 2, 2]]
     assert [each["area"] for each in content["annotations"]] == [4, 4]
     assert Image.open(out / "train" / f"{'a' * 16}.png").mode == "L"
+
+
+def test_imagenette_is_divided_as_the_campaigns(imagenette: Path, tmp_path: Path, known: Path) -> None:
+    ours = {"train": ["n01_train0", "n02_train1"], "val": ["n01_train1", "n02_val0"]}
+    splits = {split: {"images": names} for split, names in ours.items()}
+    known.write_text(json.dumps({"imagenette128": splits}))
+    out = tmp_path / "imagenette128"
+    campaign_data.make_imagenette(imagenette, out)
+    images = {path.relative_to(out).as_posix(): Image.open(path).size for path in out.rglob("*.jpg")}
+    assert images == {
+        f"{split}/{name[:3]}/{name}.jpg": (128, 128) for split, names in ours.items() for name in names
+    }
+    found = campaign_data.content_of(out)
+    assert {split: content["images"] for split, content in found.items()} == ours
+    (out / "val" / "n01" / "n01_train1.jpg").rename(out / "val" / "n02" / "n01_train1.jpg")
+    said = campaign_data.difference(out, {"imagenette128": found})
+    assert said == "val has the campaign's images, and other labels"
 
 
 def test_a_made_folder_is_checked_at_once(
@@ -138,7 +166,7 @@ def test_numbers_and_order_of_objects_do_not_count(nuclei: Path, tmp_path: Path,
     assert campaign_data.difference(out, found) == "train has the campaign's images, and other labels"
 
 
-@pytest.mark.parametrize("maker", ["camvid", "nuclei"])
+@pytest.mark.parametrize("maker", ["camvid", "nuclei", "imagenette"])
 def test_another_folder_is_no_source(
     maker: str, tmp_path: Path, known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,8 +178,12 @@ def test_another_folder_is_no_source(
 
 def test_the_results_are_of_these_images() -> None:
     known = json.loads(campaign_data.KNOWN.read_text())
-    rows = evidence.load_rows().values()
-    roots = {row["recipes"]["mscsa"]["data"].get("root"): row["test_images"] for row in rows}
-    assert {name: len(content["val"]["images"]) for name, content in known.items()} == {
-        root: images for root, images in roots.items() if root
+    roots = {
+        row.options[row.options.index("--data.root") + 1]
+        for row in campaign.ROWS.values()
+        if "--data.root" in row.options
     }
+    assert known.keys() == roots
+    for row in evidence.load_rows().values():
+        root = row["recipes"]["mscsa"]["data"].get("root")
+        assert root is None or row["test_images"] == len(known[root]["val"]["images"])

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
 from mscsa.recipes.options import parse_recipe, read_recipe_file, recipe_yaml
-from mscsa.recipes.spec import Recipe
+from mscsa.recipes.spec import Recipe, SegmentationData
 
 NAME = "scenes/resnet10t"
 
@@ -45,6 +45,17 @@ def test_no_overrides_are_the_recipe_itself() -> None:
     # Data and augmentation have a type for each task.
     for name in ("scenes_semantic_fpn/resnet10t", "scenes_retinanet/mscsa_resnet10t"):
         assert parse(name) == RECIPES[name]
+
+
+def test_any_backbone_has_the_options_of_its_family() -> None:
+    name = "finetune_segmentation/mscsa_tf_efficientnet_lite0"
+    assert name not in RECIPES
+    recipe = parse(name, "--data.short_side", "288", "--augment.max_class_share", "1")
+    assert isinstance(recipe.data, SegmentationData)
+    assert (recipe.name, recipe.data.short_side) == (name, 288)
+    # A folder's name may read like another family's recipe.
+    recipe = parse("--data.root", "finetune/resnet10t", name, "--data.short_side", "288")
+    assert (recipe.name, recipe.data.root) == (name, "finetune/resnet10t")
 
 
 def test_null_leaves_a_number_to_the_backbone() -> None:
