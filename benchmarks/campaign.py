@@ -105,6 +105,13 @@ _CAMVID = ("--data.root", "camvid11", "--block", "5")
 _CAMVID_SHORT = (*_CAMVID, "--run.steps", "300")
 _CAMVID_LONG = (*_CAMVID, "--run.steps", "1200")
 _CAMVID_192 = (*_CAMVID, "--data.image_size", "192", "--run.steps", "400", "--model.budget", "0.14")
+# The recipe's is for images of 512 px; sizes, head and budget are those of the frozen rows.
+_CAMVID_FINETUNED = (
+    *(*_CAMVID, "--data.image_size", "128", "--data.short_side", "288", "--data.long_side", "640"),
+    *("--data.eval_batch_size", "4", "--data.workers", "0", "--run.eval_every", "1000"),
+    *("--model.head_kwargs", "{fpn_channels: 64, head_channels: 64, backbone_norm: frozen}"),
+    *("--model.mscsa", "{pool_stride: 16}", "--model.budget", "0.25"),
+)
 _MASKS = "frozen_mask_rcnn/mscsa_tf_efficientnet_lite0"
 _NUCLEI = ("--data.root", "nuclei")
 # Four epochs are short for the recipe's augmentation and average of weights, made for twenty.
@@ -148,6 +155,11 @@ ROWS: dict[str, Row] = {
             *(*_CAMVID, "--run.steps", "600", "--model.frozen", "false", "--augment.scale", "[0.75,1.5]"),
             *("--augment.photometric", "true", "--optim.lr", "3e-4", "--optim.head_lr_factor", "3"),
         ),
+        seeds=6,
+    ),
+    "finetuned_camvid_recipe": Row(
+        recipe="finetune_segmentation/mscsa_tf_efficientnet_lite0",
+        options=(*_CAMVID_FINETUNED, "--optim.lr", "4e-4", "--run.steps", "800"),
         seeds=6,
     ),
     "finetuned_imagenette": Row(

@@ -25,6 +25,7 @@ TITLES = {
     "frozen_carparts": "Car parts, frozen backbone",
     "frozen_carparts_necks": "Car parts: the other necks",
     "finetuned_camvid": "Street scenes (CamVid), whole backbone trained",
+    "finetuned_camvid_recipe": "Street scenes (CamVid), whole backbone trained by the recipe for it",
     "finetuned_imagenette": "Photographs (Imagenette), whole backbone trained, classifier",
     "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
     "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",

@@ -46,7 +46,7 @@ NECK_ROWS = (
     *("frozen_camvid_long", "frozen_camvid"),
     *("frozen_camvid_192", "frozen_camvid_192_necks"),
     *("frozen_nuclei", "frozen_nuclei_necks", "frozen_carparts", "frozen_carparts_necks"),
-    *("finetuned_camvid", "finetuned_imagenette"),
+    *("finetuned_camvid_recipe", "finetuned_camvid", "finetuned_imagenette"),
 )
 """Those that compare MSCSA with what else the same MACs buy."""
 
@@ -54,6 +54,7 @@ EXPECTED_GAINS = (
     *(("frozen_camvid_long", "baseline", 1.5), ("frozen_camvid_long", None, 0.5)),
     *(("frozen_camvid", "baseline", 1.5), ("frozen_camvid", None, 0.5)),
     *(("frozen_nuclei", "baseline", 1.0), ("frozen_carparts", "baseline", 1.0)),
+    ("finetuned_camvid_recipe", "baseline", 0.5),
 )
 """Row, against what (None: the best other neck), and the points that the protocol expects of MSCSA."""
 
@@ -62,6 +63,11 @@ EXPECTED_SMALLER = (
         "a smaller gain over the baseline after 1200 steps than after 300",
         "frozen_camvid",
         "frozen_camvid_long",
+    ),
+    (
+        "a smaller gain over the baseline with the whole backbone trained",
+        "frozen_camvid_long",
+        "finetuned_camvid_recipe",
     ),
     ("a smaller gain over the baseline on a larger backbone", "frozen_camvid_long", "frozen_camvid_lite2"),
 )
