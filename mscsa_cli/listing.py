@@ -16,7 +16,7 @@ from mscsa.errors import UserError
 from mscsa.models.register import backbone_names
 from mscsa.names import parse_model_name
 from mscsa.neck_table import NECKS
-from mscsa.recipes import RECIPES
+from mscsa.recipes import BUILDERS, RECIPES
 from mscsa.report import Table
 
 
@@ -45,8 +45,8 @@ def recipes_table(pattern: str) -> Table:
         rows=[(name, RECIPES[name].expected, RECIPES[name].cost, RECIPES[name].paper) for name in names],
         num_text_columns=4,
         notes=(
-            "finetune/NAME takes any timm backbone, with or without mscsa_ before it; one that timm has no "
-            "weights of starts from --model.checkpoint FILE.",
+            f"{', '.join(f'{prefix}NAME' for prefix in BUILDERS)} take any timm backbone, with or without "
+            "mscsa_ before it; one that timm has no weights of starts from --model.checkpoint FILE.",
         ),
     )
 

@@ -12,7 +12,7 @@ from mscsa.recipes.ade20k import ADE20K
 from mscsa.recipes.coco import COCO
 from mscsa.recipes.finetune import FINETUNE, FINETUNE_PREFIX, finetune_recipe
 from mscsa.recipes.finetune_dense import DENSE_BUILDERS, FINETUNE_DENSE
-from mscsa.recipes.frozen import FROZEN_RECIPES
+from mscsa.recipes.frozen import FROZEN_BUILDERS, FROZEN_RECIPES
 from mscsa.recipes.imagenet import IMAGENET
 from mscsa.recipes.small import SMALL
 from mscsa.recipes.small_detection import SMALL_DETECTION
@@ -29,7 +29,7 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
-BUILDERS = {FINETUNE_PREFIX: finetune_recipe, **DENSE_BUILDERS}
+BUILDERS = {FINETUNE_PREFIX: finetune_recipe, **DENSE_BUILDERS, **FROZEN_BUILDERS}
 """Before the name of any timm model -> what makes its recipe."""
 
 

