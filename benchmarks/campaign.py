@@ -149,17 +149,17 @@ ROWS: dict[str, Row] = {
     "frozen_carparts_necks": Row(
         recipe=_MASKS, options=_CARPARTS, num_classes=18, seeds=6, necks=True, shares="frozen_carparts"
     ),
+    "finetuned_camvid_recipe": Row(
+        recipe="finetune_segmentation/mscsa_tf_efficientnet_lite0",
+        options=(*_CAMVID_FINETUNED, "--optim.lr", "4e-4", "--run.steps", "800"),
+        seeds=6,
+    ),
     "finetuned_camvid": Row(
         recipe=_SEGMENT,
         options=(
             *(*_CAMVID, "--run.steps", "600", "--model.frozen", "false", "--augment.scale", "[0.75,1.5]"),
             *("--augment.photometric", "true", "--optim.lr", "3e-4", "--optim.head_lr_factor", "3"),
         ),
-        seeds=6,
-    ),
-    "finetuned_camvid_recipe": Row(
-        recipe="finetune_segmentation/mscsa_tf_efficientnet_lite0",
-        options=(*_CAMVID_FINETUNED, "--optim.lr", "4e-4", "--run.steps", "800"),
         seeds=6,
     ),
     "finetuned_imagenette": Row(
