@@ -99,13 +99,9 @@ def read_polygons(segmentation: Any) -> Sequence[Sequence[float]]:
     """
     if not isinstance(segmentation, list) or not segmentation:
         raise BadMask("segmentation is empty or neither polygons nor run lengths", "draw it or remove it")
-    if all(type(each) in (int, float) for each in segmentation):
-        raise BadMask(
-            "segmentation is one polygon, not a list of polygons",
-            "put it into a list: [[x1, y1, x2, y2, ...]]",
-        )
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
+            _refuse_other_nesting(segmentation)
             count = len(polygon) if isinstance(polygon, list) else "no"
             raise BadMask(
                 f"polygon of {count} coordinates",
@@ -117,8 +113,36 @@ def read_polygons(segmentation: Any) -> Sequence[Sequence[float]]:
             values = np.empty(0)
         # Whole numbers of any length are objects to numpy, texts strings, and pairs have two dimensions.
         if values.shape != (len(polygon),) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            _refuse_other_nesting(segmentation)
             raise BadMask("polygon with a coordinate that is no finite number", "correct it")
     return segmentation
+
+
+def _refuse_other_nesting(segmentation: list[Any]) -> None:
+    """Refuse what has a level of brackets too few or too many, with the one that is read.
+
+    Raises:
+        BadMask: If it is a polygon outside a list of polygons, run lengths in a list, or has points that are
+            lists or objects of their own.
+    """
+    if all(type(each) in (int, float) for each in segmentation):
+        raise BadMask(
+            "segmentation is one polygon, not a list of polygons",
+            "put it into a list: [[x1, y1, x2, y2, ...]]",
+        )
+    if any(isinstance(each, dict) and "counts" in each for each in segmentation):
+        raise BadMask("segmentation has run lengths in a list", "give one object: {size, counts}")
+    parts = [part for each in segmentation if isinstance(each, list) for part in each]
+    pairs = len(segmentation) > 1 and all(isinstance(each, list) and len(each) == 2 for each in segmentation)
+    if (
+        pairs
+        or any(isinstance(part, list) for part in parts)
+        or any(isinstance(each, dict) for each in segmentation + parts)
+    ):
+        raise BadMask(
+            "segmentation has each point in brackets of its own",
+            "write the coordinates of a polygon one after another: [[x1, y1, x2, y2, ...]]",
+        )
 
 
 def read_counts(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.int64]:
