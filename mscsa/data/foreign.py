@@ -14,6 +14,7 @@ from mscsa.data.coco.voc import is_voc
 from mscsa.data.coco.yolo import is_yolo
 from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.label_maps.folders import LABEL_EXTENSIONS, LABELS, find_places
+from mscsa.data.label_maps.tables import CLASSES_FILE
 from mscsa.data.problems import some_of
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
@@ -35,6 +36,12 @@ _NEEDED: dict[Kind, str] = {
 }
 _ARCHIVES = (".zip", ".7z", ".rar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
 # What has to be unpacked; .tar is not among them, since shards are read as they are.
+_NO_LABEL_MAPS = {
+    ".jpg": "JPEG, which changes the values of label maps",
+    ".jpeg": "JPEG, which changes the values of label maps",
+    ".npy": "NumPy arrays, which are not read",
+    ".mat": "files of MATLAB, which are not read",
+}
 _SEEN = 5000
 # Files of a folder that are looked at to say what it holds.
 
@@ -128,7 +135,9 @@ def _contents(root: Path) -> dict[str, Counter[str]]:
     for place, name in islice(walked, _SEEN):
         relative = Path(place).relative_to(root).as_posix()
         if not any(part.startswith(".") and part != "." for part in (*Path(relative).parts, name)):
-            counts.setdefault(relative, Counter())[Path(name).suffix.lower() or name] += 1
+            # A list of classes tells nothing of the layout: it is none of YOLO's texts.
+            kind = name if name == CLASSES_FILE else Path(name).suffix.lower() or name
+            counts.setdefault(relative, Counter())[kind] += 1
     return dict(sorted(counts.items(), key=lambda each: (each[0].count("/"), each[0])))
 
 
@@ -138,16 +147,15 @@ def _counted(kinds: Counter[str]) -> str:
 
 def _what_to_move(root: Path, task: Kind, counts: dict[str, Counter[str]]) -> str | None:
     """Name the nearest layout of a task, and what is missing to it; None if none is near."""
-    photographs = [
-        place
+    unfit = [
+        (place, reason)
         for place, kinds in counts.items()
-        if set(place.lower().split("/")) & set(LABELS) and kinds.keys() & {".jpg", ".jpeg"}
+        for ending, reason in _NO_LABEL_MAPS.items()
+        if set(place.lower().split("/")) & set(LABELS) and ending in kinds
     ]
-    if task == "segmentation" and photographs:
-        return (
-            f"{photographs[0]} holds JPEG, which changes the values of label maps: write them as PNG, TIFF "
-            "or BMP"
-        )
+    if task == "segmentation" and unfit:
+        place, reason = unfit[0]
+        return f"{place} holds {reason}: write label maps as PNG, TIFF or BMP of one 8-bit channel"
     if task == "segmentation" and (pair := _matching_folders(root, counts)) is not None:
         images, maps = pair
         return (

@@ -103,6 +103,18 @@ def test_a_layout_of_another_task_is_named(tmp_path: Path, layout: str, task: st
             "labels/train (1 .jpg)",
             "labels/train holds JPEG, which changes the values of label maps",
         ),
+        (
+            ("images/train/a.png", "labels/train/a.npy", "classes.txt"),
+            "segmentation",
+            "seen: . (1 classes.txt), images/train (1 .png), labels/train (1 .npy)",
+            "labels/train holds NumPy arrays, which are not read: write label maps as PNG",
+        ),
+        (
+            ("photos/a.jpg", "classes.txt"),
+            "detection",
+            ". (1 classes.txt)",
+            "Give for detection annotations/",
+        ),
         (("a.mp4",), "segmentation", "seen: . (1 .mp4)", "Give for segmentation images/train"),
     ],
 )

@@ -104,7 +104,10 @@ def _of_colours(colours: NDArray[np.uint8], table: LabelTable) -> NDArray[np.uin
 
 def _remedy(table: LabelTable, what: str) -> str:
     if what == "label" and table.values[:-1] == tuple((i, i) for i in range(len(table.names))):
-        return f"use 0 to {len(table.names) - 1}, or {IGNORED} for pixels to ignore"
+        return (
+            f"use 0 to {len(table.names) - 1}, or {IGNORED} for pixels to ignore; or say in classes.csv "
+            "(value,name) which class each value is"
+        )
     place = "the table of classes" if table.file is None else table.file.name
     return f"correct the pixels, or add a row for this {what} to {place}"
 
