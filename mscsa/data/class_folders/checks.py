@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.class_folders.layouts import ClassSource, class_difference, find_classes
-from mscsa.data.contract import SPLITS
+from mscsa.data.class_folders.layouts import ClassSource, class_difference, find_classes, without_images
+from mscsa.data.contract import SPLITS, Split
 from mscsa.data.mirroring import mirror_note, mirror_warning
 from mscsa.data.problems import Problem, contradictions, shared_files
 from mscsa.errors import UserError
@@ -31,7 +31,9 @@ def check_image_folder(root: str | Path) -> list[Problem]:
         problems.append(Problem(str(root), difference, "make the class folders of both splits the same"))
     images = {
         split: [
-            (path, name) for name in classes[split] for path in _list_images(splits[split], name, problems)
+            (path, name)
+            for name in classes[split]
+            for path in _list_images(splits[split], name, split, problems)
         ]
         for split in SPLITS
     }
@@ -48,16 +50,16 @@ def check_image_folder(root: str | Path) -> list[Problem]:
     return problems + shared_files([path for path, _ in train], [path for path, _ in val]) + notes
 
 
-def _list_images(split: ClassSource, name: str, problems: list[Problem]) -> list[str]:
-    folder = split.describe(name)
+def _list_images(where: ClassSource, name: str, split: Split, problems: list[Problem]) -> list[str]:
+    folder = where.describe(name)
     try:
-        files = split.images(name)
+        files = where.images(name)
     except UserError:
         problems.append(Problem(folder, "folder cannot be read", "check its permissions"))
         return []
     if not files:
-        problems.append(Problem(folder, "class without images", "add some or remove it"))
-    if note := split.left_out([name]):
+        problems.append(without_images(where, name, split))
+    if note := where.left_out([name]):
         remedy = "convert what shall count to a format that is read"
         problems.append(Problem(folder, note, remedy, is_note=True))
     return files

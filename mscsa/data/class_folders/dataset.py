@@ -10,12 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mscsa.data.batches import LabelledSample, collate_labels
-from mscsa.data.class_folders.layouts import class_difference, find_classes, quoted
+from mscsa.data.class_folders.layouts import class_difference, find_classes, quoted, without_images
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.sampler import SampleKey
 from mscsa.errors import UserError
-from mscsa_runtime.images import EXTENSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -63,16 +62,9 @@ class ImageFolder(Dataset[LabelledSample]):
         """Of each image, a place in `class_names`."""
         for label, name in enumerate(self.class_names):
             files = where.images(name)
-            if not files and where.is_divided:
-                raise UserError(
-                    f"{where.describe(name)}: no image of it is left for {split}; give the class two "
-                    "images or more, or remove it"
-                )
             if not files:
-                raise UserError(
-                    f"{where.describe(name)}: class without images ({', '.join(EXTENSIONS)}); add some or "
-                    "remove it"
-                )
+                problem = without_images(where, name, split)
+                raise UserError(f"{problem.path}: {problem.what}; {problem.remedy}")
             self._paths += files
             self.labels += [label] * len(files)
         if note := where.left_out(self.class_names):

@@ -14,7 +14,7 @@ from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
 from mscsa.data.label_maps.folders import IMAGES, LABELS
-from mscsa.data.problems import some_of
+from mscsa.data.problems import Problem, some_of
 from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
@@ -45,6 +45,15 @@ class ClassSource(Protocol):
 
     def files(self) -> tuple[Path, ...]:
         """Give the files that say what the classes are."""
+
+
+def without_images(where: ClassSource, name: str, split: Split) -> Problem:
+    """Describe a class that has no image in a split."""
+    if where.is_divided:
+        what, remedy = f"class without images in {split}", "give it two images or more, or remove it"
+    else:
+        what, remedy = "class without images", f"add some ({', '.join(EXTENSIONS)}) or remove it"
+    return Problem(where.describe(name), what, remedy)
 
 
 @dataclass(frozen=True)
