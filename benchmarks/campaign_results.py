@@ -109,7 +109,6 @@ def seeds_of(name: str, row: Row) -> str:
     return str(done) if planned == done else f"{done} of {planned}"
 
 
-def command_of(row: Row) -> str:
-    """Give the row's own command, without what one run of it added."""
-    command: list[str] = row["command"]
-    return shlex.join(command[: command.index("--out") + 2])
+def command_of(name: str) -> str:
+    """Give the command that makes a row: recipes change, and with them what one of its runs was called by."""
+    return shlex.join(ROWS[name].command("runs/campaign"))
