@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 from timm.models import group_parameters
@@ -66,7 +67,12 @@ def build_head(
         if option not in known:
             raise unknown_name(f"{name} has no option", option, (*known, *also))
     check_values(head, options)
-    of_head = {key: value for key, value in options.items() if key in head.options}
+    # numpy's whole numbers are counts too, but transformers and JSON do not take them.
+    of_head = {
+        key: int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+        for key, value in options.items()
+        if key in head.options
+    }
     build = head.load()
     if isinstance(backbone, str):
         of_pyramid = {key: value for key, value in options.items() if key in _pyramid_options()}
@@ -109,6 +115,16 @@ def levels_of(pyramid: Pyramid) -> tuple[list[int], list[int]]:
     return list(info.channels()), [int(stride) for stride in info.reduction()]
 
 
+def coarsest_stride(pyramid: Pyramid) -> int:
+    """Give the stride of the coarsest map that is read: images are padded to a multiple of it.
+
+    A neck reads all levels of the backbone, whichever it gives.
+    """
+    if isinstance(pyramid, BackbonePyramid):
+        return max(levels_of(pyramid)[1])
+    return max(level.stride for level in pyramid.levels)
+
+
 def refuse_one_value(error: ValueError, given: str, also: str = "") -> None:
     """Say what torch's complaint of a batch norm about its batch means for images; other errors pass.
 
@@ -140,6 +156,11 @@ def _check_pyramid(name: str, head: Head, backbone: Pyramid) -> Pyramid:
         given = f"{type(backbone).__name__} of classifier form" if is_classifier else type(backbone).__name__
         raise UserError(
             f"{name} on a {given}: give the name of a backbone, or a pyramid of mscsa.models.build_pyramid"
+        )
+    if head.has_fusion and isinstance(backbone, MSCSAModel) and not len(backbone.fusion):
+        raise UserError(
+            f"{name} reads the maps that MSCSA is fused into, the backbone was built with fuse=False: build "
+            "it with build_pyramid(..., fuse=True)"
         )
     strides = levels_of(backbone)[1]
     if head.strides is not None and tuple(strides) != head.strides:

@@ -67,8 +67,12 @@ class Artifact:
             images: RGB in 0..1, minus the mean, over the deviation, (B, 3, H, W).
             **others: Further inputs, by name: `sizes` (B, 2) of a Deformable DETR.
         Raises:
-            ArtifactError: If the images have a size that it was not made for.
+            ArtifactError: If the images are no floats, or of a size that it was not made for.
         """
+        images = np.asarray(images)
+        if images.dtype.kind != "f":
+            raise ArtifactError(f"images of {images.dtype} given: give floats, normalised as `prepare` does")
+        images = images.astype(np.float32, copy=False)
         if images.ndim != 4 or images.shape[1] != 3 or not len(images):
             raise ArtifactError(f"images of shape {images.shape} given: give (B, 3, H, W), B from 1 on")
         height, width = images.shape[2:]

@@ -87,7 +87,13 @@ def classify(
 
 
 def class_probabilities(artifact: Artifact, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-    """Give the probabilities of the classes, (N, K), of RGB images."""
+    """Give the probabilities of the classes, (N, K), of RGB images, one or more.
+
+    Raises:
+        ArtifactError: If there are none, or one is not RGB.
+    """
+    if not len(images):
+        raise ArtifactError("no images given: give one or more")
     pixels = np.stack([prepare(image, artifact.metadata).pixels for image in images])
     logits = artifact.run(pixels)["logits"]
     grown = np.exp(logits - logits.max(axis=1, keepdims=True))

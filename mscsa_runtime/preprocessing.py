@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mscsa_runtime.errors import ArtifactError
 from mscsa_runtime.metadata import Metadata
 
 CROP_MODES = ("center", "squash")
@@ -33,7 +34,15 @@ def prepare(image: Image.Image, metadata: Metadata) -> Prepared:
 
     A classifier's is resized and its centre cropped. Others keep their shape: they are resized as in
     evaluation, or less where the model has one size into which that does not fit, and padded to it.
+
+    Raises:
+        ArtifactError: If the image is not RGB.
     """
+    if image.mode != "RGB":
+        raise ArtifactError(
+            f"an image of mode {image.mode} given: give RGB, as mscsa_runtime.images.decode_image reads "
+            '(or image.convert("RGB"))'
+        )
     own = (image.height, image.width)
     how = metadata.preprocessing
     if metadata.task == "classification":

@@ -127,7 +127,7 @@ class WeightsInfo:
                 input=values.pop("input"),
                 provenance=values,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{path}: its metadata cannot be read ({reason}); it is damaged or of a later version"

@@ -104,14 +104,25 @@ def build_timm_model(
     check_rates(drop_rate=options.get("drop_rate"), drop_path_rate=drop_path_rate)
     optional = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, "cache_dir": cache_dir}
     options |= {key: value for key, value in optional.items() if value is not None}
-    create = _create_downloading if pretrained or name.startswith("hf-hub:") else _create
+    of_hub = name.startswith(("hf-hub:", "hf_hub:"))
+    create = _create_downloading if pretrained or of_hub else _create
     try:
         return create(name, pretrained=pretrained, in_chans=in_chans, **options)
-    except TypeError as error:
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
         given = {k: v for k, v in options.items() if k not in ("num_classes", "cache_dir")}
-        if "unexpected keyword" not in str(error) or not given:
+        if not given:
             raise
-        raise UnknownKeyword(f"the backbone {name} does not take {given}: {error}; leave it out") from error
+        if "unexpected keyword" in str(error):
+            raise UnknownKeyword(
+                f"the backbone {name} does not take {given}: {error}; leave it out"
+            ) from error
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise UserError(
+            f"the backbone {name} cannot be built with {given}: {reason}; give other values, or leave "
+            "them out"
+        ) from error
 
 
 def check_rates(*, drop_rate: Any = None, drop_path_rate: Any = None) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from mscsa.checkpoints.checksum import hash_tensors
 from mscsa.checkpoints.loading import fit
-from mscsa.checkpoints.parts import BACKBONE, MSCSA, ModelParts, parts_of, unwrapped
+from mscsa.checkpoints.parts import BACKBONE, MSCSA, ModelParts, parts_of, refuse_wrapped_parts, unwrapped
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.checkpoints.report import LoadReport
@@ -62,6 +62,7 @@ def load_addon(model: nn.Module, path: str | Path) -> LoadReport:
             configuration or another form of model (names what differs); the model is then unchanged.
     """
     model = unwrapped(model)
+    refuse_wrapped_parts(model)
     parts = _parts_with_mscsa(model)
     state, metadata = read_state_dict(path)
     theirs = _decoded(metadata, path)

@@ -21,6 +21,7 @@ from mscsa.checkpoints.parts import (
     locate,
     longest,
     parts_of,
+    refuse_wrapped_parts,
     unwrapped,
 )
 from mscsa.checkpoints.policies import Policy, PolicyName, find_policy
@@ -54,6 +55,7 @@ def load_weights(
     """
     chosen = find_policy(policy)
     model = unwrapped(model)
+    refuse_wrapped_parts(model)
     if any(value.is_meta for value in (*model.parameters(), *model.buffers())):
         raise UserError(
             "the model is on the meta device, where weights have no place: build it on the CPU, or call "
@@ -222,8 +224,13 @@ def _difference(given: Tensor, own: Tensor) -> str:
         return f"{tuple(given.shape)} instead of {tuple(own.shape)}"
     if own.is_floating_point() and not given.is_floating_point():
         return f"{given.dtype} instead of {own.dtype}"
-    return ""
+    if given.is_meta and not own.is_meta:
+        return "on the meta device, without values"
+    return "" if given.layout == torch.strided else f"{given.layout} instead of {torch.strided}"
 
 
 def _is_finite(value: Tensor) -> bool:
-    return value.is_meta or not value.is_floating_point() or bool(torch.isfinite(value).all())
+    if value.is_meta or not value.is_floating_point():
+        return True
+    # Types of one byte have no such test of their own.
+    return bool(torch.isfinite(value.float() if value.element_size() == 1 else value).all())

@@ -22,6 +22,9 @@ _LEAST_SHARE = 0.125
 _LEAST_SHARE_OF_HEAD = 0.5
 """Of a head's names, for it to be in a file of other prefixes; one of another design has few of them."""
 
+_WRAPPING_MODULES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What torch.compile, FSDP and activation checkpointing put into keys, wherever they wrap."""
+
 _IDLE_BUFFERS = ("attn_mask", "relative_coords_table", "total_ops", "total_params")
 """Last names of values that some versions of a model write and others compute."""
 
@@ -39,7 +42,7 @@ class ModelParts:
     """The keys of a model, by part."""
 
     own: dict[str, Tensor]
-    """State dict of the model."""
+    """State dict of the model, by `plain_key`."""
     prefixes: dict[str, str]
     """Part -> prefix of its keys."""
     part_of: dict[str, str]
@@ -56,7 +59,7 @@ class ModelParts:
 
 def parts_of(model: nn.Module) -> ModelParts:
     """Sort the keys of a model into parts; of one that names none, all but the classifier is the backbone."""
-    own = model.state_dict()
+    own = {plain_key(key): value for key, value in model.state_dict().items()}
     prefixes = model.weight_parts() if isinstance(model, HasParts) else {BACKBONE: ""}
     classifier = frozenset(_classifier_keys(model) & own.keys())
     part_of = {}
@@ -65,9 +68,20 @@ def parts_of(model: nn.Module) -> ModelParts:
         part_of[key] = HEAD if part == BACKBONE and key in classifier else part
     names: dict[int, list[str]] = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        names[id(parameter)].append(name)
+        names[id(parameter)].append(plain_key(name))
     tied = {name: frozenset(group) for group in names.values() if len(group) > 1 for name in group}
     return ModelParts(own, prefixes, part_of, classifier, tied)
+
+
+def plain_key(key: str) -> str:
+    """Take out of a key what wraps modules in training.
+
+    >>> plain_key("backbone._orig_mod.conv1.weight")
+    'backbone.conv1.weight'
+    """
+    for wrapping in _WRAPPING_MODULES:
+        key = key.replace(wrapping, "")
+    return key
 
 
 def longest(prefixes: Mapping[str, str], key: str) -> str | None:
@@ -184,11 +198,26 @@ def _classifier_keys(model: nn.Module) -> set[str]:
     heads = given if isinstance(given, (tuple, list)) else [given]
     layers = {id(layer) for head in heads if isinstance(head, nn.Module) for layer in head.modules()}
     return {
-        f"{name}.{key}" if name else key
+        plain_key(f"{name}.{key}" if name else key)
         for name, module in model.named_modules(remove_duplicate=False)
         if id(module) in layers
         for key in module.state_dict()
     }
+
+
+def refuse_wrapped_parts(model: nn.Module) -> None:
+    """Refuse to fill a model of which a part alone is compiled: its keys are not those of any file.
+
+    Raises:
+        UserError: Names the part.
+    """
+    wrapped = next((name for name, _ in model.named_modules() if name.endswith("_orig_mod")), None)
+    if wrapped is not None:
+        part = wrapped.rpartition(".")[0]
+        raise UserError(
+            f"the model's part {part} is compiled by itself: load the weights first, or compile it in place "
+            f"(model.{part}.compile())"
+        )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mscsa.checkpoints.checksum import without_checksum
+from mscsa.checkpoints.parts import plain_key
 from mscsa.checkpoints.pickles import CodeFound, entries_of, read_pickle, tensor_of
 from mscsa.errors import UserError
 
@@ -25,11 +26,11 @@ RAW = (
 )
 """Keys under which it keeps the weights themselves."""
 
+_AVERAGED_MODELS = "n_averaged"
+"""What torch's `AveragedModel` counts, beside the `module.` that it averages."""
+
 _MOST_NESTED = 4
 """Wrappers within each other that are looked into."""
-
-_WRAPPING_MODULES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-"""What torch.compile, FSDP and activation checkpointing put into keys, wherever they wrap."""
 
 
 class Weights(NamedTuple):
@@ -58,7 +59,7 @@ def read_state_dict(path: str | Path) -> Weights:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"checkpoint {path} is not there: give the path of a .safetensors or .pth file")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _begins_as_safetensors(path):
         state, metadata = _read_safetensors(path)
         return Weights(_plain_keys(state), metadata)
     try:
@@ -125,14 +126,21 @@ def _is_tensor(value: Any) -> bool:
 
 def _plain_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take out of the keys what wraps the model in training."""
-    plain = {}
-    for key, value in state.items():
-        for wrapping in _WRAPPING_MODULES:
-            key = key.replace(wrapping, "")
-        plain[key] = value
+    plain = {plain_key(key): value for key, value in state.items()}
+    if all(key.startswith("module.") or key == _AVERAGED_MODELS for key in plain):
+        plain.pop(_AVERAGED_MODELS, None)
     while plain and all(key.startswith("module.") for key in plain):
         plain = {key.removeprefix("module."): value for key, value in plain.items()}
     return plain
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do, whatever it is called: a length, and the JSON of a header."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:
+        return False  # said where it is read
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

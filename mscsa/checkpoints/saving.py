@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mscsa.checkpoints.checksum import with_checksum
 from mscsa.checkpoints.configurations import with_configurations
-from mscsa.checkpoints.parts import unwrapped
+from mscsa.checkpoints.parts import plain_key, unwrapped
 from mscsa.errors import UserError
 from mscsa.files import write_whole
 
@@ -25,16 +25,20 @@ def save_weights(
 
     Args:
         model: A model, compiled or wrapped for several processes or not; or a state dict.
-        path: Where to.
+        path: A .safetensors file.
         metadata: What the file is to say of itself.
     Raises:
-        UserError: If the folder cannot be written to, the disk is full, or a value has no data.
+        UserError: If the name has another ending, the folder cannot be written to, the disk is full, or a
+            value has no data.
     """
+    if Path(path).suffix != ".safetensors":
+        raise UserError(f"{path} given for weights, which are written as safetensors: end it in .safetensors")
     said = dict(metadata or {})
     if isinstance(model, nn.Module):
         model = unwrapped(model)
         said = with_configurations(model, said)
     state = model.state_dict() if isinstance(model, nn.Module) else model
+    state = {plain_key(key): value for key, value in state.items()}
     without = [key for key, value in state.items() if value.is_meta]
     if without:
         raise UserError(f"{without[0]} is on the meta device and has no values: build the model on the CPU")

@@ -160,6 +160,11 @@ class DeformableDETR(Network):
         batch, _ = self.transform(images)
         sizes = [(int(height), int(width)) for height, width in batch.image_sizes]
         pixels = batch.tensors
+        if pixels.dtype in (torch.float16, torch.bfloat16):  # transformers' sampling is in float32
+            raise UserError(
+                f"a Deformable DETR in {pixels.dtype}: it samples in float32; leave the model in that, and "
+                "run it under torch.autocast"
+            )
         mask = torch.zeros(len(sizes), *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
         for i, (height, width) in enumerate(sizes):
             mask[i, :height, :width] = 1

@@ -246,12 +246,20 @@ class Detector(nn.Module):
             missing = [key for key in needed if key not in target]
             if missing:
                 raise UserError(f"target {i} has no {', '.join(missing)}: give {', '.join(needed)}")
+            untensored = [key for key in needed if not isinstance(target[key], Tensor)]
+            if untensored:
+                kind = type(target[untensored[0]]).__name__
+                raise UserError(f"target {i} has {untensored[0]} of type {kind}: give a tensor")
             _check_objects(i, target, self.num_classes)
             wanted = (len(target["labels"]), *image.shape[-2:])
             if self.has_masks and target["masks"].shape != wanted:
                 raise UserError(
                     f"target {i} has masks of shape {tuple(target['masks'].shape)}: give {wanted}, one for "
                     "each box, of the image's size"
+                )
+            if self.has_masks and len(target["masks"]) and not _are_masks(target["masks"]):
+                raise UserError(
+                    f"target {i} has masks of values beyond 0 to 1: divide those of 0 and 255 by 255"
                 )
             # Boxes take part in the losses in the precision of the images, but never in less than float32.
             boxes = target["boxes"].to(torch.promote_types(image.dtype, torch.float32))
@@ -274,6 +282,14 @@ class Detector(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the activations of backbone and neck in the backward pass."""
         self.pyramid.set_grad_checkpointing(enable)
+
+
+def _are_masks(masks: Tensor) -> bool:
+    """Whether masks are shares of inside: beyond 0..1 cross-entropy has no lower bound."""
+    if masks.dtype == torch.bool:
+        return True
+    least, most = masks.aminmax()
+    return bool(least >= 0) and bool(most <= 1)
 
 
 def _check_objects(i: int, target: Target, num_classes: int) -> None:

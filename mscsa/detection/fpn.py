@@ -12,7 +12,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelP6P7
 
-from mscsa.dense import Pyramid, levels_of
+from mscsa.dense import Pyramid, coarsest_stride, levels_of
 from mscsa.errors import UserError
 from mscsa.heads import NORM_GROUPS
 
@@ -56,9 +56,14 @@ class BatchImages(GeneralizedRCNNTransform):
 
     @classmethod
     def of(cls, pyramid: Pyramid) -> BatchImages:
-        """Prepare images as a pyramid takes them: its mean and std, padded to its coarsest stride."""
-        cfg = pyramid.pretrained_cfg
-        return cls(list(cfg["mean"]), list(cfg["std"]), max(levels_of(pyramid)[1]))
+        """Prepare images as a pyramid takes them: its mean and std, padded to its backbone's coarsest stride.
+
+        Of other channels than those the mean is of, each takes the mean of all, as in timm's data settings.
+        """
+        mean, std = (list(pyramid.pretrained_cfg[name]) for name in ("mean", "std"))
+        if len(mean) != pyramid.in_chans:
+            mean, std = ([sum(each) / len(each)] * pyramid.in_chans for each in (mean, std))
+        return cls(mean, std, coarsest_stride(pyramid))
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """Leave image and target as they are."""

@@ -49,7 +49,10 @@ class AlignedRoIPool(MultiScaleRoIAlign):
         pooled = maps[0].new_zeros(len(rois), maps[0].shape[1], *self.output_size)
         for level, (each, scale) in enumerate(zip(maps, self.scales, strict=True)):
             own = (levels == level).nonzero()[:, 0]
-            cut = roi_align(each, rois[own], self.output_size, scale, self.sampling_ratio, aligned=True)
+            # Boxes are in float32 whatever the maps are in.
+            cut = roi_align(
+                each.to(rois.dtype), rois[own], self.output_size, scale, self.sampling_ratio, aligned=True
+            )
             pooled[own] = cut.to(pooled.dtype)
         return pooled
 

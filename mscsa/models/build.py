@@ -74,7 +74,7 @@ def create_model(
             TypeError too), or weights do not fit.
         ValueError: If a configuration field is out of range, or no configuration fits the budget.
     """
-    said = sort_keywords(keywords, backbone_kwargs)
+    said = sort_keywords(keywords, backbone_kwargs, keep_classifier=keep_classifier)
     whole = WholeModel(parse_model_name(name), said.timm)
     sizes: dict[str, Any] = {"config": config, "budget": budget, "budget_size": budget_size}
     request = ConfigRequest(**sizes, drop_path_rate=drop_path_rate, fields=said.mscsa)
@@ -131,7 +131,7 @@ def add_to(
     """Add MSCSA to a timm model that is built already, weights and all.
 
     The model is taken over: it becomes `backbone` of the new one, loses its classifier and keeps its
-    weights, its device and its type.
+    weights, its device, its type, and whether it is in training.
 
     >>> backbone = timm.create_model("resnet10t", num_classes=7)
     >>> model = mscsa.add_to(backbone, head_dim=8, squeeze_ratio=0.25)
@@ -181,9 +181,9 @@ def _add(backbone: Any, request: ConfigRequest, *, num_classes: int | None, **fo
     refuse_pruned(backbone, levels)
     if num_classes is None:
         num_classes = getattr(backbone, "num_classes", 1000)
-    reference = next(backbone.parameters())
+    reference, was_training = next(backbone.parameters()), backbone.training
     model = _compose(backbone, name, request, num_classes=num_classes, **form)
-    model.to(device=reference.device, dtype=reference.dtype)
+    model.to(device=reference.device, dtype=reference.dtype).train(was_training)
     WholeModel(name).describe(model)
     return model
 
@@ -299,6 +299,8 @@ def _neck_request(
 
 def _check_bare(backbone: Any, remedy: str) -> None:
     """Refuse what is no backbone but a model of ours already."""
+    if hasattr(backbone, "_orig_mod"):
+        raise UserError("a compiled backbone given: add MSCSA to the model itself, and compile the whole")
     if isinstance(backbone, BackboneModel):
         has_it = "has MSCSA" if isinstance(backbone, MSCSAModel) else "is a pyramid"
         raise UserError(

@@ -70,8 +70,11 @@ class TimmKeywords:
             )
         for name in ("pretrained_cfg_overlay", "pretrained_model_args"):
             check_mapping(name, getattr(self, name))
-        if not isinstance(self.dtype, (torch.dtype, NoneType)):
-            raise UserError(f"dtype={self.dtype!r} given: give a type of torch, such as torch.float32")
+        is_type = isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
+        if self.dtype is not None and not is_type:
+            raise UserError(
+                f"dtype={self.dtype!r} given: give a floating-point type of torch, such as torch.float32"
+            )
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, TypeError, AssertionError) as error:
@@ -99,16 +102,26 @@ class Keywords:
     """What concerns the whole model."""
 
 
-def sort_keywords(given: Mapping[str, Any], backbone_kwargs: Mapping[str, Any] | None = None) -> Keywords:
+def sort_keywords(
+    given: Mapping[str, Any],
+    backbone_kwargs: Mapping[str, Any] | None = None,
+    *,
+    keep_classifier: bool = False,
+) -> Keywords:
     """Sort keywords by what they concern; those of timm that are None are as if not given.
 
+    Args:
+        given: All keywords.
+        backbone_kwargs: Those of the backbone's constructor.
+        keep_classifier: Whether the backbone has a classifier of its own, whose pooling is then its own, too.
     Raises:
         UserError: If one concerns nothing (names the nearest; a TypeError too), or `backbone_kwargs` has
             what is the whole model's.
     """
     check_mapping("backbone_kwargs", backbone_kwargs)
     backbone_kwargs = backbone_kwargs or {}
-    own = [key for key in backbone_kwargs if key in (*_SET_BY_CREATE_MODEL, *TIMM_KEYWORDS)]
+    whole = {*_SET_BY_CREATE_MODEL, *TIMM_KEYWORDS} - ({"global_pool"} if keep_classifier else set())
+    own = [key for key in backbone_kwargs if key in whole]
     if own:
         raise UserError(f"backbone_kwargs has {', '.join(own)}: give it to create_model itself")
     of_timms = {k: v for k, v in given.items() if k in (*TIMM_KEYWORDS, *BACKBONE_KEYWORDS)}

@@ -119,6 +119,8 @@ class MSCSAModel(BackboneModel):
             reason = f"{type(backbone).__name__} has no classifier"
         elif global_pool != "avg":
             reason = f"with global_pool={global_pool!r}, but a kept classifier pools as it does"
+        elif get_model_args(backbone).get("global_pool") == "":
+            reason = f"this {type(backbone).__name__} does not pool its features (global_pool='')"
         if reason is not None:
             raise UserError(f"keep_classifier=True given: {reason}; leave one out")
         if backbone.num_classes != num_classes:
@@ -127,7 +129,8 @@ class MSCSAModel(BackboneModel):
     def weight_parts(self) -> dict[str, str]:
         """Say where the weights of each part are: part -> prefix of its keys."""
         own = ("fusion",) if self.is_pyramid else ("norm", "head")
-        return {part: f"{part}." for part in ("backbone", "mscsa", *own)}
+        added = ("mscsa", *own) if self.mscsa is not None else own
+        return {part: f"{part}." for part in ("backbone", *added)}
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Classify, or give the fused pyramid.
@@ -360,10 +363,11 @@ class MSCSAModel(BackboneModel):
                 "pruned by hand; save its weights with mscsa.save_weights or mscsa.save_addon"
             )
         arguments: dict[str, Any] = asdict(self.mscsa.config)
+        # A kept classifier pools as it does; what timm writes as the pooling is that of the tokens.
+        said_once = {"num_classes", "in_chans", "features_only", "out_indices"}
+        said_once |= set() if self.keeps_classifier else {"global_pool"}
         arguments["backbone_kwargs"] = {
-            key: value
-            for key, value in get_model_args(self.backbone).items()
-            if key not in ("num_classes", "in_chans", "global_pool", "features_only", "out_indices")
+            key: value for key, value in get_model_args(self.backbone).items() if key not in said_once
         }
         if self.pretrained_cfg.get("architecture") == ANY_BACKBONE:
             arguments["backbone"] = of_backbone["architecture"]

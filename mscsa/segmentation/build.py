@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mscsa.dense import NormMode, Pyramid, build_head, levels_of
+from mscsa.dense import NormMode, Pyramid, build_head, coarsest_stride
 from mscsa.segmentation.segmenter import Segmenter
 
 
@@ -41,7 +41,7 @@ def build_segmenter(
     return Segmenter(
         body,
         decode_head,
-        size_divisor=max(levels_of(built.pyramid)[1]),
+        size_divisor=coarsest_stride(built.pyramid),
         cfg=cfg,
         backbone_norm=backbone_norm,
     )

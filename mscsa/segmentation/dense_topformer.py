@@ -119,6 +119,11 @@ def inject_tokens(pyramid: Pyramid, injected_channels: int, drop_path_rate: floa
         )
     channels, strides = levels_of(pyramid)
     _check_all_levels(pyramid, strides)
+    if len(strides) < 2:
+        raise UserError(
+            f"topformer_head on one map, of stride {strides[0]}: it injects into all but the finest; give "
+            "two levels or more"
+        )
     extractor: SemanticsExtractor | MSCSA
     if isinstance(pyramid, MSCSAModel) and pyramid.mscsa is not None:
         extractor, token_channels = pyramid.mscsa, pyramid.mscsa.stage_channels

@@ -94,6 +94,8 @@ def test_a_file_makes_nobody_load_others() -> None:
     [
         ({"class_names": None}, "x.safetensors does not say how it was made .no class_names in its metadata"),
         ({"data": "{"}, "its metadata cannot be read .*damaged or of a later version"),
+        ({"model": "[1]"}, "its metadata cannot be read .*later version"),
+        ({"model": "null"}, "its metadata cannot be read .*later version"),
         ({"model": '{"name": "test_resnet", "flavour": 1}'}, "flavour.*later version"),
         ({"model": '{"name": "test_resnet", "head": "unet"}'}, "no head is called 'unet'.*later version"),
     ],

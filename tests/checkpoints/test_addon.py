@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import mscsa
 from mscsa.checkpoints import load_addon, read_state_dict, save_addon, save_weights
 from mscsa.segmentation import build_segmenter
 from tests.detection.small import small
@@ -160,3 +162,12 @@ def test_a_backbone_that_is_no_registered_model_goes_by_its_class(tmp_path: Path
     save_addon(model, tmp_path / "a.safetensors")
     assert read_state_dict(tmp_path / "a.safetensors").metadata["backbone"] == '"ResNet"'
     assert load_addon(model, tmp_path / "a.safetensors").matched
+
+
+def test_a_compiled_backbone_is_the_same_backbone(tmp_path: Path) -> None:
+    fields = {"num_heads": 2, "head_dim": 8, "squeeze_ratio": 0.25}
+    model = mscsa.create_model("test_resnet", num_classes=3, **fields)
+    plain = copy.deepcopy(model)
+    model.backbone = torch.compile(model.backbone)
+    mscsa.save_addon(model, tmp_path / "a.safetensors")
+    assert not mscsa.load_addon(plain, tmp_path / "a.safetensors").missing

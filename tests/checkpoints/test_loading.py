@@ -251,6 +251,16 @@ MISFITS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Mapping[str, Tens
         lambda: {k: v.to(torch.int8) for k, v in RESNET.build().state_dict().items()},
         r"torch.int8 instead of torch.float32",
     ),
+    "weights without values": (
+        lambda: RESNET.build(),
+        lambda: {key: value.to("meta") for key, value in RESNET.build().state_dict().items()},
+        r"\(backbone.conv1.0.weight on the meta device, without values",
+    ),
+    "sparse weights": (
+        lambda: RESNET.build(),
+        lambda: {k: v.to_sparse() if v.ndim else v for k, v in RESNET.build().state_dict().items()},
+        r"\(backbone.conv1.0.weight torch.sparse_coo instead of torch.strided",
+    ),
     "nothing": (lambda: RESNET.build(), lambda: {"a": torch.zeros(1)}, r"fills 0 of \d+ tensors"),
 }
 
@@ -338,7 +348,7 @@ def test_values_that_are_not_finite_are_said_and_loaded(caplog: pytest.LogCaptur
     assert "2 with values that are not finite (norm.weight, head.weight)" in caplog.text
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2])
 def test_other_precisions_become_the_models(dtype: torch.dtype) -> None:
     model = RESNET.build()
     state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in random_state(model).items()}

@@ -209,3 +209,15 @@ def test_a_module_of_that_name_keeps_it(tmp_path: Path) -> None:
 def test_metadata_of_safetensors(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"classes": "a,b"})
     assert read_state_dict(tmp_path / "a.safetensors").metadata == {"classes": "a,b"}
+
+
+def test_safetensors_of_any_name(tmp_path: Path) -> None:
+    save_file({"weight": torch.ones(2)}, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.pth")
+    assert torch.equal(read_state_dict(tmp_path / "w.pth").state["weight"], torch.ones(2))
+
+
+def test_weights_that_torch_averages(tmp_path: Path) -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(2, 3))
+    torch.save(averaged.state_dict(), tmp_path / "w.pth")
+    assert read_state_dict(tmp_path / "w.pth").state.keys() == {"weight", "bias"}

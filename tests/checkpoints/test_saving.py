@@ -53,4 +53,34 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     one_line_error(lambda: save_weights({"a": sparse}, path), "cannot write .*w.safetensors")
     assert torch.equal(load_file(path)["a"], torch.zeros(2)) and os.listdir(tmp_path) == ["w.safetensors"]
     (tmp_path / "file").touch()
-    one_line_error(lambda: save_weights({"a": torch.zeros(2)}, tmp_path / "file" / "w"), "cannot write")
+    one_line_error(
+        lambda: save_weights({"a": torch.zeros(2)}, tmp_path / "file" / "w.safetensors"), "cannot write"
+    )
+
+
+def test_the_name_says_what_it_is(tmp_path: Path) -> None:
+    for name in ("w.pth", "w"):
+        message = f"{name} given for weights, which are written as safetensors: end it in .safetensors"
+        one_line_error(lambda name=name: save_weights({"a": torch.zeros(2)}, tmp_path / name), message)  # type: ignore[misc]
+    assert not os.listdir(tmp_path)
+
+
+def test_a_part_that_is_compiled_is_written_under_its_own_names(tmp_path: Path) -> None:
+    model = mscsa.create_model("resnet10t", num_classes=3, num_heads=2, head_dim=8, squeeze_ratio=0.25)
+    own, path = model.state_dict(), tmp_path / "w.safetensors"
+    model.backbone = torch.compile(model.backbone)
+    mscsa.save_weights(model, path)
+    assert load_file(path).keys() == own.keys()
+    message = (
+        r"the model's part backbone is compiled by itself: load the weights first, or .*backbone.compile"
+    )
+    one_line_error(lambda: mscsa.load_weights(model, path), message)
+
+
+def test_a_pruned_classifier_is_written_and_read(tmp_path: Path) -> None:
+    model = mscsa.create_model("resnet10t", num_classes=3, num_heads=2, head_dim=8, squeeze_ratio=0.25)
+    whole = {key: value.clone() for key, value in model.state_dict().items()}
+    model.prune_intermediate_layers([1, 2])
+    mscsa.save_weights(model, tmp_path / "w.safetensors")
+    mscsa.load_weights(model, tmp_path / "w.safetensors", policy="exact")
+    assert mscsa.load_weights(model, whole).filled["backbone"] == len(model.backbone.state_dict())

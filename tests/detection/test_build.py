@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 
@@ -12,6 +13,7 @@ from mscsa.detection import build_detector
 from mscsa.errors import UserError
 from mscsa.models import build_pyramid
 from tests.detection.small import small
+from tests.refusals import one_line_error
 
 BUILDS: dict[str, tuple[Callable[[], Any], str]] = {
     "detector": (
@@ -86,3 +88,15 @@ def test_what_cannot_be_built(case: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         build()
     assert "\n" not in str(caught.value)
+
+
+def test_a_pyramid_without_fusions_is_for_heads_that_take_tokens() -> None:
+    pyramid = build_pyramid("mscsa_resnet10t", strides=(8, 16, 32), fuse=False)
+    one_line_error(
+        lambda: build_detector("retinanet", pyramid, 2), "was built with fuse=False: build it with"
+    )
+
+
+def test_whole_numbers_of_numpy_are_counts() -> None:
+    model = build_detector("deformable_detr", "test_resnet", 2, num_queries=np.int64(10))
+    assert model.net.config.num_queries == 10

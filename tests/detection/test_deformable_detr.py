@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mscsa.detection import build_detector
 from mscsa.errors import UserError
 from tests.detection.small import K, batch, fresh, small, wake
+from tests.refusals import one_line_error
 
 VARIANTS = ("deformable_detr", "box_refine", "two_stage")
 
@@ -265,3 +266,12 @@ def test_one_decoder_layer_is_enough(options: dict[str, bool]) -> None:
     torch.stack(list(losses.values())).sum().backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]
     assert len(model.eval()([torch.rand(3, 64, 64)])[0]["boxes"]) == 30
+
+
+def test_half_precision_is_for_autocast() -> None:
+    model = small("deformable_detr").eval()
+    images, _ = batch((64, 64, 1))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert model(images)[0]["boxes"].isfinite().all()
+    half = [image.half() for image in images]
+    one_line_error(lambda: model.half()(half), "a Deformable DETR in torch.float16: it samples in float32")

@@ -377,6 +377,7 @@ TARGETS: dict[str, tuple[dict[str, Any], str]] = {
     "label K+1": ({"labels": torch.tensor([1, K + 1])}, f"labels from 1 to {K + 1}: give 1 to {K}"),
     "float labels": ({"labels": torch.tensor([1.0, 2.0])}, r"labels of shape \(2,\) and torch.float32: give"),
     "labels of rank 2": ({"labels": torch.ones(2, 1, dtype=torch.int64)}, r"labels of shape \(2, 1\)"),
+    "list": ({"labels": [1, 2]}, "labels of type list: give a tensor"),
     "no width": (
         {"boxes": torch.tensor([[5.0, 5, 5, 9], [0, 0, 9, 9]])},
         "a box without width or height.*give x1 < x2 and y1 < y2",
@@ -416,6 +417,12 @@ def test_masks_that_do_not_fit(name: str) -> None:
         ) as caught:
             model(images, [{**target, "masks": masks}])
         assert "\n" not in str(caught.value)
+    masks = target["masks"].to(torch.uint8)
+    with pytest.raises(
+        UserError, match="target 0 has masks of values beyond 0 to 1: divide those of 0 and 255"
+    ):
+        model(images, [{**target, "masks": 255 * masks}])
+    assert total(model(images, [{**target, "masks": masks}])).isfinite()
     assert fresh("retinanet")(images, [without])["classification"].isfinite()  # which has none
 
 

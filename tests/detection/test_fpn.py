@@ -12,6 +12,7 @@ from mscsa.detection.fpn import BatchImages, TwoCoarser, norm_layer
 from mscsa.errors import UserError
 from mscsa.models import build_pyramid
 from tests.detection.small import batch, small
+from tests.refusals import one_line_error
 
 
 def test_images_are_normalised_and_padded_never_resized() -> None:
@@ -87,3 +88,11 @@ def test_a_layer_norm_on_each_level(name: str) -> None:
     for each in seen:  # over the channels of each place
         assert each.mean(dim=1).abs().max() < 1e-4
         assert (each.var(dim=1, unbiased=False) - 1).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_images_of_other_channels(channels: int) -> None:
+    model = small("retinanet", in_chans=channels).eval()
+    with torch.no_grad():
+        assert model([torch.rand(channels, 64, 48)])[0].keys() == {"boxes", "labels", "scores"}
+    one_line_error(lambda: model([torch.rand(3, 64, 48)]), rf"give \({channels}, H, W\)")

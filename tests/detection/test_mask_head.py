@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mscsa.detection.mask_head import AlignedRoIPool, mask_targets, paste_masks
-from tests.detection.small import batch, fresh
+from tests.detection.small import batch, fresh, small
 
 
 def ellipse(
@@ -116,3 +116,14 @@ def test_pasting_passes_gradients_on() -> None:
     boxes = torch.tensor([[1.0, 1.0, 6.0, 7.0], [0.0, 2.0, 5.0, 8.0]])
     paste_masks(masks, boxes, (9, 9)).sum().backward()
     assert masks.grad is not None and bool((masks.grad > 0).any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["mask_rcnn", "cascade_mask_rcnn"])
+def test_half_precision(name: str, dtype: torch.dtype) -> None:
+    model = small(name).to(dtype)
+    images, targets = batch((64, 64, 2), dtype=dtype)
+    assert all(loss.isfinite() for loss in model(images, targets).values())
+    with torch.no_grad():
+        (found,) = model.eval()(images)
+    assert len(found["masks"]) == len(found["boxes"]) > 0

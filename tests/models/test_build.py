@@ -38,6 +38,13 @@ def on_meta():
         (dict(name="resnet10t", budget=15), "budget=15 given"),
         (dict(name="resnet10t", budget=float("nan")), "budget=nan given"),
         (dict(name="resnet10t", backbone_kwargs={"nonsense": 1}), "does not take {.*'nonsense': 1"),
+        (
+            dict(name="resnet10t", backbone_kwargs={"output_stride": 4}),
+            "cannot be built with {.*'output_stride': 4.*}: AssertionError; give other values",
+        ),
+        (dict(name="resnet10t", act_layer="gelux"), "cannot be built with {.*'gelux'.*}: KeyError 'gelux'"),
+        (dict(name="resnet10t", config=LIGHT, dtype=torch.int8), "dtype=torch.int8 given: give a floating"),
+        (dict(name="hf_hub:timm/no_such_model"), "cannot be downloaded"),
         (dict(name="resnet10t", config=LIGHT, features_only=True, out_indices=(7,)), "the levels are"),
         (dict(name="resnet10t", budget="0.1"), "budget='0.1' given"),
         (dict(name="resnet10t", budget=0.1, budget_size=(64,)), r"budget_size=\(64,\) given: give the side"),
@@ -181,6 +188,7 @@ def test_mscsa_on_a_model_that_is_built_already():
     assert all(torch.equal(own[name], value) for name, value in model.backbone.state_dict().items())
     assert model.pretrained_cfg["mean"] == backbone.pretrained_cfg["mean"]
     model(torch.rand(2, 3, 64, 64).double()).sum().backward()
+    assert model.training and not mscsa.add_to(timm.create_model("resnet10t").eval(), config=LIGHT).training
 
 
 def test_adding_chooses_as_building_by_name_does():
@@ -206,8 +214,9 @@ def test_adding_chooses_as_building_by_name_does():
         ),
         (lambda: build_pyramid("resnet10t"), "a BackbonePyramid given as the backbone, which is a pyramid"),
         (lambda: torch.nn.Linear(2, 2), "the backbone Linear gives no feature pyramid"),
+        (lambda: torch.compile(timm.create_model("resnet10t")), "a compiled backbone given: add MSCSA to"),
     ],
-    ids=["vit", "features", "mscsa", "pyramid", "linear"],
+    ids=["vit", "features", "mscsa", "pyramid", "linear", "compiled"],
 )
 def test_what_mscsa_cannot_be_added_to(build, message):
     with pytest.raises(UserError, match=message) as caught:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from timm.models import save_for_hf
 
 import mscsa
 from mscsa.backbones.timm_pyramid import build_backbone
 from mscsa.errors import UserError
+from tests.refusals import one_line_error
 from tests.small_models import CASES, RESNET, Case, every_case
+
+FIELDS: dict[str, Any] = {"num_heads": 2, "head_dim": 8, "squeeze_ratio": 0.25}
 
 
 def build(case: Case = RESNET, **kwargs: Any) -> Any:
@@ -93,6 +99,25 @@ def test_weights_of_the_plain_model_fill_its_classifier() -> None:
     assert report.filled == {"backbone": 84, "head": 2}
     assert torch.equal(model.backbone.fc.weight, plain.fc.weight)
     assert not model.head.weight.any()
+
+
+@pytest.mark.parametrize("pool", ["avg", "max", "catavgmax"])
+def test_it_pools_as_it_did_after_a_way_over_the_hub(pool: str, tmp_path: Path) -> None:
+    backbone = timm.create_model("test_efficientnet", num_classes=3, global_pool=pool)
+    model = mscsa.add_to(backbone, keep_classifier=True, **FIELDS).eval()
+    save_for_hf(model, tmp_path)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(model(images), again(images))
+
+
+def test_features_that_are_not_pooled_are_refused() -> None:
+    pruned = timm.create_model("resnet10t", num_classes=4)
+    mscsa.add_to(pruned, **FIELDS)
+    for backbone in (timm.create_model("resnet10t", num_classes=0, global_pool=""), pruned):
+        message = "keep_classifier=True given: this ResNet does not pool its features"
+        add = partial(mscsa.add_to, backbone, keep_classifier=True, num_classes=5, **FIELDS)
+        one_line_error(add, message)
 
 
 def test_rates_of_the_backbone_are_its_own() -> None:

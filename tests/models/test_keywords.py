@@ -40,6 +40,10 @@ def test_what_is_the_whole_models_is_not_the_backbones(key):
         sort_keywords({}, {key: 1})
 
 
+def test_a_kept_classifier_has_a_pooling_of_its_own():
+    assert sort_keywords({}, {"global_pool": "max"}, keep_classifier=True).backbone == {"global_pool": "max"}
+
+
 @pytest.mark.parametrize("form", ["dict", "hook", "fx"])
 def test_other_forms_of_features(form):
     assert TimmKeywords(feature_cls="getter").feature_cls == "getter"
@@ -53,7 +57,10 @@ def test_other_forms_of_features(form):
         ({"pretrained_cfg": 3}, "^pretrained_cfg=3 given: give a tag, a mapping of entries, or timm's"),
         ({"pretrained_cfg_overlay": 3}, "^pretrained_cfg_overlay=3 given: give a mapping"),
         ({"pretrained_model_args": "x"}, "^pretrained_model_args='x' given: give a mapping"),
-        ({"dtype": "float32"}, "^dtype='float32' given: give a type of torch, such as torch.float32"),
+        (
+            {"dtype": "float32"},
+            "^dtype='float32' given: give a floating-point type of torch, such as torch.float32",
+        ),
         ({"device": "gpu"}, "^device='gpu' given, where nothing can lie: "),
         ({"device": [1]}, r"^device=\[1\] given, where nothing can lie: "),
     ],

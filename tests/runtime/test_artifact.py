@@ -34,6 +34,15 @@ def test_one_size_alone_is_taken_where_there_is_one(tmp_path: Path) -> None:
             artifact.run(np.zeros(shape, np.float32))
 
 
+def test_floats_of_any_width_are_taken_and_nothing_else(tmp_path: Path) -> None:
+    artifact = Artifact(write_means(tmp_path / "model.onnx"))
+    expected = artifact.run(IMAGES)["logits"]
+    for given in (IMAGES.astype(np.float64), IMAGES.astype(np.float16), IMAGES.tolist()):
+        np.testing.assert_allclose(artifact.run(given)["logits"], expected, atol=1e-3)
+    with pytest.raises(ArtifactError, match="images of uint8 given: give floats, normalised as"):
+        artifact.run(np.zeros((1, 3, 8, 8), np.uint8))
+
+
 def test_of_any_size_those_are_taken_that_it_was_made_for(tmp_path: Path) -> None:
     sizes = Sizes(height=64, width=64, is_dynamic=True, least=64, step=32)
     artifact = Artifact(write_means(tmp_path / "model.onnx", sizes=sizes))

@@ -36,6 +36,8 @@ def test_a_model_of_another_task_is_refused(artifact: Artifact) -> None:
         segment(artifact, Image.new("RGB", (8, 8)))
     with pytest.raises(ArtifactError, match="give one for detection or instance_segmentation"):
         detect(artifact, Image.new("RGB", (8, 8)))
+    with pytest.raises(ArtifactError, match="no images given: give one or more"):
+        class_probabilities(artifact, [])
     with pytest.raises(ArtifactError, match="give 1 or more"):
         list(classify(artifact, [], top_k=0))
 

@@ -14,8 +14,10 @@ from mscsa.recipes.spec import (
     SegmentationAugment,
     SegmentationData,
 )
+from mscsa_runtime import ArtifactError
 from mscsa_runtime.metadata import Metadata, Sizes, Task
 from mscsa_runtime.preprocessing import prepare
+from tests.runtime.small_files import METADATA
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 RNG = np.random.default_rng(0)
@@ -73,3 +75,10 @@ def test_a_pyramids_image_is_that_of_its_head() -> None:
     sizes = Sizes(height=64, width=96, is_dynamic=True, least=64, step=32)
     found = prepare(photograph(100, 50), metadata("pyramid", sizes, short_side=60, long_side=90))
     assert found.pixels.shape == (3, 96, 64) and found.size == (90, 45)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "HSV"])
+def test_images_that_are_not_rgb_are_refused(mode: str) -> None:
+    message = rf"an image of mode {mode} given: give RGB, as mscsa_runtime.images.decode_image reads"
+    with pytest.raises(ArtifactError, match=message):
+        prepare(Image.new(mode, (9, 9)), METADATA)

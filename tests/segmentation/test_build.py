@@ -89,3 +89,12 @@ def test_what_cannot_be_built(case: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         build()
     assert "\n" not in str(caught.value)
+
+
+def test_under_a_neck_the_padding_is_to_the_coarsest_stride_that_it_reads() -> None:
+    """CoaT refuses other sizes, and MSCSA reads it whole."""
+    channels = {"channels": (16, 32, 32, 64)}
+    pyramid = build_pyramid("mscsa_coat_tiny", strides=(4, 8), backbone_kwargs=channels)
+    model = build_segmenter("semantic_fpn", pyramid, 2, fpn_channels=16, head_channels=16).eval()
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 40, 72)).shape == (1, 2, 40, 72)

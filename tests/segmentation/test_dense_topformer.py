@@ -13,9 +13,11 @@ from mscsa.errors import UserError
 from mscsa.macs import count_macs, count_parameters
 from mscsa.models import build_pyramid
 from mscsa.official import load_official
+from mscsa.segmentation import build_segmenter
 from mscsa.segmentation.dense_topformer import build_dense_topformer, inject_tokens
 from tests.backbones.golden import SIZES as IMAGE_SIZES
 from tests.backbones.golden import compare, fill, golden_input, load_golden
+from tests.refusals import one_line_error
 
 OFFICIAL = {"t": "topformer_tiny", "b": "topformer_base"}
 # Facts of the official models: parameters of the whole backbone and of its injection.
@@ -139,3 +141,8 @@ def test_checkpointing_reaches_both_parts(name: str) -> None:
     assert dense.tpm.grad_checkpointing and dense.trans.grad_checkpointing
     dense.set_grad_checkpointing(False)
     assert not dense.tpm.grad_checkpointing and not dense.trans.grad_checkpointing
+
+
+def test_one_map_has_nothing_to_inject_into() -> None:
+    pyramid = build_pyramid("resnet10t", strides=(32,))
+    one_line_error(lambda: build_segmenter("topformer_head", pyramid, 2), "on one map, of stride 32")
