@@ -126,6 +126,7 @@ _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
 ROWS: dict[str, Row] = {
     "frozen_camvid_long": Row(recipe=_SEGMENT, options=_CAMVID_LONG, necks=True),
+    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_CAMVID_LONG, seeds=6),
     "frozen_camvid": Row(recipe=_SEGMENT, options=_CAMVID_SHORT, seeds=6, necks=True),
     # As the campaign was first set.
     "frozen_camvid_192": Row(recipe=_SEGMENT, options=_CAMVID_192, seeds=6),
@@ -169,7 +170,6 @@ ROWS: dict[str, Row] = {
     "frozen_camvid_rich": Row(
         recipe=_SEGMENT, options=(*_CAMVID_LONG, "--model.budget", "0.5"), seeds=6, necks=True
     ),
-    "frozen_camvid_lite2": Row(recipe=_SEGMENT.replace("lite0", "lite2"), options=_CAMVID_LONG, seeds=6),
 }
 
 

@@ -14,6 +14,7 @@ from mscsa.neck_table import OTHER_NECKS
 
 TITLES = {
     "frozen_camvid_long": "Street scenes (CamVid), frozen backbone, 1200 steps",
+    "frozen_camvid_lite2": "Street scenes (CamVid), frozen EfficientNet-Lite2, 1200 steps",
     "frozen_camvid": "Street scenes (CamVid), frozen backbone, 300 steps",
     "frozen_camvid_192": "Street scenes in crops of 192 px, 400 steps, MSCSA at 14 %",
     "frozen_camvid_192_necks": "Street scenes in crops of 192 px, beside the other necks",
@@ -29,7 +30,6 @@ TITLES = {
     "finetuned_imagenette": "Photographs (Imagenette), whole backbone trained, classifier",
     "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
     "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
-    "frozen_camvid_lite2": "A larger backbone",
 }
 """Rows in the order of the page."""
 

@@ -43,7 +43,7 @@ README = ROOT / "README.md"
 MARKS = ("<!-- the campaign's table, by benchmarks/evidence.py -->", "<!-- its end -->")
 
 NECK_ROWS = (
-    *("frozen_camvid_long", "frozen_camvid"),
+    *("frozen_camvid_long", "frozen_camvid_lite2", "frozen_camvid_rich", "frozen_camvid"),
     *("frozen_camvid_192", "frozen_camvid_192_necks"),
     *("frozen_nuclei", "frozen_nuclei_necks", "frozen_carparts", "frozen_carparts_necks"),
     *("finetuned_camvid_recipe", "finetuned_camvid", "finetuned_imagenette"),
@@ -142,8 +142,9 @@ def _expectations(rows: dict[str, Row]) -> str:
         if any(name not in rows for name in pair):
             lines.append(f"| {what} | not run | |")
             continue
-        first, second = (contrast_of(rows[name], "mscsa", "baseline").mean for name in pair)
-        lines.append(f"| {what} | {first:+.2f}, then {second:+.2f} | {'yes' if second < first else 'no'} |")
+        first, second = (contrast_of(rows[name], "mscsa", "baseline") for name in pair)
+        found = f"{_difference(first)}, then {_difference(second)}"
+        lines.append(f"| {what} | {found} | {_is_smaller(second, first)} |")
     for name in ("frozen_camvid_192_table_4", "frozen_camvid_192_table_5"):
         if name in rows:
             lines.append(f"| the order of the paper's Table {name[-1]} | {_order_of(rows[name])} |")
@@ -151,6 +152,15 @@ def _expectations(rows: dict[str, Row]) -> str:
     return "\n".join(lines) + (
         f"\n\nRows of the protocol that have not been run: {missing}." if missing else ""
     )
+
+
+def _is_smaller(gain: PairedStatistics, other: PairedStatistics) -> str:
+    """Say whether a gain is smaller than that of another row, whose seeds are others: by intervals apart."""
+    if gain.interval is None or other.interval is None:
+        return "not decided"
+    if max(gain.interval) < min(other.interval):
+        return "yes"
+    return "no" if min(gain.interval) > max(other.interval) else "not decided"
 
 
 def _order_of(row: Row) -> str:
