@@ -15,7 +15,7 @@ from mscsa.data.coco.voc import is_voc
 from mscsa.data.identity import hash_of_files
 from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
-from tests.data.coco.object_folders import write_voc
+from tests.data.coco.object_folders import link_elsewhere, write_voc
 from tests.data.coco.test_yolo import expected, read
 
 
@@ -59,6 +59,14 @@ def test_what_was_written_is_read(
     before = hash_of_files(opened(root), root)
     edit(next(root.rglob("train1.xml")), "object/name", "disc")
     assert hash_of_files(opened(root), root) != before  # no run is resumed on other labels
+
+
+def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "set", is_by_split=True)
+    link_elsewhere(root / "train", tmp_path / "disk", ".png")
+    assert read(root, "train") == expected("train") and check_dataset(root) == []
+    (tmp_path / "disk" / ".train0.png").touch()  # hidden, as some systems leave beside each file
+    assert opened(root).describe(0) == str(root / "train/linked/train0.png")
 
 
 def test_classes_are_those_of_both_splits(root: Path) -> None:

@@ -19,7 +19,7 @@ from mscsa.data.identity import hash_of_files
 from mscsa.data.transforms.detection import EvaluatedObjects, build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.recipes.spec import DetectionAugment, DetectionData
-from tests.data.coco.object_folders import SIZES, boxes_of, write_yolo
+from tests.data.coco.object_folders import SIZES, boxes_of, link_elsewhere, write_yolo
 
 
 def opened(root: Path, split: str = "train", **options: bool) -> CocoDetection:
@@ -108,6 +108,19 @@ def test_roboflow_folders_are_found(tmp_path: Path) -> None:
     (root / "data.yaml").unlink()
     (root / "classes.txt").write_text("bar\ndisc\n")
     assert np.allclose(read(root, "val"), expected("val"), atol=1e-3)
+
+
+def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "set")
+    for kind, ending in (("images", ".png"), ("labels", ".txt")):
+        link_elsewhere(root / kind / "train", tmp_path / "disk" / kind, ending)
+    assert np.allclose(read(root, "train"), expected("train"), atol=1e-3)
+    (tmp_path / "disk/labels/gone.txt").touch()
+    (note,) = check_dataset(root)
+    assert note.path == str(root / "labels/train/linked/gone.txt")
+    as_classes_alone(root)
+    shutil.rmtree(root / "labels/val")
+    assert is_yolo(root)
 
 
 def test_masks_of_polygons_and_the_truth_of_the_scores(tmp_path: Path) -> None:
