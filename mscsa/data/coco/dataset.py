@@ -50,6 +50,8 @@ class CocoDetection(Dataset[ObjectSample]):
             own if None. Categories are matched by name.
         given: The split's file of annotations and folder of images, in place of looking for them.
         flip_pairs: Names of classes that are each other in a mirror image; those of the data if empty.
+        max_bad: Images that may be unreadable where a layout takes their sizes from them (`data.max_bad`);
+            each is told of when its own turn comes.
     Raises:
         UserError: If a file is missing or not COCO's format, or has classes that are not among `class_names`;
             if there is no object, none that training could see, or, with masks, one that cannot be drawn.
@@ -67,11 +69,12 @@ class CocoDetection(Dataset[ObjectSample]):
         class_names: Sequence[str] | None = None,
         given: GivenFiles | None = None,
         flip_pairs: Sequence[tuple[str, str]] = (),
+        max_bad: int = 0,
     ) -> None:
         found = find_objects(root, split, given)
         self.annotation_file, self.image_folder = found.file, found.folder
         self.annotation_files = found.files()
-        self.annotations = found.read()
+        self.annotations = found.read(max_bad)
         own = list(self.annotations.category_names)
         self.class_names = own if class_names is None else list(class_names)
         self.category_ids, self._labels = self._matched_categories(own)

@@ -126,7 +126,7 @@ def _convert(root: Path, pairs: list[_Pair], names: tuple[str, ...]) -> Conversi
             tree = _read(file)
             size = _size(tree, image)
         except BadImage as bad:
-            found.add_flaw("unreadable images", image, bad.what, bad.remedy)
+            found.add_unreadable(str(image.relative_to(root)), image, bad.what, bad.remedy)
             continue
         except Unusable as bad:
             found.add_flaw("unreadable annotations", file, bad.what, bad.remedy)

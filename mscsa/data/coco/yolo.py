@@ -200,14 +200,15 @@ def _convert(
     found = Conversion(names)
     label_files = set()
     for image in images:
+        name = str(image.relative_to(root) if image.is_relative_to(root) else image)
+        labels = _label_file(image)
+        label_files.add(labels)
         try:
             size = image_size(image)
         except BadImage as bad:
-            found.add_flaw("unreadable images", image, bad.what, bad.remedy)
+            found.add_unreadable(name, image, bad.what, bad.remedy)
             continue
-        found.add_image(str(image.relative_to(root) if image.is_relative_to(root) else image), size)
-        labels = _label_file(image)
-        label_files.add(labels)
+        found.add_image(name, size)
         if labels.is_file():
             _read_labels(labels, size, len(names), columns, found)
     for folder in {_label_file(each / "any").parent for each in folders}:

@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     return write_voc(tmp_path / "set")
 
 
-def opened(root: Path, split: str = "train", **options: bool) -> CocoDetection:
+def opened(root: Path, split: str = "train", **options: int) -> CocoDetection:
     return CocoDetection(root, split, EvaluatedObjects(64, 100), 0, **options)  # type: ignore[arg-type]
 
 
@@ -164,6 +164,17 @@ def test_images_and_lists_that_are_not_there(root: Path) -> None:
     (root / "ImageSets/Main/val.txt").unlink()
     with pytest.raises(UserError, match="ImageSets/Main/val.txt is not there: list the names"):
         opened(root, "val")
+
+
+def test_an_image_that_gives_no_size_keeps_its_place(root: Path) -> None:
+    edit(root / "Annotations/train0.xml", "size", None)
+    (root / "JPEGImages/train0.png").write_bytes(b"")
+    with pytest.raises(UserError, match="train0.png: empty file"):
+        opened(root)
+    dataset = opened(root, max_bad=1)
+    assert [len(dataset.labels_of(i)) for i in range(3)] == [0, 2, 0]
+    with pytest.raises(UserError, match="train0.png: empty file"):
+        dataset[0]
 
 
 def test_masks_are_asked_for_in_vain(root: Path) -> None:

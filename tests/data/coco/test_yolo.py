@@ -15,7 +15,9 @@ from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.coco.layouts import find_objects
 from mscsa.data.coco.yolo import find_yolo, is_yolo
+from mscsa.data.datasets import build_datasets
 from mscsa.data.identity import hash_of_files
+from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.detection import EvaluatedObjects, build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.recipes.spec import DetectionAugment, DetectionData
@@ -226,6 +228,23 @@ def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train0.png: no such file"):
         opened(root)
     assert {each.path for each in check_dataset(root)} == {str(path)}
+
+
+def test_images_that_cannot_be_read_keep_their_places_up_to_a_number(tmp_path: Path) -> None:
+    """As in COCO's format: they are told of when they are read."""
+    root = write_yolo(tmp_path / "set")
+    (root / "images/train/train1.png").write_bytes(b"")
+    data = DetectionData(kind="coco", root=str(root), short_side=60, long_side=200, max_bad=1)
+    train, _ = build_datasets(data, DetectionAugment(), {}, 0)
+    assert len(train) == 3 and [len(train.labels_of(i)) for i in range(3)] == [2, 0, 0]  # type: ignore[attr-defined]
+    assert train[SampleKey(0, 0, 1)][2] == 2
+    assert [Path(train.describe(i)).name for i in train.bad_indices()] == ["train1.png"]  # type: ignore[attr-defined]
+    assert [(each.path, each.what) for each in check_dataset(root) if not each.is_note] == [
+        (str(root / "images/train/train1.png"), "empty file")
+    ]
+    (root / "images/train/train0.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"train0.png: empty file; .* \(the first of 2 faults"):
+        build_datasets(data, DetectionAugment(), {}, 0)
 
 
 DESCRIPTIONS = {
