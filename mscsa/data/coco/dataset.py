@@ -82,10 +82,6 @@ class CocoDetection(Dataset[ObjectSample]):
         self.transform = transform
         self.seed = seed
         self.with_masks = with_masks
-        # Pasting needs the masks of training also where nothing else does.
-        self._copy_paste = 0.0
-        if split == "train" and isinstance(transform, TrainObjects):
-            self._copy_paste = transform.copy_paste
         self.flip_pairs = tuple(flip_pairs) or self.annotations.flip_pairs
         mirrored = mirrored_classes(self.class_names, self.flip_pairs if split == "train" else ())
         self._mirrored = np.array([0, *(1 + each for each in mirrored)])
@@ -134,6 +130,13 @@ class CocoDetection(Dataset[ObjectSample]):
         if not self.with_masks:
             del objects["masks"]
         return pixels, objects, index
+
+    @property
+    def _copy_paste(self) -> float:
+        """Probability of pasting, which needs the masks of training also where nothing else does."""
+        if self.split == "train" and isinstance(self.transform, TrainObjects):
+            return self.transform.copy_paste
+        return 0.0
 
     def _image(self, index: int) -> Image.Image:
         """Read an image, whose size must be that of the annotations."""
