@@ -23,7 +23,8 @@ _POLL_S = 0.5
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
     """Train what is not finished, at most `jobs` at a time.
 
-    On the CPU each run has one thread. If a run fails, or an interrupt is raised, the others save and stop.
+    On the CPU each of several at a time has one thread, unless its recipe says how many. If a run fails, or
+    an interrupt is raised, the others save and stop.
 
     Raises:
         UserError: If a run fails; names its log.
@@ -36,18 +37,18 @@ def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
                 display.update(run, "kept")
         try:
             while waiting or running:
-                _start_next(waiting, running, jobs, on_gpu=on_gpu)
+                _start_next(waiting, running, jobs, is_sharing=not on_gpu and jobs > 1)
                 time.sleep(_POLL_S)
                 _look_after(running, display)
         finally:
             _stop(running)
 
 
-def _start_next(waiting: list[Run], running: dict[Run, Child], jobs: int, *, on_gpu: bool) -> None:
-    """Start runs until `jobs` are running."""
+def _start_next(waiting: list[Run], running: dict[Run, Child], jobs: int, *, is_sharing: bool) -> None:
+    """Start runs until `jobs` are running, which share the cores or not."""
     for run in waiting[: jobs - len(running)]:
         waiting.remove(run)
-        running[run] = _start(run, on_gpu=on_gpu)
+        running[run] = _start(run, is_sharing=is_sharing)
 
 
 def _look_after(running: dict[Run, Child], display: BarDisplay | LineDisplay) -> None:
@@ -66,12 +67,12 @@ def _look_after(running: dict[Run, Child], display: BarDisplay | LineDisplay) ->
         display.update(run, "done")
 
 
-def _start(run: Run, *, on_gpu: bool) -> Child:
+def _start(run: Run, *, is_sharing: bool) -> Child:
     # What ended before its first checkpoint `mscsa train` clears away, once no other process is at it.
     can_resume = any((run.folder / name).exists() for name in (LAST, PREVIOUS))
     command = ["train", run.recipe_name, "--config", str(run.config)]
     command += ["--run.seed", str(run.seed), "--out", str(run.folder)]
-    command += [] if on_gpu else ["--run.threads", "1"]
+    command += ["--run.threads", "1"] if is_sharing and run.threads is None else []
     command += ["--resume"] if can_resume else []
     run.log.parent.mkdir(parents=True, exist_ok=True)
     return Child(command, run.log)
