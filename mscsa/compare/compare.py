@@ -111,6 +111,7 @@ def _run(out: Path, arm: str, recipe: Recipe, seed: int) -> Run:
         log=out / "logs" / f"{arm}-seed{seed}.log",
         epochs=recipe.run.epochs if recipe.run.steps is None else None,
         steps=min((n for n in (recipe.run.steps, recipe.run.max_steps) if n is not None), default=None),
+        threads=recipe.run.threads,
         metric=SCORES[recipe.model.task].MAIN,
         metric_label=main_label(recipe.model.task),
     )

@@ -23,7 +23,8 @@ _POLL_S = 0.5
 def train_all(runs: Sequence[Run], *, jobs: int, on_gpu: bool) -> None:
     """Train what is not finished, at most `jobs` at a time.
 
-    On the CPU each run has one thread. If a run fails, or an interrupt is raised, the others save and stop.
+    On the CPU each run has one thread unless its recipe says how many: its bits then depend on no number of
+    cores or jobs. If a run fails, or an interrupt is raised, the others save and stop.
 
     Raises:
         UserError: If a run fails; names its log.
@@ -71,7 +72,7 @@ def _start(run: Run, *, on_gpu: bool) -> Child:
     can_resume = any((run.folder / name).exists() for name in (LAST, PREVIOUS))
     command = ["train", run.recipe_name, "--config", str(run.config)]
     command += ["--run.seed", str(run.seed), "--out", str(run.folder)]
-    command += [] if on_gpu else ["--run.threads", "1"]
+    command += [] if on_gpu or run.threads is not None else ["--run.threads", "1"]
     command += ["--resume"] if can_resume else []
     run.log.parent.mkdir(parents=True, exist_ok=True)
     return Child(command, run.log)

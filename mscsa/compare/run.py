@@ -31,6 +31,8 @@ class Run:
     """Length in passes over the data, for the progress; None where it is given in steps."""
     steps: int | None
     """Length in optimiser steps, where it is given or shorter."""
+    threads: int | None
+    """CPU threads that the recipe asks for; None where it leaves the choice."""
     metric: str
     """Main score of the task: a column of `metrics.csv` after `val_`."""
     metric_label: str

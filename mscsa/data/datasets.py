@@ -165,7 +165,15 @@ def _segmentation_dataset(
     if data.kind == "collages":
         collages = CollageCollection(split=split, num_scenes=_count(split, data), size=data.short_side)
         return SceneSegmentation(collages, transform, seed=seed)
-    return SegmentationFolder(_root(data), split, transform, seed, layout=data.kind, class_names=class_names)
+    return SegmentationFolder(
+        _root(data),
+        split,
+        transform,
+        seed,
+        layout=data.kind,
+        class_names=class_names,
+        max_bad=data.max_bad,
+    )
 
 
 def _detection_dataset(
@@ -191,6 +199,7 @@ def _detection_dataset(
         class_names=class_names,
         given=given,
         flip_pairs=flip_pairs,
+        max_bad=data.max_bad,
     )
 
 

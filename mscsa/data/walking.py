@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,17 +27,30 @@ def visible_entries(folder: Path) -> list[os.DirEntry[str]]:
 def files_within(folder: Path) -> Iterator[os.DirEntry[str]]:
     """List the visible files in a folder and in all folders below it; one that holds itself is read once.
 
+    A folder that links lead to, too, is read where it lies; of several links the first by name is followed.
+
     Raises:
         UserError: If a folder is missing or cannot be read.
     """
-    waiting, seen = [folder], set()
-    while waiting:
-        place = waiting.pop()
+    waiting, links, seen = [folder], list[Path](), set()
+    while waiting or links:
+        place = waiting.pop() if waiting else heapq.heappop(links)
         if (real := os.path.realpath(place)) in seen:
             continue
         seen.add(real)
         for entry in visible_entries(place):
-            if entry.is_dir():
-                waiting.append(Path(entry.path))
-            else:
+            if not entry.is_dir():
                 yield entry
+            elif entry.is_symlink():
+                heapq.heappush(links, Path(entry.path))
+            else:
+                waiting.append(Path(entry.path))
+
+
+def paths_within(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """List those of `files_within` that have one of the endings, in lower case, in the order of their paths.
+
+    Raises:
+        UserError: If a folder is missing or cannot be read.
+    """
+    return sorted(Path(each.path) for each in files_within(folder) if each.name.lower().endswith(endings))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscsa.data.images import load_image
+from mscsa.data.walking import paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
 from mscsa_runtime.metadata import Metadata
@@ -25,7 +26,7 @@ def read_images(folder: str | Path, metadata: Metadata) -> list[NDArray[np.float
     Raises:
         UserError: If there is none, or one is unreadable.
     """
-    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in EXTENSIONS)
+    found = paths_within(Path(folder), EXTENSIONS)
     if not found:
         raise UserError(f"{folder} has no image: give a folder of some like those that are to be predicted")
     places = np.linspace(0, len(found) - 1, min(NUM_IMAGES, len(found))).round().astype(int)

@@ -25,14 +25,21 @@ def new_figure(size: tuple[float, float]) -> Any:
 
 
 def save_figure(figure: Any, path: Path, *, dpi: int) -> None:
-    """Write a figure as PNG, and its folder if there is none.
+    """Write a figure as PNG, and its folder if there is none; no text of it is a formula.
 
     Raises:
         UserError: If it cannot be written.
     """
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    # Names of files and classes are anyone's.
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=dpi)
+        with rc_context({"text.parse_math": False}):  # for labels of axes that are made as it is drawn
+            figure.savefig(path, dpi=dpi)
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -65,12 +65,17 @@ def parse_recipe(
     # there are is its task's.
     first = with_recipe_options(make_parser(), _likely_recipe(argv)).parse_args(argv)
     base = get_recipe(first.recipe)
+    files = []
     for path in (resumed_config(first), first.config):
         if path is not None and (path == first.config or path.exists()):
-            base = _apply_file(base, path, make_parser)
+            files.append(read_recipe_file(path, base))
+            base = _apply_file(base, files[-1], make_parser)
     parser = with_recipe_options(make_parser(), base)
     parsed = parser.parse_args(argv)
     recipe = _recipe_of(parser, parsed, base)
+    is_given = recipe.run.epochs != base.run.epochs
+    is_given |= any(word.partition("=")[0] == "--run.epochs" for word in argv)
+    _refuse_unused_epochs(recipe, files, is_given=is_given)
     if parsed.print_config:
         sys.stdout.write(recipe_yaml(recipe))
         sys.exit(0)
@@ -159,8 +164,27 @@ def _with_sections(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
     return parser
 
 
-def _apply_file(recipe: Recipe, path: str | Path, make_parser: Callable[[], ArgumentParser]) -> Recipe:
-    file = read_recipe_file(path, recipe)
+def _refuse_unused_epochs(recipe: Recipe, files: Sequence[RecipeFile], *, is_given: bool) -> None:
+    """Refuse epochs that someone gave where steps are the length; a recipe that is written whole has both.
+
+    Args:
+        is_given: Whether the command line has them.
+    """
+    if recipe.run.steps is None:
+        return
+    places = ["--run.epochs"] if is_given else []
+    for file in files:
+        given = file.overrides.get("run", {})
+        if "epochs" in given and "steps" not in given:
+            places.append(f"{file.place('run.epochs')}: run.epochs")
+    if places:
+        raise UserError(
+            f"{places[0]} is given, but the length of {recipe.name} is run.steps {recipe.run.steps}, by "
+            "which epochs mean nothing: give --run.steps N, or --run.steps null for epochs"
+        )
+
+
+def _apply_file(recipe: Recipe, file: RecipeFile, make_parser: Callable[[], ArgumentParser]) -> Recipe:
     if file.name is not None and file.name != recipe.name:
         raise UserError(
             f"{file.place('name')}: written for recipe {file.name}, not {recipe.name}: give that name, or "

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> FileLock:
     """Make the folder of a new run and write the recipe, or find that of an old one; no other run gets it.
 
     What a run left that ended before its first checkpoint is removed: there is nothing in it to go on from.
+    It is told by the lock and the settings as a run writes them; what else a folder holds is someone's own.
 
     Returns:
         The lock on the folder; it is free again once it is released, or the process ends.
@@ -65,7 +66,8 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> FileLock:
         UserError: If there is a run already and it is not to be resumed, another process is at it, or it
             cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
+    # Asked before there is a lock: it would stay in a folder that is refused.
+    if (folder.exists() and not folder.is_dir()) or (not resume and is_taken(folder)):
         raise _taken(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,11 @@ def restore_config(folder: Path) -> str:
 
 
 def _write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+    write_text(folder / CONFIG, _settings_text(settings))
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
 def says_length_of(folder: Path, recipe: Recipe) -> bool:
@@ -148,9 +154,22 @@ def _lock(folder: Path) -> FileLock:
 
 def _kept(folder: Path) -> list[str]:
     """List what a folder holds beside the lock; nothing if all is of a run without a checkpoint."""
-    names = {entry.name for entry in folder.iterdir()} - {LOCK}
-    names = {name for name in names if not (name.startswith(".") and name.endswith(".tmp"))}
-    return [] if CONFIG in names and names <= _BEFORE_CHECKPOINT else sorted(names)
+    entries = {entry.name for entry in folder.iterdir()}
+    names = {name for name in entries if not (name.startswith(".") and name.endswith(".tmp"))} - {LOCK}
+    # The lock is there before the settings are, and people copy settings to folders of their own.
+    is_of_a_run = {LOCK, CONFIG} <= entries and names <= _BEFORE_CHECKPOINT
+    return [] if is_of_a_run and _is_written_config(folder / CONFIG) else sorted(names)
+
+
+def _is_written_config(path: Path) -> bool:
+    """Say whether a file is a whole recipe, to the letter as `write_config` writes it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        settings = yaml.safe_load(text)
+        is_whole = list(settings) == [field.name for field in fields(Recipe)]
+        return is_whole and text == _settings_text(settings)
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        return False
 
 
 def _taken(folder: Path) -> UserError:

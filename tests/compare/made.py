@@ -116,6 +116,7 @@ def run_in(folder: Path) -> Run:
         log=folder / "logs" / "mscsa-seed1.log",
         epochs=4,
         steps=None,
+        threads=None,
         metric="top1",
         metric_label="top-1",
     )

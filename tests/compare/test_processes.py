@@ -48,9 +48,25 @@ def test_a_new_run_starts_and_a_finished_one_is_kept(tmp_path: Path, started: li
     train_all([run], jobs=1, on_gpu=False)
     assert len(started) == 1 and "--resume" not in started[0]
     assert started[0][started[0].index("--run.seed") + 1] == "1"
-    assert started[0][started[0].index("--run.threads") + 1] == "1"
     train_all([run], jobs=1, on_gpu=False)
     assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "jobs", "on_gpu", "given"),
+    [(None, 2, False, "1"), (4, 2, False, None), (None, 1, False, "1"), (None, 2, True, None)],
+)
+def test_runs_on_a_cpu_have_a_thread_each_unless_the_recipe_says_how_many(
+    tmp_path: Path,
+    started: list[list[str]],
+    threads: int | None,
+    jobs: int,
+    on_gpu: bool,
+    given: str | None,
+) -> None:
+    train_all([replace(run_in(tmp_path), threads=threads)], jobs=jobs, on_gpu=on_gpu)
+    after = dict(zip(started[0], started[0][1:], strict=False))
+    assert after.get("--run.threads") == given  # otherwise that of its recipe's file
 
 
 @pytest.mark.parametrize("checkpoint", ["last.ckpt", "previous.ckpt"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mscsa.data.walking import files_within, visible_entries
+from mscsa.data.walking import files_within, paths_within, visible_entries
 from tests.refusals import one_line_error
 
 
@@ -23,6 +23,29 @@ def test_links_are_followed_and_a_folder_that_holds_itself_is_read_once(tmp_path
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     assert [entry.name for entry in files_within(tmp_path / "a")] == ["b.png"]
+
+
+def test_of_several_ways_to_a_folder_one_is_taken(tmp_path: Path) -> None:
+    """The real one, or the first by name: files of two folders are paired by the names on the way."""
+    for place in ("set/z", "elsewhere"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.png").touch()
+    (tmp_path / "set" / "b").symlink_to(tmp_path / "set" / "z")
+    for name in ("x", "w", "y"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere")
+    assert sorted(each.path for each in files_within(tmp_path / "set")) == [
+        str(tmp_path / "set" / name / "a.png") for name in ("w", "z")
+    ]
+
+
+def test_paths_are_in_order_and_have_one_of_the_endings(tmp_path: Path) -> None:
+    names = ("b.PNG", "a/c.jpg", "a-b.jpg", "a/d.txt", "png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    expected = [tmp_path / name for name in ("a/c.jpg", "a-b.jpg", "b.PNG")]
+    assert paths_within(tmp_path, (".png", ".jpg")) == expected
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:

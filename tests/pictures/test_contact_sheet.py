@@ -23,6 +23,12 @@ def test_all_pictures_are_on_the_sheet(tmp_path: Path) -> None:
         assert (pixels == colour).all(axis=-1).sum() > 1000
 
 
+def test_names_with_signs_of_formulas_are_names(tmp_path: Path) -> None:
+    tile = Tile(Image.new("RGB", (20, 10)), "cost$_1_$.png: a$_1_$")
+    write_sheet(tmp_path / "sheet.png", [[tile]], "in $_1_$", ["b$_1_$"])
+    assert (tmp_path / "sheet.png").exists()
+
+
 def test_a_sheet_replaces_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"mine")
     with pytest.raises(UserError, match="a.png is there already and is not overwritten"):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -50,6 +51,21 @@ def test_objects_are_drawn_in_both_splits(tmp_path: Path) -> None:
         )
     rows = sample_rows(build_dataset("train", data, DetectionAugment(), {}, 0), {}, 1, 0)
     assert rows[0][0].title.endswith("objects")
+
+
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_nothing_is_pasted_into_what_is_as_it_is(tmp_path: Path, with_masks: bool) -> None:
+    data = DetectionData(kind="coco", root=str(write_coco(tmp_path / "coco")), short_side=64, long_side=100)
+    pasted, plain = (
+        build_dataset("train", data, DetectionAugment(copy_paste=share), {}, 0, with_masks=with_masks)
+        for share in (1.0, 0.0)
+    )
+    for index in range(len(plain)):
+        (pixels, target, _), (own, expected, _) = (unchanged(each)[index] for each in (pasted, plain))
+        assert torch.equal(pixels, own) and target.keys() == expected.keys()
+        assert ("masks" in target) == with_masks
+        assert target["labels"].tolist() == expected["labels"].tolist()
+    assert ("masks" in pasted[0][1]) == with_masks  # and training goes on pasting
 
 
 def test_the_same_seed_draws_the_same_samples(folder: Path) -> None:

@@ -33,6 +33,12 @@ def test_a_label_map_holds_the_indices_and_shows_the_palette(tmp_path: Path) -> 
         assert np.array_equal(np.array(image.getpalette()[:9]).reshape(3, 3), palette(3))
 
 
+def test_names_with_signs_of_formulas_are_names(tmp_path: Path) -> None:
+    names = ("cost$_1_$", "$\\frac$", "dog", "$")
+    write_overlay(tmp_path / "cost$_1_$.png", Image.new("RGB", (4, 3)), LABELS, names)
+    assert (tmp_path / "cost$_1_$.png").exists()
+
+
 def test_every_index_is_kept(tmp_path: Path) -> None:
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)[:, ::-1]
     write_label_map(tmp_path / "map.png", labels)

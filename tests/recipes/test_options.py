@@ -11,6 +11,7 @@ from mscsa.errors import UserError
 from mscsa.recipes import RECIPES
 from mscsa.recipes.options import parse_recipe, read_recipe_file, recipe_yaml
 from mscsa.recipes.spec import Recipe, SegmentationData
+from tests.refusals import one_line_error
 
 NAME = "scenes/resnet10t"
 
@@ -38,6 +39,31 @@ def test_the_command_line_comes_after_the_file_and_that_after_the_resumed_run(tm
     assert (recipe.run.seed, recipe.run.epochs, recipe.optim.lr) == (3, 4, 0.5)
     unchanged = RECIPES[NAME]
     assert (recipe.name, recipe.data, recipe.augment) == (NAME, unchanged.data, unchanged.augment)
+
+
+IN_STEPS = "frozen_collages/mscsa_tf_efficientnet_lite0"
+
+
+@pytest.mark.parametrize("options", [["--run.epochs", "7"], ["--run.epochs=300"], ["--run", "{epochs: 7}"]])
+def test_epochs_of_a_run_that_is_counted_in_steps_are_refused(options: list[str]) -> None:
+    one_line_error(
+        lambda: parse(IN_STEPS, *options),
+        "--run.epochs is given, but the length of .* is run.steps 200, .* or --run.steps null for epochs",
+    )
+    assert parse(IN_STEPS, *options, "--run.steps", "null").run.steps is None
+    assert parse(NAME, *options).run.epochs in (7, 300)
+
+
+def test_epochs_of_a_file_are_refused_by_their_line_unless_it_has_steps_too(tmp_path: Path) -> None:
+    file = written(tmp_path, "run:\n  seed: 1\n  epochs: 7\n")
+    one_line_error(
+        lambda: parse(IN_STEPS, "--config", file), "file.yaml:3: run.epochs is given, but the length"
+    )
+    assert parse(IN_STEPS, "--config", file, "--run.steps", "null").run.epochs == 7
+    # As runs and comparisons write them.
+    whole = Path(written(tmp_path, recipe_yaml(RECIPES[IN_STEPS]), "whole.yaml"))
+    assert parse(IN_STEPS, "--config", str(whole), resumed=whole) == RECIPES[IN_STEPS]
+    one_line_error(lambda: parse(IN_STEPS, "--config", file, resumed=whole), "file.yaml:3: run.epochs")
 
 
 def test_no_overrides_are_the_recipe_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -77,6 +78,41 @@ def test_what_is_worth_keeping_is_kept(tmp_path: Path, name: str) -> None:
         "is there already and nothing is overwritten",
     )
     assert (tmp_path / name).read_text() == "mine" and is_taken(tmp_path)
+
+
+def _commented(folder: Path) -> None:
+    (folder / CONFIG).write_text(f"# mine\n{(folder / CONFIG).read_text()}")
+
+
+def _in_part(folder: Path) -> None:
+    (folder / CONFIG).write_text("run:\n  epochs: 3\n")
+
+
+def _not_yaml(folder: Path) -> None:
+    (folder / CONFIG).write_text("run: {")
+
+
+def _copied(folder: Path) -> None:
+    (folder / LOCK).unlink()
+
+
+@pytest.mark.parametrize("make_own", [_commented, _in_part, _not_yaml, _copied])
+def test_what_someone_has_in_files_of_these_names_is_kept(
+    tmp_path: Path, make_own: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "mine"
+    open_run_folder(folder, small_recipe(), resume=False).release()
+    make_own(folder)
+    (folder / "log.txt").write_text("mine")
+    (folder / TENSORBOARD).mkdir()
+    (folder / TENSORBOARD / "old_events").write_text("mine")
+    before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    assert is_taken(folder) and next_free(folder) == tmp_path / "mine-2"
+    one_line_error(
+        lambda: open_run_folder(folder, small_recipe(), resume=False),
+        "mine is there already and nothing is overwritten",
+    )
+    assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == before
 
 
 def test_the_next_free_folder(tmp_path: Path) -> None:

@@ -44,12 +44,24 @@ class Conversion:
         self.annotations: list[dict[str, Any]] = []
         self.categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
         self.flaws: list[Flaw] = []
+        self._unreadable: dict[int, Flaw] = {}  # by the id of the image
 
     def add_image(self, file_name: str, size: tuple[int, int]) -> None:
         """Add an image of (W, H) px; objects that follow are its."""
         width, height = size
         image = {"id": len(self.images) + 1, "file_name": file_name, "width": width, "height": height}
         self.images.append(image)
+
+    def add_unreadable(self, file_name: str, path: Path, what: str, remedy: str) -> None:
+        """Add an image whose size cannot be known; it has a place among the images, and no objects."""
+        self.add_image(file_name, (1, 1))
+        self.add_flaw("unreadable images", path, what, remedy)
+        self._unreadable[len(self.images)] = self.flaws[-1]
+
+    @property
+    def readable_images(self) -> list[dict[str, Any]]:
+        """The images whose sizes are known."""
+        return [each for each in self.images if each["id"] not in self._unreadable]
 
     def add_object(
         self, label: int, box: Box, polygon: Sequence[float] | None = None, *, is_crowd: bool = False
@@ -81,13 +93,16 @@ class Conversion:
         """Add what cannot be used."""
         self.flaws.append(Flaw(kind, path, what, remedy, is_left_out))
 
-    def usable(self) -> dict[str, Any]:
+    def usable(self, max_bad: int = 0) -> dict[str, Any]:
         """Give the content of a COCO file for training, and say once of each kind what is left out.
 
+        Args:
+            max_bad: Images that may be unreadable: so many stay among the images, and reading them tells.
         Raises:
             UserError: If something is wrong that is not to be left out.
         """
-        refused = [flaw for flaw in self.flaws if not flaw.is_left_out]
+        allowed = list(self._unreadable.values()) if len(self._unreadable) <= max_bad else []
+        refused = [flaw for flaw in self.flaws if not flaw.is_left_out and flaw not in allowed]
         if refused:
             first = refused[0]
             more = f" (the first of {len(refused)} faults: `mscsa check-data` lists them)"

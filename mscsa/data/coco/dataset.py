@@ -50,6 +50,8 @@ class CocoDetection(Dataset[ObjectSample]):
             own if None. Categories are matched by name.
         given: The split's file of annotations and folder of images, in place of looking for them.
         flip_pairs: Names of classes that are each other in a mirror image; those of the data if empty.
+        max_bad: Images that may be unreadable where a layout takes their sizes from them (`data.max_bad`);
+            each is told of when its own turn comes.
     Raises:
         UserError: If a file is missing or not COCO's format, or has classes that are not among `class_names`;
             if there is no object, none that training could see, or, with masks, one that cannot be drawn.
@@ -67,11 +69,12 @@ class CocoDetection(Dataset[ObjectSample]):
         class_names: Sequence[str] | None = None,
         given: GivenFiles | None = None,
         flip_pairs: Sequence[tuple[str, str]] = (),
+        max_bad: int = 0,
     ) -> None:
         found = find_objects(root, split, given)
         self.annotation_file, self.image_folder = found.file, found.folder
         self.annotation_files = found.files()
-        self.annotations = found.read()
+        self.annotations = found.read(max_bad)
         own = list(self.annotations.category_names)
         self.class_names = own if class_names is None else list(class_names)
         self.category_ids, self._labels = self._matched_categories(own)
@@ -79,10 +82,6 @@ class CocoDetection(Dataset[ObjectSample]):
         self.transform = transform
         self.seed = seed
         self.with_masks = with_masks
-        # Pasting needs the masks of training also where nothing else does.
-        self._copy_paste = 0.0
-        if split == "train" and isinstance(transform, TrainObjects):
-            self._copy_paste = transform.copy_paste
         self.flip_pairs = tuple(flip_pairs) or self.annotations.flip_pairs
         mirrored = mirrored_classes(self.class_names, self.flip_pairs if split == "train" else ())
         self._mirrored = np.array([0, *(1 + each for each in mirrored)])
@@ -131,6 +130,13 @@ class CocoDetection(Dataset[ObjectSample]):
         if not self.with_masks:
             del objects["masks"]
         return pixels, objects, index
+
+    @property
+    def _copy_paste(self) -> float:
+        """Probability of pasting, which needs the masks of training also where nothing else does."""
+        if self.split == "train" and isinstance(self.transform, TrainObjects):
+            return self.transform.copy_paste
+        return 0.0
 
     def _image(self, index: int) -> Image.Image:
         """Read an image, whose size must be that of the annotations."""

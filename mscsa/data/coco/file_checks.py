@@ -55,7 +55,7 @@ def check_objects(split: ObjectSplit) -> FileReport:
     if not found.annotations:
         findings.add("no object", "no image has an object that can be used", "add some")
     parts = {
-        "images": found.images,
+        "images": found.readable_images,
         "annotations": [compacted(each) for each in found.annotations],
         "categories": found.categories,
     }

@@ -57,9 +57,11 @@ class ObjectSplit:
         """Name the classes, in the order of their labels."""
         return list(self.names or read_annotations(self.file).category_names)
 
-    def read(self) -> CocoAnnotations:
+    def read(self, max_bad: int = 0) -> CocoAnnotations:
         """Read the objects for training.
 
+        Args:
+            max_bad: Images that may be unreadable, in layouts that take their sizes from them.
         Raises:
             UserError: If they cannot be used; `mscsa check-data` finds all that is wrong.
         """
@@ -67,7 +69,7 @@ class ObjectSplit:
             return compact_annotations(part_of(read_json(self.file), self.part), self.file)
         if self.convert is None:
             return read_annotations(self.file)
-        return compact_annotations(self.convert().usable(), self.file)
+        return compact_annotations(self.convert().usable(max_bad), self.file)
 
 
 def annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:

@@ -21,6 +21,7 @@ from mscsa.data.contract import SPLITS, Split
 from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.problems import short
 from mscsa.data.texts import read_text
+from mscsa.data.walking import paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
 from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
@@ -82,19 +83,17 @@ def _place(root: Path, split: Split) -> Path | None:
 def _pairs(root: Path, place: Path) -> list[_Pair]:
     """Pair images and annotations of a split; of a pair one may not be there."""
     if place.is_dir():
-        images = {path.stem: path for path in _images(place)}
+        images = {path.stem: path for path in paths_within(place, EXTENSIONS)}
         names = sorted({*images, *(path.stem for path in place.glob("*.xml"))})
         return [(images.get(name, place / f"{name}.jpg"), place / f"{name}.xml") for name in names]
     names = list(dict.fromkeys(line.strip() for line in read_text(place).splitlines() if line.strip()))
     folder = root / "JPEGImages"
-    images = {path.relative_to(folder).with_suffix("").as_posix(): path for path in _images(folder)}
+    # The list may be there before its images are.
+    found = paths_within(folder, EXTENSIONS) if folder.is_dir() else []
+    images = {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
     return [
         (images.get(name, folder / f"{name}.jpg"), root / "Annotations" / f"{name}.xml") for name in names
     ]
-
-
-def _images(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
 
 
 def _names(file: Path) -> set[str]:
@@ -127,7 +126,7 @@ def _convert(root: Path, pairs: list[_Pair], names: tuple[str, ...]) -> Conversi
             tree = _read(file)
             size = _size(tree, image)
         except BadImage as bad:
-            found.add_flaw("unreadable images", image, bad.what, bad.remedy)
+            found.add_unreadable(str(image.relative_to(root)), image, bad.what, bad.remedy)
             continue
         except Unusable as bad:
             found.add_flaw("unreadable annotations", file, bad.what, bad.remedy)

@@ -23,6 +23,7 @@ from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.problems import short
 from mscsa.data.texts import decoded, read_text
+from mscsa.data.walking import files_within, paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
 from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
@@ -70,10 +71,10 @@ def _has_text_labels(root: Path) -> bool:
     """Whether a folder of labels holds texts and no label maps, of which the first ends the search."""
     for folder in (root / "labels", root / "train/labels"):
         has_text = False
-        for path in folder.rglob("*") if folder.is_dir() else ():
-            if path.suffix.lower() in EXTENSIONS:
+        for file in files_within(folder) if folder.is_dir() else ():
+            if file.name.lower().endswith(EXTENSIONS):
                 return False
-            has_text |= path.suffix.lower() == ".txt"
+            has_text |= file.name.lower().endswith(".txt")
         if has_text:
             return True
     return False
@@ -172,10 +173,7 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
 def _images(place: Path, base: Path) -> Iterator[Path]:
     """List the images in a folder, below it too, or those that a text names, one a line."""
     if place.is_dir():
-        for path in sorted(place.rglob("*")):
-            is_hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
-            if path.suffix.lower() in EXTENSIONS and not is_hidden:
-                yield path
+        yield from paths_within(place, EXTENSIONS)
         return
     for line in read_text(place).splitlines():
         if line.strip():
@@ -202,18 +200,19 @@ def _convert(
     found = Conversion(names)
     label_files = set()
     for image in images:
+        name = str(image.relative_to(root) if image.is_relative_to(root) else image)
+        labels = _label_file(image)
+        label_files.add(labels)
         try:
             size = image_size(image)
         except BadImage as bad:
-            found.add_flaw("unreadable images", image, bad.what, bad.remedy)
+            found.add_unreadable(name, image, bad.what, bad.remedy)
             continue
-        found.add_image(str(image.relative_to(root) if image.is_relative_to(root) else image), size)
-        labels = _label_file(image)
-        label_files.add(labels)
+        found.add_image(name, size)
         if labels.is_file():
             _read_labels(labels, size, len(names), columns, found)
     for folder in {_label_file(each / "any").parent for each in folders}:
-        for path in sorted(folder.rglob("*.txt")):
+        for path in paths_within(folder, (".txt",)) if folder.is_dir() else ():
             if path not in label_files and path.name != "classes.txt":
                 what, remedy = "labels of no image", "add the image, or remove them"
                 found.add_flaw("labels without an image", path, what, remedy, is_left_out=True)

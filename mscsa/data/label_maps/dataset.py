@@ -42,6 +42,8 @@ class SegmentationFolder(Dataset[MappedSample]):
         seed: Seed of the augmentation.
         layout: `masks` or `ade20k`.
         class_names: Those of a checkpoint, which the data's must be; the data's own if None.
+        max_bad: Label maps that may be unusable where the classes are looked for (`data.max_bad`); each is
+            told of when its own turn comes.
     Raises:
         UserError: If a folder or a partner of a file is missing, two files share a name, the classes differ,
             or the labels have one class alone.
@@ -56,6 +58,7 @@ class SegmentationFolder(Dataset[MappedSample]):
         *,
         layout: LabelLayout = "masks",
         class_names: Sequence[str] | None = None,
+        max_bad: int = 0,
     ) -> None:
         found = find_maps(root, split, layout)
         self.table = found.table
@@ -84,7 +87,7 @@ class SegmentationFolder(Dataset[MappedSample]):
                 f"file; `mscsa check-data {root}` lists all"
             )
         self._pairs = found.pairs
-        self._check_classes(Path(root))
+        self._check_classes(Path(root), max_bad)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -129,7 +132,7 @@ class SegmentationFolder(Dataset[MappedSample]):
             raise UserError(f"{path}: {bad.what}; {bad.remedy}") from bad
         return labels
 
-    def _check_classes(self, root: Path) -> None:
+    def _check_classes(self, root: Path, max_bad: int) -> None:
         """Refuse labels that nothing can be learnt from, or scored by; mostly the first map is enough."""
         wanted = 2 if self.split == "train" else 1
         if len(self.class_names) < wanted:
@@ -138,10 +141,18 @@ class SegmentationFolder(Dataset[MappedSample]):
                 "name what is around it as a class too, and label it"
             )
         seen: set[int] = set()
+        bad: list[UserError] = []
         for index in range(len(self)):
-            seen |= set(np.unique(self.label_map(index)).tolist())
+            try:
+                seen |= set(np.unique(self.label_map(index)).tolist())
+            except UserError as error:
+                bad.append(error)
+            if len(bad) > max_bad:
+                raise bad[-1]
             if len(seen - {IGNORED}) >= wanted:
                 return
+        if bad and not seen:
+            raise bad[0]
         names = ", ".join(f"{self.class_names[each]} ({each})" for each in sorted(seen - {IGNORED}))
         told = f", and {IGNORED}, which is ignored" if IGNORED in seen else ""
         which = f"one class alone, {names}" if names else "no class"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
+from mscsa.data.walking import files_within, paths_within
 from mscsa_runtime.images import EXTENSIONS, FORMATS
 
 LABEL_FORMATS = ("PNG", "TIFF", "BMP")
@@ -107,10 +108,8 @@ def has_suffixed(folder: Path) -> bool:
 def map_files(folder: Path, extensions: tuple[str, ...]) -> dict[str, list[Path]]:
     """List the visible files below a folder by their names without extension, folders included."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        if path.suffix.lower() in extensions and not any(part.startswith(".") for part in place.parts):
-            found.setdefault(place.with_suffix("").as_posix(), []).append(path)
+    for path in paths_within(folder, extensions):
+        found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
     return found
 
 
@@ -134,7 +133,8 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 def _has_maps(folder: Path) -> bool:
     """Whether a folder, or one below it, holds a file that may be a label map."""
-    return any(path.suffix.lower() in LABEL_EXTENSIONS for path in islice(folder.rglob("*"), _SEEN))
+    files = islice(files_within(folder), _SEEN)
+    return any(file.name.lower().endswith(LABEL_EXTENSIONS) for file in files)
 
 
 def _named(folders: Mapping[str, Path], names: Sequence[str]) -> Iterator[Path]:

@@ -29,6 +29,14 @@ def write_image(path: Path, size: tuple[int, int]) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def link_elsewhere(folder: Path, disk: Path, ending: str) -> None:
+    """Move a folder's files of an ending to another place, and put a link to that into the folder."""
+    disk.mkdir(parents=True)
+    for path in list(folder.glob(f"*{ending}")):
+        path.rename(disk / path.name)
+    (folder / "linked").symlink_to(disk)
+
+
 def yolo_lines(size: tuple[int, int], form: str) -> list[str]:
     """Lines of boxes, as Ultralytics writes them (`%g` of shares of the sides), or of polygons."""
     lines = []

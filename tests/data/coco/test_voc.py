@@ -15,7 +15,7 @@ from mscsa.data.coco.voc import is_voc
 from mscsa.data.identity import hash_of_files
 from mscsa.data.transforms.detection import EvaluatedObjects
 from mscsa.errors import UserError
-from tests.data.coco.object_folders import write_voc
+from tests.data.coco.object_folders import link_elsewhere, write_voc
 from tests.data.coco.test_yolo import expected, read
 
 
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     return write_voc(tmp_path / "set")
 
 
-def opened(root: Path, split: str = "train", **options: bool) -> CocoDetection:
+def opened(root: Path, split: str = "train", **options: int) -> CocoDetection:
     return CocoDetection(root, split, EvaluatedObjects(64, 100), 0, **options)  # type: ignore[arg-type]
 
 
@@ -59,6 +59,14 @@ def test_what_was_written_is_read(
     before = hash_of_files(opened(root), root)
     edit(next(root.rglob("train1.xml")), "object/name", "disc")
     assert hash_of_files(opened(root), root) != before  # no run is resumed on other labels
+
+
+def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "set", is_by_split=True)
+    link_elsewhere(root / "train", tmp_path / "disk", ".png")
+    assert read(root, "train") == expected("train") and check_dataset(root) == []
+    (tmp_path / "disk" / ".train0.png").touch()  # hidden, as some systems leave beside each file
+    assert opened(root).describe(0) == str(root / "train/linked/train0.png")
 
 
 def test_classes_are_those_of_both_splits(root: Path) -> None:
@@ -156,6 +164,17 @@ def test_images_and_lists_that_are_not_there(root: Path) -> None:
     (root / "ImageSets/Main/val.txt").unlink()
     with pytest.raises(UserError, match="ImageSets/Main/val.txt is not there: list the names"):
         opened(root, "val")
+
+
+def test_an_image_that_gives_no_size_keeps_its_place(root: Path) -> None:
+    edit(root / "Annotations/train0.xml", "size", None)
+    (root / "JPEGImages/train0.png").write_bytes(b"")
+    with pytest.raises(UserError, match="train0.png: empty file"):
+        opened(root)
+    dataset = opened(root, max_bad=1)
+    assert [len(dataset.labels_of(i)) for i in range(3)] == [0, 2, 0]
+    with pytest.raises(UserError, match="train0.png: empty file"):
+        dataset[0]
 
 
 def test_masks_are_asked_for_in_vain(root: Path) -> None:

@@ -15,11 +15,13 @@ from mscsa.data.check_dataset import check_dataset
 from mscsa.data.coco.dataset import CocoDetection
 from mscsa.data.coco.layouts import find_objects
 from mscsa.data.coco.yolo import find_yolo, is_yolo
+from mscsa.data.datasets import build_datasets
 from mscsa.data.identity import hash_of_files
+from mscsa.data.sampler import SampleKey
 from mscsa.data.transforms.detection import EvaluatedObjects, build_detection_transforms
 from mscsa.errors import UserError
 from mscsa.recipes.spec import DetectionAugment, DetectionData
-from tests.data.coco.object_folders import SIZES, boxes_of, write_yolo
+from tests.data.coco.object_folders import SIZES, boxes_of, link_elsewhere, write_yolo
 
 
 def opened(root: Path, split: str = "train", **options: bool) -> CocoDetection:
@@ -108,6 +110,19 @@ def test_roboflow_folders_are_found(tmp_path: Path) -> None:
     (root / "data.yaml").unlink()
     (root / "classes.txt").write_text("bar\ndisc\n")
     assert np.allclose(read(root, "val"), expected("val"), atol=1e-3)
+
+
+def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "set")
+    for kind, ending in (("images", ".png"), ("labels", ".txt")):
+        link_elsewhere(root / kind / "train", tmp_path / "disk" / kind, ending)
+    assert np.allclose(read(root, "train"), expected("train"), atol=1e-3)
+    (tmp_path / "disk/labels/gone.txt").touch()
+    (note,) = check_dataset(root)
+    assert note.path == str(root / "labels/train/linked/gone.txt")
+    as_classes_alone(root)
+    shutil.rmtree(root / "labels/val")
+    assert is_yolo(root)
 
 
 def test_masks_of_polygons_and_the_truth_of_the_scores(tmp_path: Path) -> None:
@@ -213,6 +228,23 @@ def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train0.png: no such file"):
         opened(root)
     assert {each.path for each in check_dataset(root)} == {str(path)}
+
+
+def test_images_that_cannot_be_read_keep_their_places_up_to_a_number(tmp_path: Path) -> None:
+    """As in COCO's format: they are told of when they are read."""
+    root = write_yolo(tmp_path / "set")
+    (root / "images/train/train1.png").write_bytes(b"")
+    data = DetectionData(kind="coco", root=str(root), short_side=60, long_side=200, max_bad=1)
+    train, _ = build_datasets(data, DetectionAugment(), {}, 0)
+    assert len(train) == 3 and [len(train.labels_of(i)) for i in range(3)] == [2, 0, 0]  # type: ignore[attr-defined]
+    assert train[SampleKey(0, 0, 1)][2] == 2
+    assert [Path(train.describe(i)).name for i in train.bad_indices()] == ["train1.png"]  # type: ignore[attr-defined]
+    assert [(each.path, each.what) for each in check_dataset(root) if not each.is_note] == [
+        (str(root / "images/train/train1.png"), "empty file")
+    ]
+    (root / "images/train/train0.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"train0.png: empty file; .* \(the first of 2 faults"):
+        build_datasets(data, DetectionAugment(), {}, 0)
 
 
 DESCRIPTIONS = {

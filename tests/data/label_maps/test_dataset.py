@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mscsa.data.datasets import build_dataset, class_names_of
+from mscsa.data.datasets import build_dataset, build_datasets, class_names_of
 from mscsa.data.sampler import SampleKey
 from mscsa.errors import UserError
 from mscsa.recipes.spec import SegmentationAugment
@@ -22,6 +22,7 @@ from tests.data.label_maps.label_map_folder import (
     spec,
     write_label_maps,
 )
+from tests.refusals import one_line_error
 
 
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 2.0)])
@@ -65,6 +66,22 @@ def test_ade20ks_layout(tmp_path: Path) -> None:
     dataset = build_dataset("val", data, PLAIN, CFG, seed=0)
     assert np.array_equal(dataset[0][1].numpy(), labels_of(10))
     assert dataset.class_names[:2] == ["class 1", "class 2"]
+
+
+def test_label_maps_that_cannot_be_read_are_passed_over_up_to_a_number(masks: Path) -> None:
+    """Where the classes are looked for, too; the next image takes the place."""
+    first = masks / "labels/train/im0.png"
+    first.write_bytes(b"")
+    one_line_error(lambda: build_datasets(spec(masks), PLAIN, CFG, 0), "im0.png: empty file")
+    train, _ = build_datasets(spec(masks, max_bad=1), PLAIN, CFG, 0)
+    assert train[SampleKey(0, 0, 0)][2] == 1 and train.bad_indices() == [0]  # type: ignore[attr-defined]
+    for path in sorted(first.parent.iterdir())[1:]:
+        path.write_bytes(b"")
+    for max_bad in (1, 3, 9):
+        one_line_error(
+            lambda max_bad=max_bad: build_datasets(spec(masks, max_bad=max_bad), PLAIN, CFG, 0),
+            "im[0-3].png: empty file",
+        )
 
 
 def test_classes_that_do_not_agree_are_one_line(masks: Path, tmp_path: Path) -> None:

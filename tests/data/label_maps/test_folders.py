@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mscsa.data.label_maps.folders import find_places, has_suffixed
+from mscsa.data.label_maps.folders import find_places, has_suffixed, map_files
 
 
 def write(root: Path, *files: str) -> Path:
@@ -63,3 +63,13 @@ def test_both_splits_are_of_one_form(tmp_path: Path) -> None:
 def test_a_suffix_must_be_that_of_a_label_map(tmp_path: Path) -> None:
     assert not has_suffixed(write(tmp_path, "a.jpg", "a_2.png", "b_mask.png", "c.png", "c_mask.jpg"))
     assert has_suffixed(write(tmp_path, "b.webp", "a.jpg", "a_mask.tif"))
+
+
+def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "disk", "images/a.jpg", "masks/a.png")
+    for kind in ("images", "masks"):
+        (tmp_path / "set" / kind / "train").mkdir(parents=True)
+        (tmp_path / "set" / kind / "train" / "day").symlink_to(tmp_path / "disk" / kind)
+    found = find_places(tmp_path / "set", "train")
+    assert found is not None and found.labels == tmp_path / "set/masks/train"
+    assert map_files(found.images, (".jpg",)) == {"day/a": [tmp_path / "set/images/train/day/a.jpg"]}
