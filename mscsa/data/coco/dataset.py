@@ -83,7 +83,9 @@ class CocoDetection(Dataset[ObjectSample]):
         self._copy_paste = 0.0
         if split == "train" and isinstance(transform, TrainObjects):
             self._copy_paste = transform.copy_paste
-        self.flip_pairs = tuple(flip_pairs) or self.annotations.flip_pairs
+        # A category that is none of the classes has no object, and nothing to be swapped with.
+        own_pairs = [pair for pair in self.annotations.flip_pairs if set(pair) <= set(self.class_names)]
+        self.flip_pairs = tuple(flip_pairs or own_pairs)
         mirrored = mirrored_classes(self.class_names, self.flip_pairs if split == "train" else ())
         self._mirrored = np.array([0, *(1 + each for each in mirrored)])
         counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])
