@@ -6,7 +6,7 @@ The metadata of a safetensors file is a flat table of strings; each value here i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -60,6 +60,9 @@ class WeightsInfo:
     """Name of each output."""
     category_ids: tuple[int, ...] = ()
     """COCO's id of label i + 1, for detectors."""
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    """Names of classes that are each other in a mirror image, as training had them; none if it had none, or
+    the file does not say."""
     input: dict[str, Any]
     """Mean, std, crop and interpolation (`EVALUATION_INPUT`)."""
     provenance: dict[str, Any]
@@ -94,6 +97,7 @@ class WeightsInfo:
             "data": asdict(self.data),
             "class_names": self.class_names,
             "category_ids": self.category_ids,
+            "flip_pairs": self.flip_pairs,
             "input": self.input,
             **self.provenance,
         }
@@ -124,6 +128,7 @@ class WeightsInfo:
                 data=PARTS[model.task][0](**values.pop("data")),
                 class_names=tuple(values.pop("class_names")),
                 category_ids=tuple(values.pop("category_ids", ())),
+                flip_pairs=tuple(map(tuple, values.pop("flip_pairs", None) or _flip_pairs_of_recipe(values))),
                 input=values.pop("input"),
                 provenance=values,
             )
@@ -138,6 +143,12 @@ def _complete(mscsa: dict[str, Any] | None) -> None:
     """Say in a configuration of before `gate_scale` what its gates were; its start means nothing any more."""
     if mscsa is not None and mscsa.get("init") in ("default", "identity"):  # the names of that time
         mscsa["gate_scale"] = 2.0 if mscsa.pop("init") == "identity" else 1.0
+
+
+def _flip_pairs_of_recipe(values: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+    """Find the pairs in the recipe, where a file of before `flip_pairs` has those that were given by hand."""
+    pairs: Sequence[Sequence[str]] = values.get("recipe", {}).get("augment", {}).get("flip_pairs", ())
+    return pairs
 
 
 def weights_at(path: str | Path) -> Path:

@@ -232,9 +232,20 @@ def mirrored_maps(split: Split, data: SegmentationData, augment: SegmentationAug
     return tuple(mirrored_classes(class_names_of(data), pairs)) if pairs else ()
 
 
+def flip_pairs_of(dataset: TaskDataset, augment: AugmentSpec) -> tuple[tuple[str, str], ...]:
+    """Name the classes that are each other in a mirror image: as the recipe says, or else the data.
+
+    Raises:
+        UserError: If a pair names something else than two classes, or a class is in two pairs.
+    """
+    pairs = tuple(getattr(augment, "flip_pairs", ()) or getattr(dataset, "flip_pairs", ()))
+    mirrored_classes(dataset.class_names, pairs)
+    return pairs
+
+
 def _warn_of_mirrors(dataset: TaskDataset, augment: AugmentSpec) -> None:
     """Warn where mirror images contradict the names of classes."""
-    pairs = getattr(augment, "flip_pairs", ()) or getattr(dataset, "flip_pairs", ())
+    pairs = flip_pairs_of(dataset, augment)
     can_swap = not isinstance(augment, ClassificationAugment)
     if (warning := mirror_warning(dataset.class_names, pairs, can_swap=can_swap)) is not None:
         logger.warning("%s", warning)

@@ -28,12 +28,15 @@ def mirrored_classes(class_names: Sequence[str], pairs: Sequence[Sequence[str]])
         unknown = [name for name in pair if name not in places]
         if len(pair) != 2 or unknown:
             raise UserError(
-                f"augment.flip_pairs has {list(pair)}: give two of the classes "
+                f"augment.flip_pairs, or flip_to of the data, has {list(pair)}: give two of the classes "
                 f"{some_of(list(class_names), 12)}"
             )
         one, other = (places[name] for name in pair)
         if mirrored[one] not in (one, other) or mirrored[other] not in (one, other):
-            raise UserError(f"augment.flip_pairs: {' or '.join(pair)} is in two pairs: give each class once")
+            raise UserError(
+                f"augment.flip_pairs, or flip_to of the data: {' or '.join(pair)} is in two pairs: give each "
+                "class once"
+            )
         mirrored[one], mirrored[other] = other, one
     return mirrored
 
@@ -57,23 +60,50 @@ def mirror_warning(
         pairs: Those that are swapped.
         can_swap: Whether a training can swap them; otherwise it can only do without mirror images.
     """
-    swapped = {name for pair in pairs for name in pair}
-    open_pairs = [pair for pair in sided_pairs(class_names) if not set(pair) <= swapped]
+    open_pairs = _open_pairs(class_names, pairs)
     if not open_pairs:
         return None
-    shown = some_of([f"{one} and {other}" for one, other in open_pairs], 3)
-    text = f"mirror images make no other class of {shown}, though their names say left and right: "
-    without = "train without them (--augment.hflip 0)"
-    if not can_swap:
-        return text + without
-    listed = ",".join(f"[{one},{other}]" for one, other in open_pairs)
-    return f"{text}{without}, or swap them (--augment.flip_pairs '[{listed}]')"
+    remedy = "train without them (--augment.hflip 0)"
+    if can_swap:
+        remedy += f", or swap them ({_flip_pairs_option(open_pairs)})"
+    return f"{_contradiction(open_pairs)}: {remedy}"
+
+
+def flip_warning(class_names: Sequence[str], pairs: Sequence[Sequence[str]]) -> str | None:
+    """Say as `mirror_warning` does of a trained model that is asked about mirror images; None if all is well.
+
+    Args:
+        pairs: Those that are swapped.
+    """
+    open_pairs = _open_pairs(class_names, pairs)
+    if not open_pairs:
+        return None
+    return (
+        f"{_contradiction(open_pairs)}: leave --flip out, or let the training swap them "
+        f"({_flip_pairs_option(open_pairs)})"
+    )
 
 
 def mirror_note(path: str | Path, warning: str) -> Problem:
     """Make a note of a warning, for `mscsa check-data`."""
     what, _, remedy = warning.partition(": ")
     return Problem(str(path), what, remedy, is_note=True)
+
+
+def _open_pairs(class_names: Sequence[str], pairs: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """Find the classes that their names pair and `pairs` do not."""
+    swapped = {name for pair in pairs for name in pair}
+    return [pair for pair in sided_pairs(class_names) if not set(pair) <= swapped]
+
+
+def _contradiction(open_pairs: Sequence[tuple[str, str]]) -> str:
+    shown = some_of([f"{one} and {other}" for one, other in open_pairs], 3)
+    return f"mirror images make no other class of {shown}, though their names say left and right"
+
+
+def _flip_pairs_option(pairs: Sequence[tuple[str, str]]) -> str:
+    listed = ",".join(f"[{one},{other}]" for one, other in pairs)
+    return f"--augment.flip_pairs '[{listed}]'"
 
 
 def _other_side(name: str) -> str:

@@ -17,6 +17,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.detection_inference import DetectionInference, InViews
 from mscsa.evaluation.detections import Detections, find_objects
 from mscsa.evaluation.running import choose_device
+from mscsa.evaluation.swapping import with_swapped_classes
 from mscsa.folding import fold_norms
 from mscsa.recipes.spec import DetectionAugment, DetectionData
 
@@ -45,6 +46,8 @@ class LoadedDetector:
     """In eval mode, its norms folded where they can be."""
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
+    flip_pairs: tuple[tuple[str, str], ...]
+    """Names of classes that are each other in a mirror image."""
     transform: ObjectTransform
     device: torch.device
 
@@ -76,6 +79,7 @@ def load_detector(checkpoint: str | Path, *, accelerator: str = "auto") -> Loade
         model=fold_norms(trained).to(device),
         class_names=info.class_names,
         category_ids=info.category_ids,
+        flip_pairs=info.flip_pairs,
         transform=transform,
         device=device,
     )
@@ -101,7 +105,8 @@ def detect(
         UserError: If the checkpoint is not usable, or not a detector's.
     """
     loaded = load_detector(checkpoint, accelerator=accelerator)
-    look = InViews(inference or DetectionInference(), loaded.transform)
+    asked = with_swapped_classes(inference or DetectionInference(), loaded.class_names, loaded.flip_pairs)
+    look = InViews(asked, loaded.transform)
     for path in images:
         try:
             image = picture_of(path)

@@ -49,6 +49,8 @@ class DetectionInference:
     """Pixels that neighbouring tiles share, more than small objects have; a quarter of a tile if None."""
     flip: bool = False
     """Look at the mirror image of each view too."""
+    mirrored: tuple[int, ...] = ()
+    """What each class is in a mirror image, K, counted from 0 as their names are; itself if empty."""
 
     def __post_init__(self) -> None:
         if self.tile is None:
@@ -89,9 +91,10 @@ class DetectionInference:
             return find(image)
         found = [find(_seen(image, view)) for view in views]
         boxes = np.concatenate([_moved(each.boxes, view) for each, view in zip(found, views, strict=True)])
-        labels, scores = (
-            np.concatenate([getattr(each, name) for each in found]) for name in ("labels", "scores")
+        labels = np.concatenate(
+            [self._unmirrored(each.labels, view) for each, view in zip(found, views, strict=True)]
         )
+        scores = np.concatenate([each.scores for each in found])
         view_of = np.repeat(np.arange(len(views)), [len(each.scores) for each in found])
         borders = np.array([view.box for view in views])[view_of]
         kept = merged(boxes, labels, scores, _is_cut(boxes, borders, image.size))
@@ -103,6 +106,12 @@ class DetectionInference:
             scores=scores[kept],
             masks=tuple(_pasted(masks[i], views[view_of[i]], size) for i in kept) if masks else _none(found),
         )
+
+    def _unmirrored(self, labels: NDArray[np.int64], view: View) -> NDArray[np.int64]:
+        """Bring labels, 1..K, from a view to the image."""
+        if not (view.is_mirrored and self.mirrored):
+            return labels
+        return 1 + np.array(self.mirrored, np.int64)[labels - 1]
 
 
 @dataclass(frozen=True)

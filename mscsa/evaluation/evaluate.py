@@ -21,6 +21,7 @@ from mscsa.evaluation.detection_inference import DetectionInference, InViews
 from mscsa.evaluation.running import choose_device, matmul_precision, process_rank
 from mscsa.evaluation.scores import Scores, measure
 from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.evaluation.swapping import with_swapped_classes
 from mscsa.folding import fold_norms
 from mscsa.progress import progress
 from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, Task
@@ -100,14 +101,15 @@ def evaluate_model(
     task = info.model.task
     data = _override(info.data, overrides or {})
     dataset: Any = build_validation(info, data)
+    pairs = info.class_names, info.flip_pairs, getattr(dataset, "flip_pairs", ())
     how: SegmentationInference | InViews | None
     if isinstance(inference, DetectionInference):
         if not isinstance(data, DetectionData):
             raise UserError(f"inference={inference} is for detection, the model for {task}: leave it out")
-        how = InViews(inference, dataset.transform)
+        how = InViews(with_swapped_classes(inference, *pairs), dataset.transform)
         dataset = with_transform(dataset, untouched)
     else:
-        how = inference
+        how = None if inference is None else with_swapped_classes(inference, *pairs)
     rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     run = info.provenance.get("recipe", {}).get("run", {})

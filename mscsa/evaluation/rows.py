@@ -70,15 +70,22 @@ class ResizedRows:
 
 
 class MirroredRows:
-    """Rows of others, left and right exchanged."""
+    """Rows of others, left and right exchanged.
 
-    def __init__(self, given: Rows) -> None:
+    Args:
+        given: Of the mirror image.
+        mirrored: What each class is in a mirror image, K; itself if empty.
+    """
+
+    def __init__(self, given: Rows, mirrored: tuple[int, ...] = ()) -> None:
         self.given = given
+        self.mirrored = mirrored
         self.size = given.size
 
     def __call__(self, start: int, stop: int) -> Tensor:
         """As `Rows`."""
-        return self.given(start, stop).flip(-1)
+        rows = self.given(start, stop).flip(-1)
+        return rows[:, list(self.mirrored)] if self.mirrored else rows
 
 
 class WindowRows:

@@ -18,6 +18,7 @@ from mscsa.data.videos import Frame, picture_of
 from mscsa.errors import UserError
 from mscsa.evaluation.running import choose_device
 from mscsa.evaluation.segmentation_inference import SegmentationInference
+from mscsa.evaluation.swapping import with_swapped_classes
 from mscsa.folding import fold_norms
 from mscsa.recipes.spec import SegmentationAugment, SegmentationData
 
@@ -87,7 +88,9 @@ def load_segmenter(
         model=fold_norms(trained).to(device),
         class_names=info.class_names,
         transform=transform,
-        inference=inference or SegmentationInference(),
+        inference=with_swapped_classes(
+            inference or SegmentationInference(), info.class_names, info.flip_pairs
+        ),
         device=device,
     )
 

@@ -32,6 +32,8 @@ class SegmentationInference:
     """Factors on the image's size."""
     flip: bool = False
     """Ask about the mirror image too."""
+    mirrored: tuple[int, ...] = ()
+    """What each class is in a mirror image, K; itself if empty."""
 
     def __post_init__(self) -> None:
         if self.window not in ("whole", "slide"):
@@ -99,7 +101,7 @@ class SegmentationInference:
 
         is_whole = self.window == "whole"
         rows = ask(images) if is_whole else WindowRows(ask, images, self.crop, self.stride)
-        return MirroredRows(rows) if is_mirrored else rows
+        return MirroredRows(rows, self.mirrored) if is_mirrored else rows
 
 
 def _mean_of(views: Sequence[Rows], rows: slice) -> Tensor:

@@ -47,6 +47,7 @@ class _Frozen:
         self, dataset: Any, store: MapStore, *, first: int, sizes: Sequence[tuple[int, int]], seed: int = 0
     ) -> None:
         self.class_names: list[str] = dataset.class_names
+        self.flip_pairs: tuple[tuple[str, str], ...] = getattr(dataset, "flip_pairs", ())
         self.store = store
         self._dataset = dataset
         self._first = first

@@ -22,7 +22,7 @@ from mscsa.assembly.weights_file import EVALUATION_INPUT, WeightsInfo
 from mscsa.commit import git_commit
 from mscsa.data.coco.masks import mask_encoder
 from mscsa.data.contract import TaskDataset
-from mscsa.data.datasets import build_datasets, class_names_of
+from mscsa.data.datasets import build_datasets, class_names_of, flip_pairs_of
 from mscsa.data.loading import too_many_workers
 from mscsa.data.seeding import derive_seed
 from mscsa.data.tolerance import TolerantDataset
@@ -350,6 +350,7 @@ def _describe(
         data=recipe.data.without_places(),
         class_names=tuple(dataset.class_names),
         category_ids=tuple(getattr(dataset, "category_ids", ())),
+        flip_pairs=flip_pairs_of(dataset, recipe.augment),
         input={key: model_cfg[key] for key in EVALUATION_INPUT if key in model_cfg},
         provenance={
             "recipe": _publishable(recipe),

@@ -34,6 +34,7 @@ DETECTOR = replace(
     model=ModelSpec(name="test_resnet", head="retinanet", head_kwargs={"fpn_channels": 16}),
     data=DetectionData(kind="coco", root="/data", short_side=96, long_side=128),
     category_ids=(3, 1, 90),
+    flip_pairs=(("cat", "fish"),),
 )
 SEGMENTER = replace(
     CLASSIFIER,
@@ -49,12 +50,25 @@ def test_metadata_are_read_as_they_were_written(kind: str) -> None:
     assert all(isinstance(value, str) for value in metadata.values())
     again = WeightsInfo.from_metadata(metadata, "file")
     expected = ALL[kind]
-    assert (again.model, again.class_names, again.category_ids) == (
+    assert (again.model, again.class_names, again.category_ids, again.flip_pairs) == (
         expected.model,
         expected.class_names,
         expected.category_ids,
+        expected.flip_pairs,
     )
     assert (again.data, again.input, again.provenance) == (expected.data, expected.input, expected.provenance)
+
+
+def test_a_file_of_before_flip_pairs_has_those_of_its_recipe_or_none() -> None:
+    for augment, expected in (
+        ({}, ()),
+        ({"flip_pairs": []}, ()),
+        ({"flip_pairs": [["cat", "fish"]]}, (("cat", "fish"),)),
+    ):
+        info = replace(DETECTOR, flip_pairs=(), provenance={"recipe": {"augment": augment}})
+        metadata = info.to_metadata()
+        del metadata["flip_pairs"]
+        assert WeightsInfo.from_metadata(metadata, "file") == replace(info, flip_pairs=expected)
 
 
 def test_the_folder_of_the_data_is_that_of_the_run_it_lies_in(tmp_path: Path) -> None:

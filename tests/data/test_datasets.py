@@ -1,11 +1,12 @@
 """From a description to data sets: both splits, the same images for a key, and what does not fit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from mscsa.data.datasets import build_dataset, build_datasets, class_names_of
+from mscsa.data.datasets import build_dataset, build_datasets, class_names_of, flip_pairs_of
 from mscsa.data.sampler import SampleKey
 from mscsa.data.scenes.classification import SceneClassification
 from mscsa.data.scenes.collection import SceneCollection
@@ -112,6 +113,15 @@ def test_a_wrong_class_count_names_the_folder(folder):
     with pytest.raises(UserError, match=f"{folder}: 3 classes, but data.num_classes is 1000"):
         build_dataset("val", folder_spec(folder, num_classes=1000), AUGMENT, {}, 0)
     assert len(build_dataset("val", folder_spec(folder, num_classes=3), AUGMENT, {}, 0)) == 9
+
+
+def test_the_recipe_says_what_a_mirror_image_swaps_and_else_the_data():
+    dataset = SimpleNamespace(class_names=["a", "b", "c"], flip_pairs=(("a", "b"),))
+    assert flip_pairs_of(dataset, SegmentationAugment()) == (("a", "b"),)
+    assert flip_pairs_of(dataset, SegmentationAugment(flip_pairs=(("a", "c"),))) == (("a", "c"),)
+    assert flip_pairs_of(build_dataset("val", SCENES, AUGMENT, {}, 0), AUGMENT) == ()
+    with pytest.raises(UserError, match="augment.flip_pairs, or flip_to of the data, has"):
+        flip_pairs_of(dataset, DetectionAugment(flip_pairs=(("a", "d"),)))
 
 
 def test_scenes_refuse_a_checkpoint_of_other_classes():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mscsa.data.mirroring import mirror_warning, mirrored_classes, sided_pairs
+from mscsa.data.mirroring import flip_warning, mirror_warning, mirrored_classes, sided_pairs
 from mscsa.errors import UserError
 
 NAMES = ["left_door", "hood", "right_door", "Left Light", "Right Light", "leftovers", "upright"]
@@ -46,3 +46,10 @@ def test_what_is_not_swapped_is_warned_of() -> None:
     assert alone is not None and "--augment.hflip 0" in alone and "flip_pairs" not in alone
     assert mirror_warning(["cat", "upright", "left"], []) is None
     assert mirror_warning(NAMES, [("right_door", "left_door"), ("Left Light", "Right Light")]) is None
+
+
+def test_a_trained_model_is_warned_of_too() -> None:
+    warning = flip_warning(NAMES, [("left_door", "right_door")])
+    assert warning is not None and "door" not in warning and "--augment.hflip" not in warning
+    assert "leave --flip out, or let the training swap them (--augment.flip_pairs '[[Left" in warning
+    assert flip_warning(["cat", "upright", "left"], []) is None

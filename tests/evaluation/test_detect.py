@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from torchvision.transforms.v2.functional import resize
 from mscsa.assembly.weights_file import load_trained
 from mscsa.errors import UserError
 from mscsa.evaluation.detect import detect
+from mscsa.evaluation.detection_inference import DetectionInference
+from tests.evaluation.sided import DOORS, SideFinder, info_of, scene, write_objects
 
 
 def test_objects_are_the_models_own_in_the_images_pixels(detector: Path, tmp_path: Path) -> None:
@@ -39,6 +42,27 @@ def test_an_unreadable_image_stops_nothing(detector: Path, images: list[Path], t
     found = list(detect(detector, [tmp_path / "bad.png", images[0]]))
     assert found[0].detections is None and "bad.png" in str(found[0].error)
     assert found[1].error is None and found[1].detections is not None
+
+
+def test_mirror_images_swap_the_classes_that_the_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it names none, and names of classes say left and right, it is said."""
+    data, image = write_objects(tmp_path), tmp_path / "scene.png"
+    scene((0,)).save(image)
+
+    def asked(pairs: tuple[tuple[str, str], ...]) -> list[int]:
+        trained = SideFinder().eval(), info_of(data, pairs)
+        module = import_module("mscsa.evaluation.detect")  # the package has a function of this name
+        monkeypatch.setattr(module, "load_trained", lambda *_: trained)
+        (found,) = detect("x", [image], accelerator="cpu", inference=DetectionInference(flip=True))
+        assert found.detections is not None
+        labels: list[int] = found.detections.labels.tolist()
+        return labels
+
+    assert asked(DOORS) == [1] and not caplog.records
+    assert asked(()) == [1, 2]
+    assert "names say left and right: leave --flip out" in caplog.text
 
 
 def test_a_file_of_another_task_is_refused(classifier: Path) -> None:

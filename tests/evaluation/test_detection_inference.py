@@ -18,6 +18,8 @@ from mscsa.errors import UserError
 from mscsa.evaluation.coco_ap import InstanceScores, measure_detection
 from mscsa.evaluation.detection_inference import DetectionInference, InViews, merged
 from mscsa.evaluation.detections import Detections
+from tests.evaluation.sided import BOXES, SideFinder
+from tests.evaluation.sided import scene as sided_scene
 
 SIZE = (300, 200)
 OBJECTS = [(10, 20, 30, 50), (88, 92, 112, 104), (250, 150, 299, 199), (40, 60, 260, 180)]
@@ -126,6 +128,20 @@ def test_what_tiles_cut_is_scored_whole(inference: DetectionInference) -> None:
         Finder(), loader, dataset=dataset, device=torch.device("cpu"), with_masks=True, views=views
     )
     assert isinstance(found, InstanceScores) and (found.ap, found.mask_ap) == pytest.approx((100, 100))
+
+
+def test_a_mirror_image_swaps_left_and_right() -> None:
+    """A detector that is exact on both sides finds each object once, by its own name."""
+
+    def found(**options: Any) -> Detections:
+        look = InViews(DetectionInference(**options), lambda image, _: (pil_to_tensor(image) / 255, {}))
+        return look(SideFinder().eval(), sided_scene(), device=torch.device("cpu"))
+
+    for flip in (False, True):
+        each = found(flip=flip, mirrored=(1, 0))
+        order = each.labels.argsort()
+        assert each.labels[order].tolist() == [1, 2] and np.array_equal(each.boxes[order], np.array(BOXES))
+    assert len(found(flip=True).labels) == 4
 
 
 def test_views_are_the_whole_and_tiles_that_cover_it() -> None:

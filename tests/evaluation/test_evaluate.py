@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from mscsa.data.scenes.collection import SceneCollection
 from mscsa.errors import UserError
 from mscsa.evaluation.detect import detect
 from mscsa.evaluation.detection_inference import DetectionInference
-from mscsa.evaluation.evaluate import evaluate
+from mscsa.evaluation.evaluate import evaluate, evaluate_model
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.recipes.spec import GIVEN_PLACES
 from tests.evaluation.process_groups import run_group
+from tests.evaluation.sided import DOORS, SideFinder, SidePainter, info_of, write_maps, write_objects
 
 
 def test_the_validation_set_is_the_files_own(classifier: Path) -> None:
@@ -86,6 +89,45 @@ def test_tiles_are_for_detectors(segmenter: Path, classifier: Path) -> None:
     for checkpoint, task in ((segmenter, "segmentation"), (classifier, "classification")):
         with pytest.raises(UserError, match=f"is for detection, the model for {task}"):
             evaluate(checkpoint, inference=DetectionInference(tile=32))
+
+
+BY_DATA = {"left_door": "right_door", "right_door": "left_door"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "flips", "warning"),
+    [
+        (DOORS, None, None),
+        ((), BY_DATA, None),
+        (DOORS, BY_DATA, None),
+        ((), None, "names say left and right: leave --flip out"),
+    ],
+    ids=["weights", "data", "both", "none"],
+)
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_mirror_images_swap_the_classes_of_the_weights_or_else_of_the_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, task: str, pairs: Any, flips: Any, warning: str | None
+) -> None:
+    """Models that are exact stay so; a file of before has no pairs, and the data may have none."""
+    is_maps = task == "segmentation"
+    data: Any = (write_maps if is_maps else write_objects)(tmp_path, flips)
+    inference = SegmentationInference(flip=True) if is_maps else DetectionInference(flip=True)
+
+    def score(inference: Any) -> float:
+        model = (SidePainter() if is_maps else SideFinder()).eval()
+        info, device = info_of(data, pairs), torch.device("cpu")
+        found: Any = evaluate_model(
+            model, info, None, device=device, precision="32-true", inference=inference
+        )
+        value = found.scores.miou if is_maps else found.scores.ap
+        return float(value)
+
+    assert score(None) == pytest.approx(100) and not caplog.records
+    if warning is None:
+        assert score(inference) == pytest.approx(100) and not caplog.records
+    else:
+        assert score(inference) < 90
+        assert [warning in record.getMessage() for record in caplog.records] == [True]
 
 
 def _evaluate_share(rank: int, size: int, folder: Path, checkpoint: Path) -> None:

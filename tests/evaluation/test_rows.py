@@ -44,6 +44,12 @@ def test_twice_resized_and_mirrored() -> None:
     torch.testing.assert_close(banded(ResizedRows(own, (50, 61)), 7), wanted, rtol=0, atol=1e-4)
 
 
+def test_classes_that_are_others_in_a_mirror_image_are_swapped() -> None:
+    logits = torch.randn(2, 3, 5, 7)
+    found = banded(MirroredRows(GivenRows(logits), (0, 2, 1)), 2)
+    assert torch.equal(found, torch.stack([logits[:, 0], logits[:, 2], logits[:, 1]], dim=1).flip(-1))
+
+
 @pytest.mark.parametrize("step", [1, 3, 30])
 def test_windows_are_averaged_once_each_and_forgotten(step: int) -> None:
     images, asked, kept = torch.randn(1, 2, 30, 25), [], []

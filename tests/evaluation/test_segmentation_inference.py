@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.segmentation import build_segmenter
 from tests.evaluation.painter import Painter
+from tests.evaluation.sided import SidePainter, scene
 from tests.evaluation.torch_memory import peak_bytes
 
 
@@ -43,6 +45,19 @@ def test_flips_and_scales_are_averaged_as_probabilities() -> None:
     half = nn.functional.interpolate(image, (6, 8), mode="bilinear")
     logits = nn.functional.interpolate(Painter()(half), (12, 16), mode="bilinear")
     assert torch.allclose(found.exp(), (logits.softmax(1) + whole.exp()) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 2.0)])
+def test_a_mirror_image_swaps_left_and_right(scales: tuple[float, ...]) -> None:
+    """A model that is exact on both sides stays so; without the swap each door is half of either."""
+    image = pil_to_tensor(scene())[None].float() / 255
+    size = (image.shape[-2], image.shape[-1])
+    whole = SegmentationInference()(SidePainter(), image, size).argmax(dim=1)
+    assert whole.unique().tolist() == [0, 1, 2]
+    swapped = SegmentationInference(flip=True, mirrored=(0, 2, 1), scales=scales)
+    assert torch.equal(swapped(SidePainter(), image, size).argmax(dim=1), whole)
+    plain = SegmentationInference(flip=True)(SidePainter(), image, size).exp()
+    assert torch.allclose(plain[:, 1][whole > 0], torch.tensor(0.5), atol=1e-3)
 
 
 @pytest.fixture(scope="module")

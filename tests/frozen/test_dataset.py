@@ -24,6 +24,7 @@ class Images:
     """Two images; the labels of pixel (y, x) in variant v are 100 v + y // 8 * 10 + x // 8."""
 
     class_names = ["a", "b"]
+    flip_pairs = (("a", "b"),)
 
     def __len__(self) -> int:
         return 2
@@ -48,6 +49,7 @@ def test_evaluation_sees_the_first_variant_whole(tmp_path: Path) -> None:
     dataset = frozen(tmp_path, crop=None)
     image, labels, index = dataset[1]
     assert (len(dataset), index, dataset.describe(1)) == (2, 1, "image 1")
+    assert dataset.flip_pairs == (("a", "b"),)
     assert image.shape == (3, 64, 48) and image[:, 0, 0].tolist() == [1, 0, 0]
     assert labels.dtype == torch.int64 and labels.max() == 75
     images, targets, indices = dataset.collate([dataset[0], dataset[1]])
@@ -138,6 +140,7 @@ def test_objects_are_evaluated_on_whole_images(tmp_path: Path) -> None:
     truth = scenes("val")
     assert dataset.ground_truth() == truth.ground_truth()
     assert (dataset.category_ids, dataset.class_names) == (truth.category_ids, truth.class_names)
+    assert dataset.flip_pairs == ()
     assert dataset.describe(1) == truth.describe(1)
 
 

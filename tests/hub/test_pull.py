@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mscsa.assembly.weights_file import load_trained, read_info
+from mscsa.checkpoints import save_weights
 from mscsa.data.scenes.scene import render_scene
 from mscsa.evaluation import classify, detect, evaluate, segment
 from mscsa.hub import pull, push
@@ -48,6 +51,14 @@ def test_a_detector_there_and_back(dense_runs: dict[str, Path], tmp_path: Path, 
     ours, theirs = (next(detect(each, [image])).detections for each in (run, model))
     assert ours is not None and theirs is not None and len(ours.boxes) > 0
     assert np.array_equal(ours.boxes, theirs.boxes) and np.array_equal(ours.scores, theirs.scores)
+
+
+def test_what_a_mirror_image_swaps_goes_along(dense_runs: dict[str, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(dense_runs["segmenter"], tmp_path / "run")
+    model, info = load_trained(run)
+    sided = replace(info, flip_pairs=(("6", "9"),))
+    save_weights(model, run / "best.safetensors", sided.to_metadata())
+    assert read_info(fetched(run, tmp_path)).flip_pairs == (("6", "9"),)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

@@ -17,20 +17,21 @@ import torch
 import yaml
 from PIL import Image
 
-from mscsa.assembly.weights_file import load_trained
+from mscsa.assembly.weights_file import load_trained, read_info
 from mscsa.checkpoints import read_state_dict
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.evaluation.scores import score_values
 from mscsa.evaluation.top1 import Accuracy, Hits
 from mscsa.recipes import get_recipe
-from mscsa.recipes.spec import GIVEN_PLACES, DetectionData, Recipe
+from mscsa.recipes.spec import GIVEN_PLACES, DetectionData, ModelSpec, Recipe, SegmentationAugment
 from mscsa.run_files import LAST
 from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
 from mscsa.training.run import RunResult, _publishable, train
+from tests.evaluation.sided import DOORS, write_maps
 from tests.training.processes import run
 from tests.training.small_runs import before_step, plain_recipe, small_recipe
 
@@ -108,6 +109,22 @@ def test_exported_weights_rebuild_the_model_and_its_accuracy(finished: tuple[Pat
         kinds.add(kind)
         assert all(torch.equal(by_kind[kind][f"model.{key}"], value) for key, value in exported.items())
     assert kinds == {"average", "raw"}
+
+
+def test_weights_say_what_a_mirror_image_swaps(tmp_path: Path) -> None:
+    """As the data says, or the recipe in its place, also where training draws no mirror image."""
+    options = {"fpn_channels": 8, "head_channels": 8}
+    spec = ModelSpec(name="test_resnet", head="semantic_fpn", head_kwargs=options)
+    others = (("wall", "left_door"),)
+    data = write_maps(tmp_path / "data", {"left_door": "right_door"})
+    for augment, expected in (
+        (SegmentationAugment(hflip=0.0), DOORS),
+        (SegmentationAugment(flip_pairs=others), others),
+    ):
+        recipe = replace(plain_recipe(max_steps=1), model=spec, augment=augment)
+        folder = tmp_path / f"run_{augment.hflip}"
+        train(replace(recipe, data=replace(data, batch_size=2)), folder)
+        assert read_info(folder / "best.safetensors").flip_pairs == expected
 
 
 def test_weights_name_no_folder_and_a_run_finds_its_data_from_anywhere(

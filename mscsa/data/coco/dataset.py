@@ -82,7 +82,9 @@ class CocoDetection(Dataset[ObjectSample]):
         self.transform = transform
         self.seed = seed
         self.with_masks = with_masks
-        self.flip_pairs = tuple(flip_pairs) or self.annotations.flip_pairs
+        # A category that is none of the classes has no object, and nothing to be swapped with.
+        own_pairs = [pair for pair in self.annotations.flip_pairs if set(pair) <= set(self.class_names)]
+        self.flip_pairs = tuple(flip_pairs or own_pairs)
         mirrored = mirrored_classes(self.class_names, self.flip_pairs if split == "train" else ())
         self._mirrored = np.array([0, *(1 + each for each in mirrored)])
         counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])

@@ -292,6 +292,13 @@ def name_wings(content: dict[str, Any]) -> None:
         each["name"] = {"bar": "left wing", "disc": "right wing"}.get(each["name"], each["name"])
 
 
+def test_flip_to_of_what_is_no_class_swaps_nothing(root: Path) -> None:
+    edit(root, lambda c: [e.update(flip_to="never") for e in c["categories"] if e["name"] == "bar"], "val")
+    for names, expected in ((["bar", "disc", "never"], (("bar", "never"),)), (["bar", "disc"], ())):
+        found: Any = build_dataset("val", data(root), PLAIN, {}, 0, names)
+        assert found.flip_pairs == expected
+
+
 def test_flip_to_of_a_category_is_honoured(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A bar is a disc in the mirror, as `flip_to` says by id or by name; without it names are warned of."""
     for value in (7, "disc"):
