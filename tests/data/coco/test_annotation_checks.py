@@ -101,7 +101,11 @@ SPOILT: dict[str, Defect] = {
         "20 .*: polygon of 7 coordinat",
     ),
     "polygon NaN": (on_annotation(20, segmentation=[[1, 2, 3, 4, 5, NAN]]), TRAIN, "20 .*: .*no finite"),
-    "polygon of pairs": (on_annotation(20, segmentation=[[[1, 2]] * 6]), TRAIN, "20 .*: .*no finite number"),
+    "polygon of pairs": (
+        on_annotation(20, segmentation=[[[1, 2]] * 6]),
+        TRAIN,
+        "20 .*: .*each point in brackets",
+    ),
     "polygon outside": (
         on_annotation(20, segmentation=[rectangle(0, 0, 1e6, 48)]),
         TRAIN,
