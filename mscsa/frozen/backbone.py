@@ -131,7 +131,7 @@ def _open_store(
         "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES},
         "root": recipe.data.root,
         "variants": keeping.identity,
-        "files": _hash_of_files(records),
+        "files": _hash_of_data(records),
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:20]
     folder = cache_folder() / "frozen" / key
@@ -220,10 +220,16 @@ def _hash_of_backbone(backbone: nn.Module) -> str:
     return hash_tensors(backbone.state_dict().items(), lambda name, _: name, first=repr(backbone))
 
 
-def _hash_of_files(sets: Sequence[TaskDataset]) -> str:
-    """Hash what the images are: names, sizes and times of files; of rendered scenes, their descriptions."""
+def _hash_of_data(sets: Sequence[TaskDataset]) -> str:
+    """Hash what images and labels are: names, sizes and times of files; of rendered scenes, descriptions.
+
+    Label maps are kept as classes, so what their values and colours mean is part of what they are.
+    """
     found = hashlib.sha256()
     for dataset in sets:
+        table = getattr(dataset, "table", None)
+        if table is not None:
+            found.update(json.dumps([table.names, table.values, table.colours]).encode())
         for index in range(len(dataset)):
             found.update(dataset.describe(index).encode())
             for path in dataset.files(index):  # type: ignore[attr-defined]  # of data sets that can be kept
