@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,25 @@ def test_labels_are_those_of_the_table_of_classes_as_it_is_now(tmp_path: Path, c
     assert len(list((cache / "frozen").iterdir())) == 2
     prepare(frozen_folder(tmp_path))
     assert len(list((cache / "frozen").iterdir())) == 2
+
+
+def test_images_stretched_to_other_multiples_are_other_maps(tmp_path: Path) -> None:
+    write_label_maps(tmp_path / "maps")
+    for multiple, size in ((1, (53, 80)), (32, (64, 96)), (1, (53, 80))):
+        recipe = frozen_folder(tmp_path, size_multiple=multiple)
+        model, sets = built(recipe)
+        assert freeze_backbone(model, recipe, sets)[1][0][0].shape[1:] == size
+
+
+def test_names_of_images_may_be_no_utf_8(tmp_path: Path, cache: Path) -> None:
+    root, name = write_label_maps(tmp_path / "maps"), os.fsdecode(b"caf\xe9.png")
+    for folder in (root / "images/train", root / "labels/train"):
+        try:
+            (folder / "im0.png").rename(folder / name)
+        except OSError:
+            pytest.skip("this file system takes names in UTF-8 alone")
+    prepare(frozen_folder(tmp_path))
+    assert len(list((cache / "frozen").iterdir())) == 1
 
 
 def test_a_place_is_the_same_from_every_folder(
