@@ -136,7 +136,7 @@ def _measure(
         arm: _arm_result(arm, each, runs[arm], len(class_names)) for arm, each in compared.recipes.items()
     }
     counts = {arm: [run.images(SCORES[task].IMAGES) for run in each] for arm, each in runs.items()}
-    _check_same_images(runs, counts)
+    _check_same_data(runs, counts)
     if task == "segmentation":
         _draw_examples(recipe, {arm: each[0] for arm, each in runs.items()}, out / "examples.png")
     # Folded, as `mscsa eval` and `mscsa predict` run them.
@@ -202,20 +202,31 @@ def _arm_result(arm: str, recipe: Recipe, runs: Sequence[Run], num_classes: int)
     )
 
 
-def _check_same_images(
-    runs: Mapping[str, Sequence[Run]], counts: Mapping[str, Sequence[ImageCounts]]
-) -> None:
-    """Refuse runs that were not evaluated on the same images: their differences would not be paired."""
-    first = runs["baseline"][0]
-    expected = counts["baseline"][0]
-    for arm, each in counts.items():
-        for run, images in zip(runs[arm], each, strict=True):
-            same = np.array_equal(images.index, expected.index)
-            if not same or not np.array_equal(images.truth(), expected.truth()):
-                raise UserError(
-                    f"the runs {first.label} and {run.label} were evaluated on different images: the data "
-                    f"set has changed between them; remove {run.folder} or {first.folder} and compare again"
-                )
+def _check_same_data(runs: Mapping[str, Sequence[Run]], counts: Mapping[str, Sequence[ImageCounts]]) -> None:
+    """Refuse runs on other data: more of it would pass for the gain of an arm, and other images for pairs."""
+    pairs = [pair for arm, each in counts.items() for pair in zip(runs[arm], each, strict=True)]
+    kept = [(run, (run.result or {}).get("data")) for run, _ in pairs]
+    for split, done in (("train", "trained"), ("val", "evaluated")):
+        hashes = [(run, data and [data["class_names"], data[f"{split}_files"]]) for run, data in kept]
+        _check_same(hashes, f"{done} on different images or labels")
+    _check_same([(run, images.index) for run, images in pairs], "evaluated on different images")
+    _check_same([(run, images.truth()) for run, images in pairs], "evaluated on different labels")
+
+
+def _check_same(known: Sequence[tuple[Run, Any]], how: str) -> None:
+    """Refuse runs of which something known differs; of runs of older versions it may be None.
+
+    Args:
+        how: What then is to be said of both.
+    """
+    given = [(run, value) for run, value in known if value is not None]
+    for run, value in given[1:]:
+        first, expected = given[0]
+        if not np.array_equal(value, expected):
+            raise UserError(
+                f"the runs {first.label} and {run.label} were {how}: the data set has changed between them; "
+                f"remove {run.folder} or {first.folder} and compare again"
+            )
 
 
 def _contrasts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,9 +37,12 @@ class ImageCounts(ABC):
             In %, (R,); NaN where a sample has nothing to score.
         """
 
-    def truth(self) -> NDArray[np.int64]:
-        """Give what the labels alone say of each image, by which runs on other data are told, (N, any)."""
-        return np.zeros((len(self.index), 0), np.int64)
+    @abstractmethod
+    def truth(self) -> NDArray[np.int64] | None:
+        """Give what the labels alone say of each image, by which runs on other data are told, (N, any).
+
+        None if it was not kept: an older version wrote the file.
+        """
 
     def save(self, path: Path) -> None:
         """Write the arrays, compressed, whole or not at all.
@@ -48,7 +51,8 @@ class ImageCounts(ABC):
             UserError: If it cannot be written.
         """
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+        known = {name: each for name, each in arrays.items() if each is not None}
+        write_whole(path, lambda file: np.savez_compressed(file, **known))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -59,7 +63,8 @@ class ImageCounts(ABC):
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+                wanted = [each for each in fields(cls) if each.name in arrays or each.default is MISSING]
+                return cls(**{each.name: arrays[each.name] for each in wanted})
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{path} does not hold the counts by image of a run of this task ({type(error).__name__}): "

@@ -26,16 +26,23 @@ class Hits(ImageCounts):
 
     hits: NDArray[np.bool_]
     """Whether the label has the largest logit, (N,)."""
+    labels: NDArray[np.int64] | None = None
+    """The label of each image, (N,); None in files of older versions."""
 
     @classmethod
     def of(cls, records: list[Record]) -> Hits:
-        """Make it of (place, hit) of each image."""
-        places, hits = zip(*records, strict=True)
-        return cls(np.array(places, np.int64), np.array(hits, np.bool_))
+        """Make it of (place, (label, class with the largest logit)) of each image."""
+        places, found = zip(*records, strict=True)
+        labels, called = np.array(found, np.int64).T
+        return cls(np.array(places, np.int64), called == labels, labels)
 
     def scores(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """Take the top-1 accuracy of samples (R, N) of the images, in %, (R,)."""
         return 100 * (weights @ self.hits.astype(np.float64)) / weights.sum(axis=1)
+
+    def truth(self) -> NDArray[np.int64] | None:
+        """Give the label of each image, (N, 1); None if it was not kept."""
+        return None if self.labels is None else self.labels[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +145,7 @@ def measure_accuracy(
         if with_confusion:
             pairs.append(torch.stack([labels, called]))
         if with_images:
-            records.extend(zip(indices.tolist(), (called == labels).tolist(), strict=True))
+            records.extend(zip(indices.tolist(), torch.stack([labels, called], 1).tolist(), strict=True))
 
     counts[4] = pass_over(model, loader, count, stop)
     if in_group():

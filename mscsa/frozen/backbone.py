@@ -40,8 +40,8 @@ from mscsa.recipes.spec import Recipe
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_OF_IMAGES = ("kind", "short_side", "long_side", "num_train", "num_val", "max_digits")
-"""Fields of the data's description that the images depend on."""
+_OF_IMAGES = ("kind", "short_side", "long_side", "size_multiple", "num_train", "num_val", "max_digits")
+"""Fields of the data's description that the images depend on, where it has them."""
 
 
 def prepare(recipe: Recipe) -> None:
@@ -128,10 +128,10 @@ def _open_store(
         "arguments": {"name": name.tagged_backbone, **recipe.model.backbone_kwargs},
         "timm": timm.__version__,
         "input": {key: pyramid.pretrained_cfg.get(key) for key in ("mean", "std")},
-        "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES},
+        "data": {name: getattr(recipe.data, name) for name in _OF_IMAGES if hasattr(recipe.data, name)},
         "root": recipe.data.root,
         "variants": keeping.identity,
-        "files": _hash_of_files(records),
+        "files": _hash_of_data(records),
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:20]
     folder = cache_folder() / "frozen" / key
@@ -220,13 +220,24 @@ def _hash_of_backbone(backbone: nn.Module) -> str:
     return hash_tensors(backbone.state_dict().items(), lambda name, _: name, first=repr(backbone))
 
 
-def _hash_of_files(sets: Sequence[TaskDataset]) -> str:
-    """Hash what the images are: names, sizes and times of files; of rendered scenes, their descriptions."""
+def _hash_of_data(sets: Sequence[TaskDataset]) -> str:
+    """Hash what images and labels are: names, sizes and times of files; of rendered scenes, descriptions.
+
+    Label maps are kept as classes, so what their values and colours mean is part of what they are.
+    """
     found = hashlib.sha256()
     for dataset in sets:
+        table = getattr(dataset, "table", None)
+        if table is not None:
+            found.update(json.dumps([table.names, table.values, table.colours]).encode())
         for index in range(len(dataset)):
-            found.update(dataset.describe(index).encode())
+            found.update(_line(dataset.describe(index)))
             for path in dataset.files(index):  # type: ignore[attr-defined]  # of data sets that can be kept
                 stat = path.stat()
-                found.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+                found.update(_line(f"{path} {stat.st_size} {stat.st_mtime_ns}"))
     return found.hexdigest()
+
+
+def _line(text: str) -> bytes:
+    """Write a line as it is hashed; names of files may be no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")

@@ -44,7 +44,14 @@ class _Frozen:
     """What all data sets have in common whose images are replaced by addresses of kept maps."""
 
     def __init__(
-        self, dataset: Any, store: MapStore, *, first: int, sizes: Sequence[tuple[int, int]], seed: int = 0
+        self,
+        dataset: Any,
+        store: MapStore,
+        *,
+        first: int,
+        sizes: Sequence[tuple[int, int]],
+        hflip: float,
+        seed: int,
     ) -> None:
         self.class_names: list[str] = dataset.class_names
         self.flip_pairs: tuple[tuple[str, str], ...] = getattr(dataset, "flip_pairs", ())
@@ -52,6 +59,7 @@ class _Frozen:
         self._dataset = dataset
         self._first = first
         self._sizes = sizes
+        self._hflip = hflip
         self._seed = seed
 
     def __len__(self) -> int:
@@ -69,7 +77,10 @@ class _Frozen:
         return batch
 
     def _draw_variant(self) -> int:
-        return random.randrange(len(self._sizes) // len(self))
+        drawn = random.randrange(len(self._sizes) // len(self))
+        if self._hflip in (0.0, 0.5):  # as many of the variants are mirrored: this draw has settled it
+            return drawn
+        return drawn - drawn % 2 + (random.random() < self._hflip)
 
     def _record(self, index: int, variant: int) -> int:
         return self._first + variant * len(self) + index
@@ -90,6 +101,7 @@ class FrozenSegmentation(_Frozen):
         first: int,
         sizes: Sequence[tuple[int, int]],
         crop: Crop | None = None,
+        hflip: float = 0.5,
         seed: int = 0,
     ) -> None:
         """Stand for `dataset`.
@@ -101,9 +113,11 @@ class FrozenSegmentation(_Frozen):
             sizes: (H, W) in px of each record's image, from `first` on.
             crop: For training: a variant of the image and a crop of it are drawn. None gives the first
                 variant whole, for evaluation.
+            hflip: Probability of a mirror image: the variants are sizes, of each the image as it is and then
+                mirrored; at 0 as it is alone.
             seed: Seed of what is drawn.
         """
-        super().__init__(dataset, store, first=first, sizes=sizes, seed=seed)
+        super().__init__(dataset, store, first=first, sizes=sizes, hflip=hflip, seed=seed)
         self._crop = crop
 
     def __getitem__(self, key: SampleKey | int) -> MappedSample:
@@ -136,6 +150,7 @@ class FrozenDetection(_Frozen):
         first: int,
         sizes: Sequence[tuple[int, int]],
         variants: Sequence[ObjectTransform] | None = None,
+        hflip: float = 0.5,
         seed: int = 0,
     ) -> None:
         """Stand for `dataset`.
@@ -147,9 +162,11 @@ class FrozenDetection(_Frozen):
             sizes: (H, W) in px of each record's image, from `first` on.
             variants: For training: one is drawn, and makes the objects of its records. None gives the images
                 as `dataset` itself does, for evaluation.
+            hflip: Probability of a mirror image: the variants are sizes, of each the image as it is and then
+                mirrored; at 0 as it is alone.
             seed: Seed of what is drawn.
         """
-        super().__init__(dataset, store, first=first, sizes=sizes, seed=seed)
+        super().__init__(dataset, store, first=first, sizes=sizes, hflip=hflip, seed=seed)
         self.category_ids = dataset.category_ids
         self._variants = [with_transform(dataset, each) for each in variants or ()]
 

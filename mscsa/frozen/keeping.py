@@ -73,7 +73,7 @@ def keeping_of(recipe: Recipe, cfg: dict[str, Any], step: int) -> Keeping:
             whole=build_segmentation_transforms(data, augment, cfg)[1],
             identity=[augment.scale, augment.hflip > 0, *([mirrored] if mirrored else [])],
             has_labels=True,
-            training=partial(FrozenSegmentation, crop=crop, seed=seed),
+            training=partial(FrozenSegmentation, crop=crop, hflip=augment.hflip, seed=seed),
             evaluation=FrozenSegmentation,
         )
     assert isinstance(data, DetectionData) and isinstance(augment, DetectionAugment)
@@ -84,7 +84,7 @@ def keeping_of(recipe: Recipe, cfg: dict[str, Any], step: int) -> Keeping:
         whole=partial(_image_alone, build_detection_transforms(data, augment)[1], normalize),
         identity=["objects", short_sides(data, augment), augment.hflip > 0],
         has_labels=False,
-        training=partial(FrozenDetection, variants=variants, seed=seed),
+        training=partial(FrozenDetection, variants=variants, hflip=augment.hflip, seed=seed),
         evaluation=FrozenDetection,
     )
 

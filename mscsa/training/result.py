@@ -29,3 +29,5 @@ class RunResult:
     num_parameters: int
     seconds: float
     """Time of training and evaluation, over all sessions."""
+    data: dict[str, Any]
+    """What it was trained and evaluated on: numbers of images, hashes of files and classes."""

@@ -207,6 +207,8 @@ class _Session:
     evaluate: Evaluate
     display: Display
     tracker: Tracker
+    identity: dict[str, Any]
+    """What a run that goes on from this one must agree with."""
 
 
 def _build_session(
@@ -267,7 +269,7 @@ def _build_session(
     tracker = Tracker(recipe, folder, saved["global_step"] if saved else None)
     loggers = [_metrics_file(recipe, folder, saved, lost), *tracker.loggers]
     trainer = _build_trainer(recipe, folder, device, total_steps, callbacks, loggers)
-    return _Session(module, data, trainer, evaluate, display, tracker)
+    return _Session(module, data, trainer, evaluate, display, tracker, identity)
 
 
 def _check_start(
@@ -407,6 +409,7 @@ def _result(recipe: Recipe, session: _Session) -> RunResult:
         steps=evaluate.evaluated_step,
         num_parameters=sum(p.numel() for p in session.module.model.parameters()),
         seconds=evaluate.seconds,
+        data=session.identity["data"],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +24,13 @@ from mscsa.compare.compare import compare_recipe
 from mscsa.compare.tables import compare_json
 from mscsa.cost.model_info import count_model
 from mscsa.errors import UserError
+from mscsa.evaluation.image_counts import ImageCounts
 from mscsa.evaluation.pixel_counts import PixelCounts, nonzero_counts
 from mscsa.evaluation.top1 import Hits
 from mscsa.recipes import get_recipe
 from mscsa.speed import interleaved
 from tests.compare.made import tiny_recipe, tiny_segmenter
+from tests.data.label_maps.label_map_folder import labels_of, write_label_maps, write_pair
 
 
 def test_recipe_without_mscsa_is_refused(tmp_path: Path) -> None:
@@ -238,13 +241,61 @@ def test_a_variant_joins_and_weights_may_be_deleted(
         again()
 
 
-def test_runs_on_other_labels_are_not_set_side_by_side(tmp_path: Path) -> None:
+def check_data(images: list[ImageCounts], data: Sequence[dict[str, str] | None] = (None,) * 3) -> None:
+    """Set runs of three arms side by side, which counted so and were trained on such data."""
+    arms = ("baseline", "fpn", "mscsa")
+    runs: Any = {
+        arm: [SimpleNamespace(label=arm, folder=Path(arm), result={"data": each} if each else {})]
+        for arm, each in zip(arms, data, strict=True)
+    }
+    compare._check_same_data(runs, {arm: [each] for arm, each in zip(arms, images, strict=True)})
+
+
+def test_runs_on_other_labels_are_not_set_side_by_side() -> None:
     def counted(label: int) -> PixelCounts:
         matrix = torch.zeros(2, 3, dtype=torch.int64)
         matrix[label, 0] = 5
         return PixelCounts.of([(0, nonzero_counts(matrix))], 2)
 
-    runs: Any = {arm: [SimpleNamespace(label=arm, folder=tmp_path / arm)] for arm in ("baseline", "mscsa")}
-    compare._check_same_images(runs, {"baseline": [counted(1)], "mscsa": [counted(1)]})
+    check_data([counted(1)] * 3)
+    with pytest.raises(UserError, match="baseline and mscsa were evaluated on different labels"):
+        check_data([counted(1), counted(1), counted(0)])
+
+
+def test_classes_of_images_are_compared_where_they_were_kept() -> None:
+    index, hits = np.arange(2), np.array([True, False])
+    older, one, other = Hits(index, hits), Hits(index, hits, index), Hits(index, hits, index[::-1])
+    check_data([older, one, one])
+    with pytest.raises(UserError, match="fpn and mscsa were evaluated on different labels"):
+        check_data([older, one, other])
     with pytest.raises(UserError, match="baseline and mscsa were evaluated on different images"):
-        compare._check_same_images(runs, {"baseline": [counted(1)], "mscsa": [counted(0)]})
+        check_data([older, one, replace(one, index=index + 1)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "how"),
+    [("train_files", "trained"), ("val_files", "evaluated"), ("class_names", "trained")],
+)
+def test_runs_on_other_files_are_not_set_side_by_side(changed: str, how: str) -> None:
+    images: list[ImageCounts] = [Hits(np.arange(2), np.array([True, False]))] * 3
+    data = {"class_names": "a", "train_files": "b", "val_files": "c"}
+    check_data(images, (data, data, data))
+    check_data(images, (None, data, data))
+    message = (
+        f"the runs fpn and mscsa were {how} on different images or labels: the data set has changed "
+        "between them; remove mscsa or fpn and compare again"
+    )
+    with pytest.raises(UserError, match=f"^{message}$"):
+        check_data(images, (None, data, {**data, changed: "d"}))
+
+
+@pytest.mark.slow
+def test_images_that_are_added_between_two_seeds_are_seen(tmp_path: Path, quick: None) -> None:
+    root = write_label_maps(tmp_path / "maps")
+    recipe = tiny_segmenter()
+    data = replace(recipe.data, kind="masks", root=str(root), num_classes=None, batch_size=4)
+    recipe, options = replace(recipe, data=data), {"with_control": False, "with_latency": False}
+    compare_recipe(recipe, tmp_path / "out", num_seeds=1, **options)
+    write_pair(root / "images/train", root / "labels/train", "later", labels_of(4))
+    with pytest.raises(UserError, match="baseline, seed 0 and baseline, seed 1 were trained on different"):
+        compare_recipe(recipe, tmp_path / "out", num_seeds=2, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     read = Hits.load(tmp_path / "run" / "images.npz")
     assert read.index.tolist() == [0, 2, 5] and read.hits.tolist() == [True, False, True]
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["images.npz"]
+
+
+def test_what_older_versions_did_not_keep_is_not_known(tmp_path: Path) -> None:
+    HITS.save(tmp_path / "older.npz")
+    with np.load(tmp_path / "older.npz") as arrays:
+        assert set(arrays) == {"index", "hits"}
+    assert Hits.load(tmp_path / "older.npz").truth() is None
+    replace(HITS, labels=np.array([4, 0, 2])).save(tmp_path / "images.npz")
+    truth = Hits.load(tmp_path / "images.npz").truth()
+    assert truth is not None and truth.tolist() == [[4], [0], [2]]
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_hits_by_image_and_the_accuracy_of_samples_of_them() -> None:
     assert found is not None and found.images is not None
     assert found.images.index.tolist() == [0, 1, 2, 3]
     assert found.images.hits.tolist() == [True, True, False, True]
+    assert (truth := found.images.truth()) is not None and truth.tolist() == [[0], [1], [3], [3]]
     weights = np.array([[1, 1, 1, 1], [0, 0, 4, 0], [2, 0, 1, 1]])
     assert found.images.scores(weights).tolist() == [found.top1, 0.0, 75.0]
     bare = measure_accuracy(Lookup(logits), batches(labels, 3), device=CPU)

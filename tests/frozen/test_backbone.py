@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from mscsa.recipes.arms import baseline_of
 from mscsa.recipes.spec import Recipe
 from mscsa.training.run import train
 from tests.data.coco.coco_folder import write_coco
+from tests.data.label_maps.label_map_folder import write_label_maps
 from tests.detection.small import DETECTORS, wake
 from tests.frozen.frozen_recipe import NECKS, backbone_file, frozen_detection, frozen_recipe
 
@@ -244,6 +246,45 @@ def test_other_photographs_are_other_maps(tmp_path: Path, cache: Path) -> None:
     Image.new("RGB", (80, 60), "red").save(root / "train" / "100.png")
     prepare(recipe)
     assert len(list((cache / "frozen").iterdir())) == 2
+
+
+def frozen_folder(folder: Path, **data: Any) -> Recipe:
+    """A recipe on label maps of a folder, of the values 0, 1, 2 and 255."""
+    recipe = frozen_recipe(backbone_file(folder), hflip=0.0)
+    places = {"kind": "masks", "root": str(folder / "maps"), "image_size": 32}
+    return replace(recipe, data=replace(recipe.data, **{**places, **data}))
+
+
+def test_labels_are_those_of_the_table_of_classes_as_it_is_now(tmp_path: Path, cache: Path) -> None:
+    table = write_label_maps(tmp_path / "maps") / "classes.csv"
+    (tmp_path / "maps/classes.txt").unlink()
+    for text in ("value,name\n0,void\n1,road\n2,car\n", "value,name\n0,background\n1,car\n2,road\n"):
+        table.write_text(text)
+        model, sets = built(recipe := frozen_folder(tmp_path))
+        kept = freeze_backbone(model, recipe, sets)[1]
+        assert all(torch.equal(kept[i][1], sets[1][i][1]) for i in range(4))
+    assert len(list((cache / "frozen").iterdir())) == 2
+    prepare(frozen_folder(tmp_path))
+    assert len(list((cache / "frozen").iterdir())) == 2
+
+
+def test_images_stretched_to_other_multiples_are_other_maps(tmp_path: Path) -> None:
+    write_label_maps(tmp_path / "maps")
+    for multiple, size in ((1, (53, 80)), (32, (64, 96)), (1, (53, 80))):
+        recipe = frozen_folder(tmp_path, size_multiple=multiple)
+        model, sets = built(recipe)
+        assert freeze_backbone(model, recipe, sets)[1][0][0].shape[1:] == size
+
+
+def test_names_of_images_may_be_no_utf_8(tmp_path: Path, cache: Path) -> None:
+    root, name = write_label_maps(tmp_path / "maps"), os.fsdecode(b"caf\xe9.png")
+    for folder in (root / "images/train", root / "labels/train"):
+        try:
+            (folder / "im0.png").rename(folder / name)
+        except OSError:
+            pytest.skip("this file system takes names in UTF-8 alone")
+    prepare(frozen_folder(tmp_path))
+    assert len(list((cache / "frozen").iterdir())) == 1
 
 
 def test_a_place_is_the_same_from_every_folder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,13 +37,15 @@ class Images:
         return collate_maps(samples, "val")
 
 
-def frozen(folder: Path, *, crop: Crop | None) -> FrozenSegmentation:
+def frozen(folder: Path, *, crop: Crop | None, hflip: float = 0.5) -> FrozenSegmentation:
     y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
     cells = y // 8 * 10 + x // 8
     records = [(torch.zeros(3, 64, 48), cells + 100 * variant) for variant in (0, 0, 1, 1)]
+    folder.mkdir(exist_ok=True)
     write_store(folder, records, read)
     store = MapStore(folder)
-    return FrozenSegmentation(Images(), store, first=0, sizes=store.sizes, crop=crop, seed=3)  # type: ignore[arg-type]
+    dataset: Any = Images()
+    return FrozenSegmentation(dataset, store, first=0, sizes=store.sizes, crop=crop, hflip=hflip, seed=3)
 
 
 def test_evaluation_sees_the_first_variant_whole(tmp_path: Path) -> None:
@@ -97,13 +100,15 @@ def scenes(split: Any) -> SceneDetection:
     return SceneDetection(collection, transform, seed=0, with_masks=True)
 
 
-def frozen_scenes(folder: Path) -> tuple[FrozenDetection, FrozenDetection]:
+def frozen_scenes(folder: Path, hflip: float = 0.5) -> tuple[FrozenDetection, FrozenDetection]:
     """Three images in four variants for training, three whole ones for evaluation."""
     sides = [48] * 6 + [64] * 6 + [64] * 3
+    folder.mkdir(exist_ok=True)
     write_store(folder, [(torch.zeros(3, side, side), torch.zeros(0, 0)) for side in sides], read)
     store = MapStore(folder)
+    training: dict[str, Any] = {"first": 0, "sizes": store.sizes[:12], "variants": VARIANTS}
     return (
-        FrozenDetection(scenes("train"), store, first=0, sizes=store.sizes[:12], variants=VARIANTS, seed=3),
+        FrozenDetection(scenes("train"), store, **training, hflip=hflip, seed=3),
         FrozenDetection(scenes("val"), store, first=12, sizes=store.sizes[12:]),
     )
 
@@ -129,6 +134,28 @@ def test_a_sample_with_objects_is_a_function_of_its_key(tmp_path: Path) -> None:
     first = [dataset[key][0][0, 0, 0].item() for key in keys]
     assert first == [dataset[key][0][0, 0, 0].item() for key in keys]
     assert first[:8] != first[8:]
+
+
+def test_an_even_chance_draws_what_it_drew_in_published_runs(tmp_path: Path) -> None:
+    of_maps = frozen(tmp_path / "maps", crop=Crop(side=32, step=8, max_class_share=1.0))
+    addresses = [of_maps[SampleKey(0, i, i % 2)][0][:, 0, 0].tolist() for i in range(8)]
+    first = [[0, 24, 8], [1, 32, 0], [0, 32, 8], [3, 0, 0]]
+    assert addresses == [*first, [2, 16, 8], [3, 24, 0], [2, 24, 8], [1, 0, 8]]
+    of_objects, _ = frozen_scenes(tmp_path / "objects")
+    records = [of_objects[SampleKey(0, i, i % 3)][0][0, 0, 0].item() for i in range(12)]
+    assert records == [3, 1, 2, 9, 10, 8, 9, 4, 5, 0, 10, 8]
+
+
+@pytest.mark.parametrize("hflip", [0.1, 1.0])
+def test_so_many_samples_are_mirrored_as_is_said_and_all_sizes_alike(tmp_path: Path, hflip: float) -> None:
+    of_maps = frozen(tmp_path / "maps", crop=Crop(side=32, step=8, max_class_share=1.0), hflip=hflip)
+    of_objects, _ = frozen_scenes(tmp_path / "objects", hflip)
+    for dataset, num_sizes in ((of_maps, 1), (of_objects, 2)):
+        samples: Any = [dataset[SampleKey(0, i, 0)][0] for i in range(200)]
+        variants = np.array([int(image[0, 0, 0]) // len(dataset) for image in samples])
+        assert (variants % 2).mean() == pytest.approx(hflip, abs=0.08)
+        sizes = np.bincount(variants // 2) / 200
+        assert sizes == pytest.approx(np.full(num_sizes, 1 / num_sizes), abs=0.12)
 
 
 def test_objects_are_evaluated_on_whole_images(tmp_path: Path) -> None:

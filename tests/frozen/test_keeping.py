@@ -46,6 +46,13 @@ def test_segmentation_keeps_labels() -> None:
     assert keeping.evaluation is FrozenSegmentation
 
 
+@pytest.mark.parametrize("hflip", [0.0, 0.1, 1.0])
+def test_mirror_images_are_as_frequent_as_the_recipe_says(hflip: float) -> None:
+    for recipe in (frozen_recipe(None, hflip=hflip), frozen_detection("retinanet", None, hflip=hflip)):
+        keeping = keeping_of(recipe, CFG, step=32)
+        assert keeping.training.keywords["hflip"] == hflip  # type: ignore[attr-defined]
+
+
 def test_what_the_variants_depend_on_differs_with_them() -> None:
     """Other maps must not be found under the same key."""
     recipes = [

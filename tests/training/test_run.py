@@ -19,6 +19,7 @@ from PIL import Image
 
 from mscsa.assembly.weights_file import load_trained, read_info
 from mscsa.checkpoints import read_state_dict
+from mscsa.data.datasets import build_datasets
 from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.evaluation.scores import score_values
@@ -30,6 +31,7 @@ from mscsa.training.checkpointing import read_checkpoint
 from mscsa.training.interrupt import SIGNALS, StopRequest
 from mscsa.training.metrics_log import read_metrics
 from mscsa.training.module import TrainingModule
+from mscsa.training.resuming import run_identity
 from mscsa.training.run import RunResult, _publishable, train
 from tests.evaluation.sided import DOORS, write_maps
 from tests.training.processes import run
@@ -61,6 +63,9 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, RunResult]) -> None
     }
     assert json.loads((folder / "result.json").read_text()) == asdict(result)
     assert (result.steps, result.seed) == (15, 3)
+    recipe = small_recipe()
+    sets = build_datasets(recipe.data, recipe.augment, {}, recipe.run.seed)
+    assert result.data == run_identity(recipe, *sets)["data"]
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config == json.loads(json.dumps(asdict(small_recipe())))
     (session,) = json.loads((folder / "environment.json").read_text())["sessions"]

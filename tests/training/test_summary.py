@@ -85,6 +85,7 @@ def test_the_end_says_best_last_files_and_what_to_do_next(tmp_path: Path) -> Non
         steps=180,
         num_parameters=7,
         seconds=3725.4,
+        data={},
     )
     assert closing_lines(tmp_path, result, "classification") == [
         "best     top-1 45.00 % (moving average) after epoch 3",
