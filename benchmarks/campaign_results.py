@@ -110,5 +110,5 @@ def seeds_of(name: str, row: Row) -> str:
 
 
 def command_of(name: str) -> str:
-    """Give the command that makes a row: recipes change, and with them what one of its runs was called by."""
+    """Give the command that makes a row with today's recipes, whose defaults may have changed since."""
     return shlex.join(ROWS[name].command("runs/campaign"))

@@ -199,7 +199,7 @@ def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
         f"## {TITLES[name]}",
         f"Row `{name}`: {seeds_of(name, row)} seeds, {row['test_images']} validation images, GMACs at "
         f"{height}x{width} px. {_trained_by(row)}; {len(seconds)} runs of {median(seconds) / 60:.1f} minutes "
-        f"(median), several at a time. To make it again: `{command_of(name)}`.",
+        f"(median), several at a time. With today's recipes: `{command_of(name)}`.",
         _arms_table(row, latency),
         "\n".join(f"* {note}" for note in _notes(row)),
         _seeds_table(row),

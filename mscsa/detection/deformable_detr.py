@@ -160,9 +160,10 @@ class DeformableDETR(Network):
         batch, _ = self.transform(images)
         sizes = [(int(height), int(width)) for height, width in batch.image_sizes]
         pixels = batch.tensors
-        if pixels.dtype in (torch.float16, torch.bfloat16):  # transformers' sampling is in float32
+        own = next(self.parameters()).dtype
+        if own in (torch.float16, torch.bfloat16):  # transformers' sampling is in float32
             raise UserError(
-                f"a Deformable DETR in {pixels.dtype}: it samples in float32; leave the model in that, and "
+                f"a Deformable DETR in {own}: it samples in float32; leave the model in that, and "
                 "run it under torch.autocast"
             )
         mask = torch.zeros(len(sizes), *pixels.shape[-2:], dtype=torch.long, device=pixels.device)

@@ -288,8 +288,10 @@ def _are_masks(masks: Tensor) -> bool:
     """Whether masks are shares of inside: beyond 0..1 cross-entropy has no lower bound."""
     if masks.dtype == torch.bool:
         return True
+    if masks.dtype == torch.uint8:  # as the data sets give them
+        return bool(masks.max() <= 1)
     least, most = masks.aminmax()
-    return bool(least >= 0) and bool(most <= 1)
+    return bool((least >= 0) & (most <= 1))
 
 
 def _check_objects(i: int, target: Target, num_classes: int) -> None:

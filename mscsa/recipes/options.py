@@ -73,9 +73,10 @@ def parse_recipe(
     parser = with_recipe_options(make_parser(), base)
     parsed = parser.parse_args(argv)
     recipe = _recipe_of(parser, parsed, base)
-    is_given = recipe.run.epochs != base.run.epochs
-    is_given |= any(word.partition("=")[0] == "--run.epochs" for word in argv)
-    _refuse_unused_epochs(recipe, files, is_given=is_given)
+    given = {name for name in ("epochs", "steps") if getattr(recipe.run, name) != getattr(base.run, name)}
+    given |= {word.partition("=")[0].removeprefix("--run.") for word in argv}
+    if "steps" not in given:
+        _refuse_unused_epochs(recipe, files, is_given="epochs" in given)
     if parsed.print_config:
         sys.stdout.write(recipe_yaml(recipe))
         sys.exit(0)
@@ -165,7 +166,9 @@ def _with_sections(parser: ArgumentParser, recipe: Recipe) -> ArgumentParser:
 
 
 def _refuse_unused_epochs(recipe: Recipe, files: Sequence[RecipeFile], *, is_given: bool) -> None:
-    """Refuse epochs that someone gave where steps are the length; a recipe that is written whole has both.
+    """Refuse epochs that someone gave where the recipe's own steps are the length.
+
+    A recipe that is written whole has both, and whoever gives steps wants them.
 
     Args:
         is_given: Whether the command line has them.

@@ -272,6 +272,7 @@ def test_half_precision_is_for_autocast() -> None:
     model = small("deformable_detr").eval()
     images, _ = batch((64, 64, 1))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert model(images)[0]["boxes"].isfinite().all()
+        for given in (images, [image.bfloat16() for image in images]):
+            assert model(given)[0]["boxes"].isfinite().all()
     half = [image.half() for image in images]
     one_line_error(lambda: model.half()(half), "a Deformable DETR in torch.float16: it samples in float32")

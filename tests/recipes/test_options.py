@@ -52,6 +52,8 @@ def test_epochs_of_a_run_that_is_counted_in_steps_are_refused(options: list[str]
     )
     assert parse(IN_STEPS, *options, "--run.steps", "null").run.steps is None
     assert parse(NAME, *options).run.epochs in (7, 300)
+    for recipe in (NAME, IN_STEPS):
+        assert parse(recipe, *options, "--run.steps", "50").run.steps == 50
 
 
 def test_epochs_of_a_file_are_refused_by_their_line_unless_it_has_steps_too(tmp_path: Path) -> None:

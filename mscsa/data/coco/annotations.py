@@ -63,6 +63,9 @@ class CocoAnnotations:
     flip_pairs: tuple[tuple[str, str], ...] = ()
     """Names of the categories that are each other in a mirror image, as `flip_to` of one says."""
 
+    unreadable_ids: tuple[int, ...] = ()
+    """Of images whose size could not be read, in layouts that take it from them: reading them tells."""
+
     def segmentation(self, annotation: int) -> Any:
         """Give a segmentation as the file has it, without stray parts; None where it has none."""
         first, last = self.segmentation_starts[annotation : annotation + 2]

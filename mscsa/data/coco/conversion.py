@@ -59,6 +59,11 @@ class Conversion:
         self._unreadable[len(self.images)] = self.flaws[-1]
 
     @property
+    def unreadable_ids(self) -> tuple[int, ...]:
+        """Ids of the images whose sizes are not known."""
+        return tuple(self._unreadable)
+
+    @property
     def readable_images(self) -> list[dict[str, Any]]:
         """The images whose sizes are known."""
         return [each for each in self.images if each["id"] not in self._unreadable]
@@ -107,8 +112,9 @@ class Conversion:
             first = refused[0]
             more = f" (the first of {len(refused)} faults: `mscsa check-data` lists them)"
             raise UserError(f"{first.path}: {first.what}; {first.remedy}{more if len(refused) > 1 else ''}")
-        for kind in dict.fromkeys(flaw.kind for flaw in self.flaws):
-            alike = [flaw for flaw in self.flaws if flaw.kind == kind]
+        left_out = [flaw for flaw in self.flaws if flaw not in allowed]
+        for kind in dict.fromkeys(flaw.kind for flaw in left_out):
+            alike = [flaw for flaw in left_out if flaw.kind == kind]
             what = "%s: %s; %s: left out, %d in all"
             logger.warning(what, alike[0].path, alike[0].what, kind, len(alike))
         return {"images": self.images, "annotations": self.annotations, "categories": self.categories}

@@ -89,6 +89,8 @@ class CocoDetection(Dataset[ObjectSample]):
         self._mirrored = np.array([0, *(1 + each for each in mirrored)])
         counts = np.array([len(self.annotations.objects_of(i)) for i in range(len(self.annotations.sizes))])
         is_used = counts > 0 if split == "train" and not keep_empty else np.ones(len(counts), bool)
+        # Whether an unreadable image has objects is not known: it has its place, where it counts as bad.
+        is_used |= np.isin(self.annotations.image_ids, self.annotations.unreadable_ids)
         self._images = np.flatnonzero(is_used)
         if not len(self._images):
             raise UserError(f"{self.annotation_file} has no image{'' if keep_empty else ' with objects'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,9 @@ class ObjectSplit:
             return compact_annotations(part_of(read_json(self.file), self.part), self.file)
         if self.convert is None:
             return read_annotations(self.file)
-        return compact_annotations(self.convert().usable(max_bad), self.file)
+        found = self.convert()
+        annotations = compact_annotations(found.usable(max_bad), self.file)
+        return replace(annotations, unreadable_ids=found.unreadable_ids)
 
 
 def annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:

@@ -242,6 +242,11 @@ def test_images_that_cannot_be_read_keep_their_places_up_to_a_number(tmp_path: P
     assert [(each.path, each.what) for each in check_dataset(root) if not each.is_note] == [
         (str(root / "images/train/train1.png"), "empty file")
     ]
+    with_objects = opened(root, keep_empty=False, max_bad=1)  # train2 has none
+    assert [Path(with_objects.describe(i)).name for i in range(len(with_objects))] == [
+        "train0.png",
+        "train1.png",
+    ]
     (root / "images/train/train0.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"train0.png: empty file; .* \(the first of 2 faults"):
         build_datasets(data, DetectionAugment(), {}, 0)
