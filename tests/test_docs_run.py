@@ -38,7 +38,7 @@ SHORTER = [
     "--run.max_steps",
     "2",
     "--data.batch_size",
-    "4",
+    "2",
     "--data.workers",
     "0",
     "--optim.warmup_epochs",
