@@ -58,6 +58,9 @@ EXPECTED_GAINS = (
 )
 """Row, against what (None: the best other neck), and the points that the protocol expects of MSCSA."""
 
+EXPECTED_LEVEL = (("finetuned_imagenette", "baseline", 1.0),)
+"""Row, against what, and the points by which the protocol expects MSCSA to differ at most."""
+
 EXPECTED_SMALLER = (
     (
         "a smaller gain over the baseline after 1200 steps than after 300",
@@ -138,13 +141,18 @@ def _expectations(rows: dict[str, Row]) -> str:
         met = "no" if found.mean < least else "yes" if found.direction > 0 else "not decided"
         expected = f"{TITLES[name]}: at least +{least:.1f} over {word}"
         lines.append(f"| {expected} | {_difference(found)} | {met} |")
+    for name, against, most in EXPECTED_LEVEL:
+        if name in rows:
+            found = contrast_of(rows[name], "mscsa", against)
+            expected = f"{TITLES[name]}: within {most:.1f} of the {_shown(against)}"
+            lines.append(f"| {expected} | {_difference(found)} | {_is_level(found, most)} |")
     for what, *pair in EXPECTED_SMALLER:
         if any(name not in rows for name in pair):
             lines.append(f"| {what} | not run | |")
             continue
         first, second = (contrast_of(rows[name], "mscsa", "baseline") for name in pair)
-        found = f"{_difference(first)}, then {_difference(second)}"
-        lines.append(f"| {what} | {found} | {_is_smaller(second, first)} |")
+        both = f"{_difference(first)}, then {_difference(second)}"
+        lines.append(f"| {what} | {both} | {_is_smaller(second, first)} |")
     for name in ("frozen_camvid_192_table_4", "frozen_camvid_192_table_5"):
         if name in rows:
             lines.append(f"| the order of the paper's Table {name[-1]} | {_order_of(rows[name])} |")
@@ -161,6 +169,15 @@ def _is_smaller(gain: PairedStatistics, other: PairedStatistics) -> str:
     if max(gain.interval) < min(other.interval):
         return "yes"
     return "no" if min(gain.interval) > max(other.interval) else "not decided"
+
+
+def _is_level(contrast: PairedStatistics, most: float) -> str:
+    """Say whether a difference is no larger than expected, in either direction: by its whole interval."""
+    ends = contrast.interval or (contrast.mean,)
+    low, high = min(ends), max(ends)
+    if -most < low and high < most:
+        return "yes"
+    return "no" if low >= most or high <= -most else "not decided"
 
 
 def _order_of(row: Row) -> str:

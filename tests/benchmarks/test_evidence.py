@@ -130,6 +130,17 @@ def test_an_expectation_is_met_where_the_gain_is_large_enough_and_clear() -> Non
     assert "`frozen_nuclei`" in told and "`frozen_camvid_long`" not in told
 
 
+def test_no_difference_is_found_where_the_whole_interval_is_as_small_as_expected() -> None:
+    base = [85.0, 85.5, 86.0, 86.5, 87.0, 87.5]
+    level = [value + 0.1 * place for place, value in enumerate(base)]
+    above, below = ([value + sign * 1.5 for value in level] for sign in (1, -1))
+    unclear = [value + 1.5 * (place % 3) for place, value in enumerate(base)]
+    for mscsa, met in ((level, "yes"), (above, "no"), (below, "no"), (unclear, "not decided"), (base, "yes")):
+        told = evidence._expectations({"finetuned_imagenette": row(baseline=base, mscsa=mscsa)})
+        (line,) = [line for line in told.splitlines() if "within 1.0 of the baseline" in line]
+        assert line.rsplit("|", 2)[1].strip() == met
+
+
 def test_the_order_of_a_table_is_decided_by_clear_differences_alone() -> None:
     base = [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
     above = [value + 1 + place / 10 for place, value in enumerate(base)]
