@@ -66,6 +66,10 @@ STARTS = {name: KNOBS[name] for name in ("gate_1", "trunc_normal", "fan_in")}
 """How MSCSA begins."""
 
 
+STARTS_ALONE = ("gate_scale", "init")
+"""What is of the weights as they start, and takes no time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One comparison of the campaign."""
@@ -213,8 +217,8 @@ def _run(name: str, command: list[str], commit: str | None) -> None:
 def _measure_latency() -> None:
     """Time a call of one image in the arms of all rows that have their file, with weights as they start.
 
-    Each model is timed once, by turns with all others of the same input size, so that rows with the same
-    arm have the same time. Detectors are left out: untrained ones find by chance more or less, which takes
+    Each model is timed once, by turns with all others of the same input size, so that rows and variants with
+    the same layers have the same time. Detectors are left out: untrained ones find by chance more or less, which takes
     more or less time.
     """
     options = StepOptions(device="cpu", channels_last=True, folded=True)
@@ -252,10 +256,13 @@ def _measure_latency() -> None:
 
 
 def _spec_of(recipe: dict[str, Any]) -> str:
-    """Tell models apart: what is built, whatever it was trained on."""
+    """Tell models apart: what is computed, whatever the weights are."""
     spec = asdict(ModelSpec(**recipe["model"]))  # with the fields that older files do not have
-    apart = {"pretrained", "frozen", "checkpoint", "baseline_checkpoint"}
-    return json.dumps({key: value for key, value in spec.items() if key not in apart}, sort_keys=True)
+    for key in ("pretrained", "frozen", "checkpoint", "baseline_checkpoint"):
+        del spec[key]
+    if spec["mscsa"]:
+        spec["mscsa"] = {key: value for key, value in spec["mscsa"].items() if key not in STARTS_ALONE}
+    return json.dumps(spec, sort_keys=True)
 
 
 if __name__ == "__main__":

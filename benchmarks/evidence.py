@@ -158,7 +158,7 @@ def _expectations(rows: dict[str, Row]) -> str:
             lines.append(f"| the order of the paper's Table {name[-1]} | {_order_of(rows[name])} |")
     missing = ", ".join(f"`{name}`" for name in ROWS if name not in rows)
     return "\n".join(lines) + (
-        f"\n\nRows of the protocol that have not been run: {missing}." if missing else ""
+        f"\n\nRows of the protocol without a result here, not begun or cut off: {missing}." if missing else ""
     )
 
 
@@ -293,7 +293,7 @@ def _notes(row: Row) -> list[str]:
     if len(primary) > 1:
         corrected = holm([contrast_of(row, "mscsa", arm).p for arm in primary])
         verdicts.append(
-            f"p of these {len(primary)}, corrected for their number (Holm): "
+            f"p of these {len(primary)} in {LABELS[metric_of(row)]}, corrected for their number (Holm): "
             + ", ".join(f"{p:.2g}" for p in corrected)
             + "."
         )

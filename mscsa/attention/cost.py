@@ -174,14 +174,14 @@ def config_for_budget(
     raise no_fit("MSCSA", budget_macs, costs, "another num_heads, mlp_ratio or pool_stride")
 
 
-def no_fit(neck: str, budget_macs: float, costs: Iterable[int], remedy: str) -> ValueError:
+def no_fit(neck: str, budget_macs: float, costs: Iterable[int], remedy: str = "") -> ValueError:
     """Give the error that says that no configuration fits a budget, and what the nearest ones cost.
 
     Args:
         neck: What was to fit, for the message.
         budget_macs: Multiply-adds that it may cost.
         costs: Multiply-adds of all configurations that were tried, one at least.
-        remedy: What helps beside another budget.
+        remedy: What helps beside another budget, if anything does.
     """
     tried = list(costs)
     below = max((c for c in tried if c <= budget_macs), default=None)
@@ -189,7 +189,7 @@ def no_fit(neck: str, budget_macs: float, costs: Iterable[int], remedy: str) -> 
     possible = " or ".join(f"{c / 1e9:.4g}" for c in (below, above) if c is not None)
     return ValueError(
         f"no {neck} fits a budget of {budget_macs / 1e9:.4g} GMACs: the nearest cost {possible} GMACs; "
-        f"give another budget, or {remedy}"
+        f"give another budget{remedy and f', or {remedy}'}"
     )
 
 

@@ -21,12 +21,10 @@ from mscsa.errors import UserError
 from mscsa.models.configure import measure_backbone
 from mscsa.models.pyramid import BackboneModel
 from mscsa.neck_table import MSCSA_NECK, NECKS, OTHER_NECKS, find_neck
+from mscsa.necks.budget import MAX_CHANNELS
 from mscsa.necks.build import load_neck, neck_config
 from mscsa.recipes.arms import baseline_of, neck_arm_of
 from mscsa.recipes.spec import Recipe
-
-MAX_CHANNELS = 4096
-"""A neck that is wider still is no neck of its paper any more."""
 
 STARTS: dict[str, dict[str, Any]] = {"bifpn": {"norm_momentum": 0.1}}
 """Fields that differ from a neck's defaults in a comparison. EfficientDet's momentum of 0.01 suits its 300

@@ -103,7 +103,8 @@ class FusionNode(nn.Module):
             x = self.projections[str(index)](x)
         step = self.steps[index]
         if step > 1:
-            x = F.max_pool2d(x, step + 1, step, step // 2)
+            # Of an odd kernel, as "same" padding asks: sizes are rounded up, at odd steps too.
+            x = F.max_pool2d(x, step // 2 * 2 + 1, step, step // 2)
         return resize_nearest(x, size)
 
 

@@ -19,7 +19,9 @@ NeckConfigT = TypeVar("NeckConfigT", bound=NeckConfig)
 WIDTH_MULTIPLE = 8
 """Widths that fast kernels and group norms take."""
 
-_MOST_CHANNELS = 2**16
+MAX_CHANNELS = 4096
+"""A neck that is wider still is no neck of its paper any more."""
+
 _MOST_LAYERS = 8
 
 
@@ -28,9 +30,9 @@ def widest(
 ) -> Callable[[MeasuredPyramid, float, NeckConfigT, Sequence[str]], NeckConfigT]:
     """Make the solver of a neck that is scaled by its width.
 
-    It gives the widest multiple of 8 channels whose cost lies within [0.9, 1.0] of the budget, or where
-    there is none the widest at all. Where `channels` is fixed it gives the largest `depth` that fits, up
-    to 8, if the neck has one that is not fixed.
+    It gives the widest multiple of 8 channels, up to `MAX_CHANNELS`, whose cost lies within [0.9, 1.0] of the
+    budget, or where there is none the widest at all. Where `channels` is fixed it gives the largest `depth`
+    that fits, up to 8, if the neck has one that is not fixed.
 
     Args:
         macs: Cost of a configuration.
@@ -46,11 +48,11 @@ def widest(
             return macs(pyramid, candidate)
 
         if "channels" not in fixed:
-            return _first_that_fits(_by_width(budget, config, cost_of), budget, cost_of)
+            return _first_that_fits(_by_width(budget, config, cost_of), budget, cost_of, fixed)
         if hasattr(config, "depth") and "depth" not in fixed:
             depths = range(_MOST_LAYERS, 0, -1)
-            return _first_that_fits((_of_depth(config, depth) for depth in depths), budget, cost_of)
-        return _first_that_fits([config], budget, cost_of)
+            return _first_that_fits((_of_depth(config, depth) for depth in depths), budget, cost_of, fixed)
+        return _first_that_fits([config], budget, cost_of, fixed)
 
     return fit
 
@@ -67,7 +69,7 @@ def _by_width(
     Costs grow with the width but for small dips: a BiFPN of a stage's own width projects less.
     """
     top = 1
-    while top < _MOST_CHANNELS and cost_of(replace(config, channels=top)) <= 2 * budget:
+    while top < MAX_CHANNELS and cost_of(replace(config, channels=top)) <= 2 * budget:
         top *= 2
     near = []
     for channels in range(top, 0, -1):
@@ -80,7 +82,10 @@ def _by_width(
 
 
 def _first_that_fits(
-    candidates: Iterable[NeckConfigT], budget: float, cost_of: Callable[[NeckConfigT], int]
+    candidates: Iterable[NeckConfigT],
+    budget: float,
+    cost_of: Callable[[NeckConfigT], int],
+    fixed: Sequence[str],
 ) -> NeckConfigT:
     """Give the first candidate that costs [0.9, 1.0] of the budget; all are of one kind, one at least."""
     costs, name = [], ""
@@ -90,4 +95,4 @@ def _first_that_fits(
             return candidate
         costs.append(cost)
         name = type(candidate).__name__.removesuffix("Config")
-    raise no_fit(name, budget, costs, "fix fewer fields")
+    raise no_fit(name, budget, costs, "fix fewer fields" if fixed else "")

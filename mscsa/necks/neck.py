@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mscsa.attention.config import read_config, whole_numbers
 from mscsa.attention.fusion import asked_levels
-from mscsa.attention.module import check_maps, check_pyramid
+from mscsa.attention.module import check_maps, check_pyramid, takes_batch_statistics
 from mscsa.attention.pyramid import MeasuredPyramid
+from mscsa.backbones.timm_contract import check_batch_values
 from mscsa.necks.config import NeckConfig
 
 ConfigT = TypeVar("ConfigT")
@@ -71,9 +72,11 @@ class Neck(nn.Module, ABC):
         Returns:
             One map (B, `config.channels`, H_i, W_i) for each of `out_levels`.
         Raises:
-            ValueError: If the maps' number, channels or order do not fit.
+            ValueError: If the maps' number, channels or order do not fit; in training also if the coarsest
+                map has one value per channel, of which batch norms can learn nothing.
         """
         check_maps(maps, self.channels)
+        check_batch_values(maps[-1], 1, takes_batch_statistics(self))
         return self.mix(maps)
 
     @abstractmethod

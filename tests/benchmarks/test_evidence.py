@@ -8,7 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from benchmarks import evidence
-from benchmarks.campaign import ROWS
+from benchmarks.campaign import ROWS, _spec_of
 from mscsa.compare.statistics import MIN_SEEDS
 from tests.benchmarks.made import row
 
@@ -105,6 +105,14 @@ def test_what_it_costs_is_beside_what_it_brings() -> None:
     assert "| +12.5 % MACs, x1.20 time |" in evidence.summary(
         {"frozen_camvid_long": found}, {"frozen_camvid_long": times}
     )
+
+
+def test_models_that_differ_in_their_weights_alone_are_timed_once() -> None:
+    recipes = evidence.load_rows()["frozen_camvid_192_starts"]["recipes"]
+    assert {"gate_1", "trunc_normal", "fan_in", "mscsa"} < set(recipes)
+    assert len({_spec_of(recipe) for arm, recipe in recipes.items() if arm != "baseline"}) == 1
+    recipes = evidence.load_rows()["frozen_camvid_192_table_5"]["recipes"]
+    assert len({_spec_of(recipe) for recipe in recipes.values()}) == len(recipes)
 
 
 def test_an_expectation_is_met_where_the_gain_is_large_enough_and_clear() -> None:

@@ -41,6 +41,17 @@ def test_a_node_by_hand() -> None:
     torch.testing.assert_close(node([own, coarse, fine], (4, 4)), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+def test_pooling_rounds_up_at_every_step(step: int) -> None:
+    """Each value of the coarser map is the largest of a window around its own place."""
+    node = FusionNode(1, [Source(1, 2), Source(0, 2)], (4, 4 * step), BiFPNConfig(channels=2))
+    for length in range(1, 4 * step):
+        places = torch.arange(length).reshape(1, 1, 1, -1).expand(1, 2, 1, -1).double()
+        pooled = node._resample(1, places, (1, (length - 1) // step + 1))
+        last = [min(length - 1, i * step + step // 2) for i in range((length - 1) // step + 1)]
+        assert pooled[0, 0, 0].tolist() == last, length
+
+
 def test_what_the_paper_sets() -> None:
     neck = BiFPN([4, 64, 8], [8, 16, 32])
     assert len(neck.layers) == 3 and neck.out_channels == (64, 64, 64)

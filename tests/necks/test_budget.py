@@ -8,7 +8,7 @@ import pytest
 
 from mscsa.attention.pyramid import MeasuredPyramid
 from mscsa.necks.bifpn import BiFPNConfig, bifpn_macs
-from mscsa.necks.budget import widest
+from mscsa.necks.budget import MAX_CHANNELS, widest
 from mscsa.necks.config import NeckConfig
 
 PYRAMID = MeasuredPyramid.of([64, 128, 320, 512], [4, 8, 16, 32], [(56, 56), (28, 28), (14, 14), (7, 7)])
@@ -58,8 +58,15 @@ def test_what_does_not_fit_names_the_nearest_costs(
         widest(square)(PYRAMID, budget, DeepConfig(channels=10), fixed)
     assert str(caught.value) == (
         f"no Deep fits a budget of {budget / 1e9:.4g} GMACs: the nearest cost {nearest} GMACs; "
-        "give another budget, or fix fewer fields"
+        f"give another budget{', or fix fewer fields' * bool(fixed)}"
     )
+
+
+def test_the_widest_is_still_a_neck() -> None:
+    fit = widest(square)
+    assert fit(PYRAMID, 2 * MAX_CHANNELS**2, DeepConfig(), ()) == DeepConfig(channels=MAX_CHANNELS)
+    with pytest.raises(ValueError, match=r"the nearest cost 0\.03355 GMACs; give another budget$"):
+        fit(PYRAMID, 4 * MAX_CHANNELS**2, DeepConfig(), ())
 
 
 def test_a_dip_in_the_cost_hides_no_width() -> None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from mscsa.neck_table import OTHER_NECKS
 from mscsa.necks.config import NeckConfig
 from mscsa.necks.neck import Neck
+from tests.necks.pyramids import maps_of, small_neck
 
 
 class Same(Neck):
@@ -27,3 +29,14 @@ def test_the_base_checks_and_the_neck_mixes() -> None:
         neck(maps[:1])
     with pytest.raises(TypeError, match="abstract"):
         Neck([4, 4], [8, 16])  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize("name", OTHER_NECKS)
+def test_one_value_per_channel_is_nothing_to_train_on(name: str) -> None:
+    norm = {"norm": "bn"} if name == "fpn" else {}
+    neck = small_neck(name, 2, **norm).train()
+    maps = maps_of([(2, 2), (1, 1)], batch=1)
+    with pytest.raises(ValueError, match="batch norm needs more than 1 value per channel when training"):
+        neck(maps)
+    assert [each.shape[2] for each in neck.eval()(maps)] == [2, 1]
+    assert [each.shape[0] for each in neck.train()(maps_of([(2, 2), (1, 1)], batch=2))] == [2, 2]
