@@ -218,8 +218,8 @@ def _measure_latency() -> None:
     """Time a call of one image in the arms of all rows that have their file, with weights as they start.
 
     Each model is timed once, by turns with all others of the same input size, so that rows and variants with
-    the same layers have the same time. Detectors are left out: untrained ones find by chance more or less, which takes
-    more or less time.
+    the same layers have the same time. Detectors are left out: untrained ones find by chance more or less,
+    which takes more or less time.
     """
     options = StepOptions(device="cpu", channels_last=True, folded=True)
     torch.set_num_threads(num_cores())
