@@ -9,6 +9,7 @@ from typing import Any
 
 from mscsa.data.coco.annotations import CocoAnnotations, compact_annotations, read_annotations, read_json
 from mscsa.data.coco.conversion import Conversion
+from mscsa.data.coco.places import in_any_case
 from mscsa.data.coco.values import whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split
@@ -77,11 +78,11 @@ class ObjectSplit:
 
 def annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:
     """Give the name of a split and its file of annotations in COCO's format, of those that are there."""
-    for pattern in COCO_FILES:
-        for name in SPLIT_NAMES[split]:
-            file = root / pattern.format(name=name)
-            if file.is_file():
-                yield name, file
+    pairs = [(pattern, name) for pattern in COCO_FILES for name in SPLIT_NAMES[split]]
+    files = in_any_case(root, (pattern.format(name=name) for pattern, name in pairs))
+    for (_, name), file in zip(pairs, files, strict=True):
+        if file.is_file():
+            yield name, file
 
 
 def whole_file(root: Path) -> Path | None:
