@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 
@@ -19,15 +19,12 @@ def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
         The path as it is given where that is there, or nothing is; else the first by name that differs in
         upper and lower case alone.
     """
-    listings: dict[Path, dict[str, str]] = {}
+    by_case = cache(_by_case)  # a folder is listed once for all
     for relative in relatives:
         place = root
         for part in Path(relative).parts:
-            if not (place / part).exists():
-                if place not in listings:
-                    listings[place] = {name.lower(): name for name in sorted(_names(place), reverse=True)}
-                part = listings[place].get(part.lower(), part)
-            place /= part
+            is_there = (place / part).exists()
+            place /= part if is_there else by_case(place).get(part.lower(), part)
         yield place
 
 
@@ -59,8 +56,8 @@ def _listed_by_sign(folder: str, _changed: int) -> dict[str, str]:
     return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder) if not name.isascii()}
 
 
-def _names(folder: Path) -> list[str]:
+def _by_case(folder: Path) -> dict[str, str]:
     try:
-        return os.listdir(folder)
+        return {name.lower(): name for name in sorted(os.listdir(folder), reverse=True)}
     except OSError:
-        return []
+        return {}
