@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mscsa.data.coco.box_forms import BORDER_PX, CORNERS, SHARES, other_form
 from mscsa.data.coco.mask_checks import Bounds, mask_bounds
 from mscsa.data.problems import Findings, short
 
-BORDER_PX = 1.0
-"""How far a box or polygon may reach outside its image: rounding, and pixels counted from 0 or from 1."""
-
 LEAST_FIT = 0.5
 """Least IoU of an annotation's box with the box around its mask."""
+
+_FORM_REMEDIES = {
+    SHARES: "multiply x and width by the image's width, y and height by its height",
+    CORNERS: "give x2 - x1 as the width and y2 - y1 as the height",
+}
 
 _FIT_PX = 2.0
 # Boxes of a few pixels fall below it by rounding alone: edges this near fit anyway.
@@ -54,6 +57,7 @@ def check_annotations(
     place_of = {image.id: place for place, image in reversed(list(enumerate(images)))}
     sizes = np.array([image.size or (np.nan, np.nan) for image in images] + [(np.nan, np.nan)])
     without_mask: list[int] = []
+    boxes, box_sizes = [], []
     for start in range(0, len(annotations), _CHUNK):
         part = annotations[start : start + _CHUNK]
         of_image = np.array(
@@ -68,6 +72,10 @@ def check_annotations(
         chunk.check_crowds()
         chunk.check_masks(chunk.check_boxes())
         without_mask += chunk.without_mask()
+        boxes.append(_as_boxes(chunk.values("bbox"))[0])
+        box_sizes.append(chunk.sizes)
+    if boxes:
+        _check_form(np.concatenate(boxes), np.concatenate(box_sizes), annotations, findings)
     if len(without_mask) < len(annotations):  # else a set of boxes alone
         findings.add_all(
             "annotations without a segmentation in a file that has some",
@@ -75,6 +83,17 @@ def check_annotations(
             lambda i: f"{_name(annotations[i], i, None)}: no segmentation, which others in the file have",
             "add it, or remove all",
         )
+
+
+def _check_form(
+    boxes: Bounds, sizes: NDArray[np.float64], annotations: Sequence[dict[str, Any]], findings: Findings
+) -> None:
+    """Boxes are not shares, nor corners, which only all together show."""
+    found = other_form(boxes, sizes)
+    if found is not None:
+        form, i = found
+        what = f"{_name(annotations[i], i, None)}: bbox {short(annotations[i]['bbox'])} and others: {form}"
+        findings.add("boxes of another form", what, _FORM_REMEDIES[form])
 
 
 @dataclass(frozen=True)
@@ -210,7 +229,7 @@ class _Chunk:
     def without_mask(self) -> list[int]:
         """Give the places in the file of those without a segmentation."""
         masks = self.values("segmentation")
-        return [self.start + i for i, each in enumerate(masks) if each is None or each == []]
+        return [self.start + i for i, each in enumerate(masks) if not each]
 
     def _report(
         self, kind: str, is_wrong: NDArray[np.bool_], describe: Callable[[int], str], remedy: str

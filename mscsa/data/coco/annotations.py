@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mscsa.data.coco.box_forms import BORDER_PX, other_form
 from mscsa.data.coco.masks import without_stray_parts
 from mscsa.data.coco.values import flag, number, whole_number, whole_numbers
 from mscsa.data.problems import short, some_of
@@ -153,8 +154,9 @@ def compact_annotations(content: dict[str, Any], path: Path) -> CocoAnnotations:
     is_crowd = np.array([_is_crowd(i, each, path) for i, each in enumerate(annotations)], bool)
     boxes = _boxes(annotations, sizes[image_of], path)
     areas = np.array([number(each.get("area")) for each in annotations], np.float64)
-    areas = np.where(areas > 0, areas, boxes[:, 2:].prod(axis=1))  # 0 or NaN: none
     order = _with_area(boxes, annotation_ids, path)
+    _say_derived(areas[order], path)
+    areas = np.where(areas > 0, areas, boxes[:, 2:].prod(axis=1))  # 0 or NaN: none
     order = order[np.argsort(image_of[order], kind="stable")]
     texts = _serialised([annotations[i].get("segmentation") for i in order], path)
     return CocoAnnotations(
@@ -291,7 +293,25 @@ def _boxes(
     corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
     clipped = corners.clip(0, np.tile(sizes[:, ::-1], 2))
     is_inside = (corners == clipped).all(axis=1, keepdims=True)
-    return np.where(is_inside, boxes, np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]]))
+    kept = np.where(is_inside, boxes, np.hstack([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]]))
+    # Those of which nothing is left are told of as objects without an area.
+    is_cut = (np.abs(corners - clipped) > BORDER_PX).any(axis=1) & (kept[:, 2:] > 0).all(axis=1)
+    form = other_form(boxes, sizes[:, ::-1].astype(np.float64))
+    hint = "" if form is None else f": {form[0]}"
+    if is_cut.any():
+        what = "%s: %d boxes that reach more than %g px outside their image are clipped to it%s"
+        logger.warning(what, path, is_cut.sum(), BORDER_PX, hint)
+    elif form is not None:
+        logger.warning("%s: bbox %s of annotations[%d] and others%s", path, given[form[1]], form[1], hint)
+    return kept
+
+
+def _say_derived(areas: NDArray[np.float64], path: Path) -> None:
+    """Say how many objects have the area of their box, by which scores tell small from large."""
+    derived = int((~(areas > 0)).sum())
+    if derived:
+        what = "%s: %d of %d objects have no area above 0: that of their box is taken"
+        logger.info(what, path, derived, len(areas))
 
 
 def _with_area(

@@ -12,6 +12,7 @@ from typing import Any
 from mscsa.data.coco.annotation_checks import ListedImage, check_annotations
 from mscsa.data.coco.annotations import paused_collector
 from mscsa.data.coco.mask_checks import compacted
+from mscsa.data.coco.normalised import normalise
 from mscsa.data.coco.splits import ObjectSplit, part_of
 from mscsa.data.coco.values import flag, whole_number
 from mscsa.data.contract import Split
@@ -63,6 +64,8 @@ def check_objects(split: ObjectSplit) -> FileReport:
 
 
 def _check_parts(parts: dict[str, list[dict[str, Any]]], findings: Findings) -> FileReport:
+    for part in _PARTS:
+        normalise(part, parts[part])
     categories = _check_categories(parts["categories"], findings)
     images = _check_images(parts["images"], findings)
     _check_ids(parts["annotations"], "annotation", "annotations", _image_of, findings)
@@ -238,8 +241,7 @@ def _image_of(annotation: dict[str, Any]) -> str:
 
 
 def _pixels(value: Any) -> int | None:
-    is_length = type(value) in (int, float) and 0 < value < 1e9 and value == int(value)
-    return int(value) if is_length else None
+    return value if type(value) is int and 0 < value < 10**9 else None
 
 
 def _kind_of(value: Any) -> str:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mscsa.data.coco.places import as_written, in_any_case
 from mscsa.data.coco.splits import COCO_FILES, ObjectSplit, annotation_files, has_coco, whole_file
 from mscsa.data.coco.voc import find_voc, is_voc
 from mscsa.data.coco.yolo import find_yolo, is_yolo
@@ -42,7 +43,7 @@ def find_objects(root: str | Path | None, split: Split, given: GivenFiles | None
         return _given(given, split)
     root = Path(root or "")
     for name, file in annotation_files(root, split):
-        folders = [root / pattern.format(name=name) for pattern in _FOLDERS]
+        folders = list(in_any_case(root, (pattern.format(name=name) for pattern in _FOLDERS)))
         folder = next((each for each in folders if each.is_dir()), None)
         if folder is None:
             raise UserError(f"{folders[0]} is not there: put the images of {file} into it")
@@ -83,20 +84,26 @@ def image_path(folder: Path, file_name: str) -> Path:
     """Find an image's file.
 
     `file_name` is relative to the split's folder, or to one of the two around it, by slashes or as Windows
-    writes it; where there is no such file, the one of its last part in the split's folder is meant.
+    writes it; where there is no such file, the one of its last part in the split's folder is meant, and
+    then one whose name Unicode writes otherwise.
     """
     names = [file_name, *([file_name.replace("\\", "/")] if "\\" in file_name else [])]
-    for name in names:
-        for path in (
-            folder / name,
-            folder.parent / name,
-            folder.parent.parent / name,
-            folder / Path(name).name,
-        ):
-            # Not `Path.is_file`, which raises for names that no file can have.
-            if os.path.isfile(path):
-                return path
-    return folder / file_name
+    tried = [
+        (place, part)
+        for name in names
+        for place, part in (
+            (folder, name),
+            (folder.parent, name),
+            (folder.parent.parent, name),
+            (folder, Path(name).name),
+        )
+    ]
+    for place, part in tried:
+        # Not `Path.is_file`, which raises for names that no file can have.
+        if os.path.isfile(place / part):
+            return place / part
+    found = (as_written(place, part) for place, part in tried)
+    return next((path for path in found if path is not None), folder / file_name)
 
 
 def _has_splits(root: Path) -> bool:

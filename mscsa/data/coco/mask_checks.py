@@ -42,7 +42,8 @@ def mask_bounds(
     """Find the box around each segmentation, without drawing it.
 
     Args:
-        segmentations: Polygons in arrays (`compacted`), run lengths, or None or [] where there is none, (N).
+        segmentations: Polygons in arrays (`compacted`), run lengths, or what is empty (None, [], {}, or "",
+            which tables make of null) where there is none, as for training, (N).
         sizes: (H, W) of the image of each in pixels, NaN where it is not known, (N, 2).
     Returns:
         The boxes, NaN where there is none: no segmentation, a damaged one, or run lengths for an image of
@@ -52,10 +53,12 @@ def mask_bounds(
     bad: dict[int, BadMask] = {}
     polygons, runs = [], []
     for place, segmentation in enumerate(segmentations):
+        if not segmentation:
+            continue
         if isinstance(segmentation, dict):
             if np.isfinite(sizes[place]).all():
                 runs.append(place)
-        elif segmentation is not None and segmentation != []:
+        else:
             polygons.append(place)
     try:
         bounds[polygons] = _around_polygons([segmentations[place] for place in polygons])
@@ -92,6 +95,8 @@ def _around_polygons(segmentations: Sequence[Any]) -> Bounds:
     """
     if not segmentations:
         return np.empty((0, 4))
+    if not all(type(each) is list and each for each in segmentations):
+        raise TypeError  # what is empty would take the end of its neighbour for its own
     polygons = list(chain.from_iterable(segmentations))
     if not set(map(type, polygons)) <= {array}:
         raise TypeError

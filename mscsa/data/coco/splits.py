@@ -9,6 +9,8 @@ from typing import Any
 
 from mscsa.data.coco.annotations import CocoAnnotations, compact_annotations, read_annotations, read_json
 from mscsa.data.coco.conversion import Conversion
+from mscsa.data.coco.places import in_any_case
+from mscsa.data.coco.values import whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split
 
@@ -76,11 +78,11 @@ class ObjectSplit:
 
 def annotation_files(root: Path, split: Split) -> Iterator[tuple[str, Path]]:
     """Give the name of a split and its file of annotations in COCO's format, of those that are there."""
-    for pattern in COCO_FILES:
-        for name in SPLIT_NAMES[split]:
-            file = root / pattern.format(name=name)
-            if file.is_file():
-                yield name, file
+    pairs = [(pattern, name) for pattern in COCO_FILES for name in SPLIT_NAMES[split]]
+    files = in_any_case(root, (pattern.format(name=name) for pattern, name in pairs))
+    for (_, name), file in zip(pairs, files, strict=True):
+        if file.is_file():
+            yield name, file
 
 
 def whole_file(root: Path) -> Path | None:
@@ -103,8 +105,8 @@ def part_of(content: dict[str, Any], split: Split) -> dict[str, Any]:
     images, annotations = content["images"], content["annotations"]
     texts = {id(each): str(each.get("file_name")).replace("\\", "/") for each in images if _is_object(each)}
     kept = of_split(texts.values(), split)
-    others = {each.get("id") for each in images if _is_object(each) and texts[id(each)] not in kept}
-    own = {each.get("id") for each in images if _is_object(each) and texts[id(each)] in kept}
+    others = {_id(each, "id") for each in images if _is_object(each) and texts[id(each)] not in kept}
+    own = {_id(each, "id") for each in images if _is_object(each) and texts[id(each)] in kept}
     return {
         **content,
         "images": [each for each in images if _is_object(each) and texts[id(each)] in kept],
@@ -112,9 +114,16 @@ def part_of(content: dict[str, Any], split: Split) -> dict[str, Any]:
             each
             for each in annotations
             if _is_object(each)
-            and (each.get("image_id") in own or (split == "train" and each.get("image_id") not in others))
+            and ((image := _id(each, "image_id")) in own or (split == "train" and image not in others))
         ],
     }
+
+
+def _id(entry: dict[str, Any], key: str) -> int | str:
+    """Give an id as training reads it, 1 for 1.0 and "1"; what is no whole number stands for itself alone."""
+    value = entry.get(key)
+    number = value if type(value) is int else whole_number(value)
+    return repr(value) if number is None else number
 
 
 def _is_object(entry: Any) -> bool:

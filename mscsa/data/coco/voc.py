@@ -9,12 +9,14 @@ difficult is taken as COCO's crowds are: not trained on; what is found there cou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 from mscsa.data.coco.conversion import Conversion
+from mscsa.data.coco.places import in_any_case
 from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import flag, number
 from mscsa.data.contract import SPLITS, Split
@@ -29,6 +31,13 @@ from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _Pair = tuple[Path, Path]  # image and XML
 
+_FLAGGED = re.compile(r"(.*\S)\s+(-1|\+?[01])")
+# A line of VOC's lists of one class.
+
+_ENCODING = re.compile(rb"<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([A-Za-z][\w.-]*)")
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}
+# As browsers read them: what says gb2312 often has signs of its successors.
+
 
 class _Tree(ElementTree.TreeBuilder):
     """Elements of a file that defines no entities, by which a few lines become gigabytes."""
@@ -40,8 +49,9 @@ class _Tree(ElementTree.TreeBuilder):
 
 def is_voc(root: Path) -> bool:
     """Whether a folder is in Pascal VOC's layout, with boxes."""
+    names = [name for names in SPLIT_NAMES.values() for name in names]
     return ((root / "JPEGImages").is_dir() and (root / "Annotations").is_dir()) or any(
-        _has_xml(root / name) for names in SPLIT_NAMES.values() for name in names
+        map(_has_xml, in_any_case(root, names))
     )
 
 
@@ -49,7 +59,8 @@ def find_voc(root: Path, split: Split) -> ObjectSplit:
     """Find the images of a split, and the classes that either split names, in the order of their names.
 
     Raises:
-        UserError: If the split is not there, or no object has a name.
+        UserError: If the split is not there, or no object has a name: where a file cannot be read, for its
+            reason.
     """
     place = _place(root, split)
     if place is None:
@@ -58,11 +69,11 @@ def find_voc(root: Path, split: Split) -> ObjectSplit:
             f"in it, one a line, without the ending"
         )
     pairs = _pairs(root, place)
-    places = [_place(root, each) for each in SPLITS if each != split]
-    others = [pair for each in places if each is not None for pair in _pairs(root, each)]
+    other_places = [_place(root, each) for each in SPLITS if each != split]
+    others = [pair for each in other_places if each is not None for pair in _pairs(root, each)]
     names = tuple(sorted(set().union(*(_names(file) for _, file in pairs + others))))
     if not names:
-        raise UserError(f"{place}: no object with a name in the annotations of its images: add some")
+        raise _nameless(place, [file for _, file in pairs])
     convert = partial(_convert, root, pairs, names)
     label_files = tuple(file for _, file in pairs)
     return ObjectSplit("Pascal VOC's layout", place, root, convert, names, label_files)
@@ -74,8 +85,8 @@ def _has_xml(folder: Path) -> bool:
 
 def _place(root: Path, split: Split) -> Path | None:
     """Find the list of a split's images, or the folder that holds them with their annotations."""
-    lists = [root / f"ImageSets/Main/{name}.txt" for name in SPLIT_NAMES[split]]
-    folders = [root / name for name in SPLIT_NAMES[split]]
+    lists = in_any_case(root, (f"ImageSets/Main/{name}.txt" for name in SPLIT_NAMES[split]))
+    folders = in_any_case(root, SPLIT_NAMES[split])
     is_file = (path for path in lists if path.is_file())
     return next(is_file, next((path for path in folders if _has_xml(path)), None))
 
@@ -86,14 +97,46 @@ def _pairs(root: Path, place: Path) -> list[_Pair]:
         images = {path.stem: path for path in paths_within(place, EXTENSIONS)}
         names = sorted({*images, *(path.stem for path in place.glob("*.xml"))})
         return [(images.get(name, place / f"{name}.jpg"), place / f"{name}.xml") for name in names]
-    names = list(dict.fromkeys(line.strip() for line in read_text(place).splitlines() if line.strip()))
-    folder = root / "JPEGImages"
-    # The list may be there before its images are.
-    found = paths_within(folder, EXTENSIONS) if folder.is_dir() else []
-    images = {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+    folder, annotations = root / "JPEGImages", root / "Annotations"
+    images, files = _by_name(folder, EXTENSIONS), _by_name(annotations, (".xml",))
+    listed = (_listed(line.strip(), images.keys() | files.keys()) for line in read_text(place).splitlines())
     return [
-        (images.get(name, folder / f"{name}.jpg"), root / "Annotations" / f"{name}.xml") for name in names
+        (images.get(name, folder / f"{name}.jpg"), files.get(name, annotations / f"{name}.xml"))
+        for name in dict.fromkeys(name for name in listed if name)
     ]
+
+
+def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """Give the files of a folder by their names without the ending; none if it is not there yet."""
+    found = paths_within(folder, endings) if folder.is_dir() else []
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
+def _listed(line: str, known: Set[str]) -> str | None:
+    """Read the name of an image in a line of a list, as its files have it.
+
+    VOC's own lists of one class have a flag behind the name: 1 for images that show it, 0 for those where it
+    is difficult, -1 for those that do not. Other tools leave the ending on.
+
+    Returns:
+        None if the line is of another image.
+    """
+    if line not in known and (flagged := _FLAGGED.fullmatch(line)) is not None:
+        if flagged[2] == "-1":
+            return None
+        line = flagged[1]
+    stem = line[: -len(Path(line).suffix)] if line.lower().endswith(EXTENSIONS) else line
+    return line if line in known or stem not in known else stem
+
+
+def _nameless(place: Path, files: Sequence[Path]) -> UserError:
+    """Say why no class is known: what keeps the first file from being read, or that objects have no name."""
+    for file in files:
+        try:
+            _read(file)
+        except Unusable as bad:
+            return UserError(f"{file}: {bad.what}; {bad.remedy}")
+    return UserError(f"{place}: no object with a name in the annotations of its images: add some")
 
 
 def _names(file: Path) -> set[str]:
@@ -106,13 +149,34 @@ def _names(file: Path) -> set[str]:
 
 def _read(file: Path) -> ElementTree.Element:
     try:
-        with open(file, "rb") as source:
-            return ElementTree.parse(source, ElementTree.XMLParser(target=_Tree())).getroot()
+        content = file.read_bytes()
+        try:
+            return _parsed(content)
+        except ValueError:
+            # Of encodings of several bytes the parser knows UTF alone.
+            return _parsed(_decoded(content))
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
         raise Unusable(reason, "add it, with no object in it if the image shows none") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise Unusable(f"broken XML: {error}", "write the file again") from error
+
+
+def _parsed(content: bytes | str) -> ElementTree.Element:
+    return ElementTree.fromstring(content, ElementTree.XMLParser(target=_Tree()))
+
+
+def _decoded(content: bytes) -> str:
+    """Decode a file by the encoding that it declares.
+
+    Raises:
+        ValueError, LookupError: If it declares none, one that is not known, or is not in it.
+    """
+    declared = _ENCODING.match(content)
+    if declared is None:
+        raise ValueError("its encoding is not known")
+    name = declared[1].decode().lower()
+    return content.decode(_WIDER.get(name, name))
 
 
 def _text(element: ElementTree.Element, path: str) -> str:

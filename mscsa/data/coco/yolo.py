@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from mscsa.data.coco.conversion import Conversion
 from mscsa.data.coco.masks import MIN_POLYGON
+from mscsa.data.coco.places import in_any_case
 from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
@@ -69,7 +70,8 @@ def find_yolo(root: Path, split: Split) -> ObjectSplit:
 
 def _has_text_labels(root: Path) -> bool:
     """Whether a folder of labels holds texts and no label maps, of which the first ends the search."""
-    for folder in (root / "labels", root / "train/labels"):
+    for above in (root, *in_any_case(root, SPLIT_NAMES["train"])):
+        folder = above / "labels"
         has_text = False
         for file in files_within(folder) if folder.is_dir() else ():
             if file.name.lower().endswith(EXTENSIONS):
@@ -136,11 +138,17 @@ def _listed_classes(root: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _usual_places(root: Path, split: Split) -> list[Path]:
-    places = [root / form.format(name) for name in SPLIT_NAMES[split] for form in ("images/{}", "{}/images")]
-    found = next((place for place in places if place.is_dir()), None)
+    # Of the split alone the case does not matter: `images` tells where the labels are.
+    names = SPLIT_NAMES[split]
+    below, above = (
+        in_any_case(root / "images", names),
+        (place / "images" for place in in_any_case(root, names)),
+    )
+    tried = [place for pair in zip(below, above, strict=True) for place in pair]
+    found = next((place for place in tried if place.is_dir()), None)
     if found is None:
         raise UserError(
-            f"{places[0]} is not there: {root} is in YOLO's layout, divide its images into images/train and "
+            f"{tried[0]} is not there: {root} is in YOLO's layout, divide its images into images/train and "
             "images/val, its labels likewise"
         )
     return [found]

@@ -41,9 +41,9 @@ SPOILT: dict[str, Defect] = {
         r"annotation 20 .*: bbox \[1, 2, 3\] is not 4 num",
     ),
     "bbox of texts": (
-        on_annotation(20, bbox=["1", 2, 3, 4]),
+        on_annotation(20, bbox=["one", 2, 3, 4]),
         TRAIN,
-        r"bbox \['1', 2, 3, 4\] is not 4 numbers",
+        r"bbox \['one', 2, 3, 4\] is not 4 numbers",
     ),
     "bbox of width 0": (
         on_annotation(20, bbox=[1, 2, 0, 5]),
@@ -79,9 +79,9 @@ SPOILT: dict[str, Defect] = {
     "area 0": (on_annotation(20, area=0), TRAIN, "annotation 20 .*: area 0"),
     "area negative": (on_annotation(20, area=-1.5), TRAIN, "annotation 20 .*: area -1.5"),
     "area NaN": (on_annotation(20, area=NAN), TRAIN, "annotation 20 .*: area nan"),
-    "area text": (on_annotation(20, area="9"), TRAIN, "annotation 20 .*: area '9'"),
+    "area text": (on_annotation(20, area="9 px"), TRAIN, "annotation 20 .*: area '9 px'"),
     "crowd 2": (on_annotation(20, iscrowd=2), TRAIN, "annotation 20 .*: iscrowd 2"),
-    "crowd null": (on_annotation(20, iscrowd=None), TRAIN, "annotation 20 .*: iscrowd None"),
+    "crowd a word": (on_annotation(20, iscrowd="one"), TRAIN, "annotation 20 .*: iscrowd 'one'"),
     "crowd of polygons": (on_annotation(20, iscrowd=1), TRAIN, "annotation 20 .*: iscrowd 1 with polygons"),
     "no segmentation": (
         on_annotation(20, segmentation=...),
@@ -137,6 +137,45 @@ SPOILT: dict[str, Defect] = {
 @pytest.mark.parametrize("defect", SPOILT.values(), ids=SPOILT)
 def test_what_is_wrong_is_found_once(made: Made, defect: Defect) -> None:
     assert_found_once(made, defect)
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (0,), (1,)], ids=["all", "first", "second"])
+@pytest.mark.parametrize("nothing", ["", {}, None, []], ids=repr)
+def test_what_is_empty_is_no_segmentation(made: Made, nothing: object, places: tuple[int, ...]) -> None:
+    """Tables make "" of null."""
+    for content in (made.train, made.val):
+        content["annotations"] = content["annotations"][:3]
+        for place in places:
+            content["annotations"][place]["segmentation"] = nothing
+    found = [each.what for each in made.check()]
+    assert len(found) == (0 if len(places) == 3 else 2)
+    assert all("no segmentation, which others in the file have" in what for what in found)
+
+
+def test_boxes_in_shares_are_told_once(made: Made) -> None:
+    for each in made.train["annotations"]:
+        each["bbox"] = [0.25, 0.5, 0.125, 0.25]
+        del each["segmentation"]
+    (problem,) = made.check()
+    assert problem.path == str(made.file()) and "multiply x and width" in problem.remedy
+    assert problem.what.startswith(
+        "annotation 20 (image 10): bbox [0.25, 0.5, 0.125, 0.25] and others: these"
+    )
+    assert "look like shares of the image's sides; COCO's are pixels" in problem.what
+
+
+def test_boxes_in_corners_are_told_once_beside_those_outside(made: Made) -> None:
+    for each in made.train["annotations"]:
+        width, height = next(
+            (image["width"], image["height"])
+            for image in made.train["images"]
+            if image["id"] == each["image_id"]
+        )
+        each["bbox"] = [10, 8, width - 5, height - 4]
+        del each["segmentation"]
+    problems = made.check()
+    assert len(problems) == 8 and sum("px outside the image" in each.what for each in problems) == 7
+    assert problems[-1].what.endswith("these look like x1, y1, x2, y2; COCO's are x, y, width, height")
 
 
 def test_boxes_alone_are_no_problem(made: Made) -> None:

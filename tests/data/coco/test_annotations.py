@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -156,12 +157,49 @@ def test_what_only_names_the_group_is_no_class(root: Path) -> None:
     assert read_annotations(path).category_ids == (2, 7, 90)
 
 
-def test_areas_that_are_missing_are_those_of_the_box(root: Path) -> None:
+def test_areas_that_are_missing_are_those_of_the_box(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     edit(
         root,
         lambda content: [
             each.update(area=area) for each, area in zip(content["annotations"], (None, 0), strict=False)
         ],
     )
-    found = read_annotations(root / "annotations/instances_train.json")
+    with caplog.at_level(logging.INFO):
+        found = read_annotations(root / "annotations/instances_train.json")
     assert found.areas[:2].tolist() == [240, 441] and found.areas[2] == 600
+    assert "train.json: 2 of 7 objects have no area above 0: that of their box is taken" in caplog.text
+
+
+def test_boxes_that_leave_their_image_are_said_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not those within a pixel, nor those of which nothing is left, which are told of otherwise."""
+    path = root / "annotations/instances_train.json"
+    read_annotations(path)
+    assert "clipped" not in caplog.text
+    boxes = ([-3, -2, 20, 20], [-1, -1, 20, 20], [200, 200, 5, 5])
+    edit(
+        root,
+        lambda content: [
+            each.update(bbox=box) for each, box in zip(content["annotations"], boxes, strict=False)
+        ],
+    )
+    os.utime(path, ns=(1, 1))
+    assert read_annotations(path).boxes[:2].tolist() == [[0, 0, 17, 18], [0, 0, 19, 19]]
+    said = [each.getMessage() for each in caplog.records if "clipped" in each.getMessage()]
+    assert said == [f"{path}: 1 boxes that reach more than 1 px outside their image are clipped to it"]
+
+
+def test_boxes_in_corners_or_shares_are_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = root / "annotations/instances_train.json"
+
+    def as_corners(content: dict[str, Any]) -> None:
+        for each in content["annotations"]:
+            x, y, width, height = each["bbox"]
+            each["bbox"] = [x, y, x + width, y + height]
+
+    edit(root, as_corners)
+    read_annotations(path)
+    assert "clipped to it: these look like x1, y1, x2, y2; COCO's are x, y, width, height" in caplog.text
+    edit(root, lambda content: [each.update(bbox=[0.5, 0.5, 0.2, 0.2]) for each in content["annotations"]])
+    os.utime(path, ns=(1, 1))
+    read_annotations(path)
+    assert "bbox [0.5, 0.5, 0.2, 0.2] of annotations[0] and others: these look like shares" in caplog.text

@@ -36,14 +36,14 @@ def same_image_id(made: Made) -> None:
 SPOILT: dict[str, Defect] = {
     "image id twice": (same_image_id, TRAIN, "image id 12 is given 2 times: 'train12.png', 'train12.png'"),
     "file twice": (same_file_again, TRAIN, "image 99 has the file train12.png of image 12"),
-    "image id text": (on_image(12, id="12"), TRAIN, r"images\[2\] \('train12.png'\): id '12' is no whole"),
+    "image id text": (on_image(12, id="a"), TRAIN, r"images\[2\] \('train12.png'\): id 'a' is no whole"),
     "image id missing": (on_image(12, id=...), TRAIN, r"images\[2\] \('train12.png'\): no id"),
     "image width missing": (
         on_image(12, width=...),
         TRAIN,
         r"image 12 \(train12.png\): width None, height 50",
     ),
-    "image height text": (on_image(12, height="50"), TRAIN, r"image 12 .*: width 50, height '50'"),
+    "image height text": (on_image(12, height="50 px"), TRAIN, r"image 12 .*: width 50, height '50 px'"),
     "image height 0": (on_image(12, height=0), TRAIN, r"image 12 .*: width 50, height 0"),
     "file name missing": (on_image(12, file_name=...), TRAIN, "image 12: file_name None is no text"),
     "annotation id twice": (
@@ -58,7 +58,11 @@ SPOILT: dict[str, Defect] = {
         TRAIN,
         "category id 2 is given 2 times: 'ant', 'asp'",
     ),
-    "category id text": (added("categories", {"id": "9", "name": "asp"}), TRAIN, "id '9' is no whole number"),
+    "category id text": (
+        added("categories", {"id": "x9", "name": "asp"}),
+        TRAIN,
+        "id 'x9' is no whole number",
+    ),
     "no images": (without("images"), TRAIN, "no 'images'"),
     "no annotations": (without("annotations"), TRAIN, "no 'annotations'"),
     "no categories": (without("categories"), TRAIN, "no 'categories'"),

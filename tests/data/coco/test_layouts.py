@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,47 @@ def test_file_names_are_relative_to_the_split_or_what_is_around_it(root: Path) -
         assert image_path(root / "train", name).resolve() == root / "train/100.png"
     assert image_path(root / "train", "gone.png") == root / "train/gone.png"
     assert image_path(root / "train", "a" * 300) == root / "train" / ("a" * 300)
+
+
+def test_file_names_may_be_written_in_other_signs(root: Path) -> None:
+    """Archives of macOS have two signs where annotations, made elsewhere, have one."""
+    one, two = (unicodedata.normalize(form, "pr\u00fcf/\u00e4.png") for form in ("NFC", "NFD"))
+    for given, other in ((one, two), (two, one)):
+        shutil.rmtree(root / "train" / Path(given).parent, ignore_errors=True)
+        assert image_path(root / "train", given) == root / "train" / given
+        (root / "train" / other).parent.mkdir()
+        (root / "train" / other).touch()
+        assert image_path(root / "train", given) == root / "train" / other
+        assert image_path(root / "train", f"C:\\up\\{Path(given).name}") != root / "train" / other
+        assert image_path(root / "train", other) == root / "train" / other
+    assert image_path(root / "train", "\ud800/\u00e4.png") == root / "train/\ud800/\u00e4.png"
+
+
+@pytest.mark.parametrize("names", [("Train", "Val"), ("TRAIN", "Valid"), ("Training", "Validation")])
+@pytest.mark.parametrize("layout", ["COCO", "Roboflow", "YOLO by kind", "YOLO by split", "VOC"])
+def test_case_of_a_splits_name_does_not_matter(tmp_path: Path, layout: str, names: tuple[str, str]) -> None:
+    root = tmp_path / "set"
+    if layout in ("COCO", "Roboflow"):
+        write_coco(root, names=names)
+    for name in names if layout == "Roboflow" else ():
+        (root / f"annotations/instances_{name}.json").rename(root / name / "_annotations.coco.json")
+    if layout.startswith("YOLO"):
+        folders = "images/{}" if layout == "YOLO by kind" else "{}/images"
+        (write_yolo(root, folders=folders) / "data.yaml").unlink()
+        (root / "classes.txt").write_text("bar\ndisc\n")
+        for split, name in zip(("train", "val"), names, strict=True):
+            for kind in ("images", "labels"):
+                place = root / folders.format(split).replace("images", kind)
+                place = place.parent if folders.startswith("{}") else place
+                if place.is_dir():
+                    place.rename(place.with_name(name))
+    if layout == "VOC":
+        write_voc(root, is_by_split=True)
+        for split, name in zip(("train", "valid"), names, strict=True):
+            (root / split).rename(root / name)
+    for split in ("train", "val"):
+        assert len(find_objects(root, split).read().boxes)  # type: ignore[arg-type]
+    assert [each for each in check_dataset(root) if not each.is_note] == []
 
 
 def test_cocos_own_files_come_before_those_of_other_layouts(root: Path) -> None:

@@ -31,6 +31,8 @@ def every_form() -> list[tuple[Any, tuple[float, float], list[float] | None, boo
     forms: list[tuple[Any, tuple[float, float], list[float] | None, bool]] = [
         (None, (8, 8), None, False),
         ([], unknown, None, False),
+        ("", unknown, None, False),
+        ({}, (8, 8), None, False),
         ([[1.5, 2, 3, 4.25, 5, 6], [0, 9, 1, 1, 2, 2]], unknown, [0, 1, 5, 9], False),
         (official_runs(np.ones((8, 8))), unknown, None, False),
     ]

@@ -69,6 +69,41 @@ def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
     assert opened(root).describe(0) == str(root / "train/linked/train0.png")
 
 
+FLAGS = {"train0": "  1", "train1": " 0", "train2": "\t-1"}
+
+
+@pytest.mark.parametrize("form", ["flags", "endings", "both"])
+def test_lists_may_have_flags_and_endings(root: Path, form: str) -> None:
+    """VOC's own lists of one class have 1, 0 (difficult) or -1 (not in the image) behind the name."""
+    for split in ("train", "val"):
+        file = root / f"ImageSets/Main/{split}.txt"
+        names = file.read_text().split()
+        ending = "" if form == "flags" else ".png"
+        flags = {name: FLAGS.get(name, " 1") if form != "endings" else "" for name in names}
+        file.write_text("".join(f"{name}{ending}{flags[name]}\n" for name in names))
+        assert read(root, split) == expected(split)
+    assert check_dataset(root) == []
+    assert len(opened(root)) == (3 if form == "endings" else 2)
+
+
+def test_names_may_end_as_flags_and_endings_do(root: Path) -> None:
+    names = ["cat 1", "a.png"]
+    for name, other in zip(("val0", "val1"), names, strict=True):
+        (root / f"JPEGImages/{name}.png").rename(root / f"JPEGImages/{other}.png")
+        (root / f"Annotations/{name}.xml").rename(root / f"Annotations/{other}.XML")
+    (root / "ImageSets/Main/val.txt").write_text("\n".join(names))
+    assert read(root, "val") == expected("val")
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "shift_jis"])
+def test_declared_encodings_are_read(root: Path, encoding: str) -> None:
+    for file in (root / "Annotations").iterdir():
+        text = file.read_text().replace("<name>bar", "<name>\u4e2d")
+        file.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding))
+    assert opened(root).class_names == ["disc", "\u4e2d"]
+    assert check_dataset(root) == []
+
+
 def test_classes_are_those_of_both_splits(root: Path) -> None:
     edit(root / "Annotations/val0.xml", "object/name", "ant")
     assert opened(root).class_names == opened(root, "val").class_names == ["ant", "bar", "disc"]
@@ -186,4 +221,11 @@ def test_no_object_at_all_is_one_line(root: Path) -> None:
     for path in (root / "Annotations").iterdir():
         path.write_text("<annotation><size><width>64</width><height>48</height></size></annotation>")
     with pytest.raises(UserError, match="no object with a name"):
+        opened(root)
+    for path in (root / "Annotations").iterdir():
+        path.write_bytes(BOMB)
+    with pytest.raises(UserError, match="train0.xml: it has a DOCTYPE"):
+        opened(root)
+    (root / "ImageSets/Main/train.txt").write_text("gone\n")
+    with pytest.raises(UserError, match="gone.xml: no such file"):
         opened(root)

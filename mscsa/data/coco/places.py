@@ -1,0 +1,63 @@
+"""Folders and files of a data set by their names, in upper or lower case, and as Unicode may write them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+
+
+def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
+    """Give the places below a folder, whatever the case of their names on the disk.
+
+    Args:
+        root: The folder.
+        relatives: What is looked for, by slashes.
+    Returns:
+        The path as it is given where that is there, or nothing is; else the first by name that differs in
+        upper and lower case alone.
+    """
+    by_case = cache(_by_case)  # a folder is listed once for all
+    for relative in relatives:
+        place = root
+        for part in Path(relative).parts:
+            is_there = (place / part).exists()
+            place /= part if is_there else by_case(place).get(part.lower(), part)
+        yield place
+
+
+def as_written(folder: Path, name: str) -> Path | None:
+    """Find a file whose name Unicode writes otherwise: u with two dots is one sign or two.
+
+    Archives of macOS have two where annotations, made elsewhere, have one. A folder is listed once.
+
+    Returns:
+        None if there is no such file.
+    """
+    if name.isascii():
+        return None
+    place = folder
+    for part in Path(name).parts:
+        place /= _by_sign(str(place)).get(unicodedata.normalize("NFC", part), part)
+    return place if os.path.isfile(place) else None
+
+
+def _by_sign(folder: str) -> dict[str, str]:
+    try:
+        return _listed_by_sign(folder, os.stat(folder).st_mtime_ns)
+    except (OSError, ValueError):  # names that no folder can have, too
+        return {}
+
+
+@lru_cache(maxsize=256)
+def _listed_by_sign(folder: str, _changed: int) -> dict[str, str]:
+    return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder) if not name.isascii()}
+
+
+def _by_case(folder: Path) -> dict[str, str]:
+    try:
+        return {name.lower(): name for name in sorted(os.listdir(folder), reverse=True)}
+    except OSError:
+        return {}

@@ -1,0 +1,27 @@
+"""Names on the disk that differ from those looked for in case, or in how Unicode writes them."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from mscsa.data.coco.places import as_written, in_any_case
+
+
+def test_the_name_as_given_comes_first(tmp_path: Path) -> None:
+    for name in ("Images/TRAIN", "Images/Val", "val", "Val"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    given = ["images/train", "images/val", "val", "images/gone", "gone/train"]
+    wanted = ["Images/TRAIN", "Images/Val", "val", "Images/gone", "gone/train"]
+    assert list(in_any_case(tmp_path, given)) == [tmp_path / name for name in wanted]
+    assert list(in_any_case(tmp_path / "none", ["train"])) == [tmp_path / "none/train"]
+
+
+def test_other_signs_are_found_and_only_they(tmp_path: Path) -> None:
+    one, two = (unicodedata.normalize(form, "\u00fc.png") for form in ("NFC", "NFD"))
+    assert as_written(tmp_path, one) is as_written(tmp_path / "none", one) is None
+    (tmp_path / two).touch()
+    assert as_written(tmp_path, one) == tmp_path / two
+    (tmp_path / "a.png").touch()
+    assert as_written(tmp_path, "a.png") is None  # nothing in it can be written otherwise
+    assert as_written(tmp_path, "\u00fc" * 300) is None
