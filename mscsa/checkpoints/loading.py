@@ -18,6 +18,7 @@ from mscsa.checkpoints.parts import (
     ModelParts,
     flattened,
     foreign_keys,
+    is_counter,
     locate,
     longest,
     parts_of,
@@ -51,7 +52,8 @@ def load_weights(
         What was filled and what was not.
     Raises:
         UserError: If the file cannot be read or does not fit (names keys and shapes, or fields of a neck's
-            configuration, which files of `save_weights` say); the model is then unchanged.
+            configuration, which files of `save_weights` say); the model is then unchanged. Counters of norms,
+            which frozen ones have not, fit whether the other side has them or not.
     """
     chosen = find_policy(policy)
     model = unwrapped(model)
@@ -98,8 +100,9 @@ def fit(
     mismatched = [key for key in shapes if parts.part_of[key] not in left]
     used = {places[key] for key in (*entries, *mismatched)}
     unexpected = [key for key in state if key not in used]
-    if unexpected and not foreign and not policy.allows_more:
-        problems.append(named("unexpected", unexpected))
+    more = [key for key in unexpected if not is_counter(key)]
+    if more and not foreign and not policy.allows_more:
+        problems.append(named("unexpected", more))
     if problems:
         raise _misfit(name, model, parts, entries, problems)
     report = LoadReport(
@@ -161,7 +164,7 @@ def _places_of_keys(
     used = set(places.values())
     others: dict[str, dict[str, Tensor]] = {}
     for key in state:
-        part = None if key in used else longest(found, key)
+        part = None if key in used or is_counter(key) else longest(found, key)
         if part is not None:
             others.setdefault(part, {})[key.removeprefix(found[part])] = state[key]
     foreign = {part: [found[part] + name for name in names] for part, names in others.items()}

@@ -84,6 +84,11 @@ def plain_key(key: str) -> str:
     return key
 
 
+def is_counter(key: str) -> bool:
+    """Whether a value counts the batches of a norm: frozen norms have none, and compute the same."""
+    return key.rpartition(".")[2] == "num_batches_tracked"
+
+
 def longest(prefixes: Mapping[str, str], key: str) -> str | None:
     """Name the part whose prefix is the longest that a key begins with."""
     fitting = [part for part, prefix in prefixes.items() if key.startswith(prefix)]
