@@ -23,6 +23,7 @@ from mscsa.checkpoints.parts import (
     ModelParts,
     is_counter,
     parts_of,
+    refuse_shares,
     refuse_wrapped_parts,
     unwrapped,
 )
@@ -48,9 +49,10 @@ def save_addon(model: nn.Module, path: str | Path) -> None:
             these weights: train with the backbone frozen, its batch norms in evaluation mode.
         path: A .safetensors file.
     Raises:
-        UserError: If the model has no MSCSA, or the file cannot be written.
+        UserError: If the model has no MSCSA, is cut up among processes, or the file cannot be written.
     """
     model = unwrapped(model)
+    refuse_shares(model, "write it with save_weights, and load that into a whole model")
     parts = _parts_with_mscsa(model)
     state = {key: value for key, value in parts.own.items() if parts.part_of[key] != BACKBONE}
     metadata = {key: json.dumps(value) for key, value in _description(model, parts).items()}

@@ -60,8 +60,8 @@ def load_weights(
     refuse_wrapped_parts(model)
     if any(value.is_meta for value in (*model.parameters(), *model.buffers())):
         raise UserError(
-            "the model is on the meta device, where weights have no place: build it on the CPU, or call "
-            "model.to_empty(device=...) first"
+            "the model is on the meta device, where weights have no place: build it on the CPU (to_empty "
+            "would leave what no file has, as the position indices of a Swin, without values)"
         )
     (state, metadata), name = read_source(source)
     entries, report = fit(model, state, chosen, name)
