@@ -238,8 +238,8 @@ MISFITS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Mapping[str, Tens
     ),
     "other channels of the image": (
         lambda: RESNET.build(in_chans=4),
-        lambda: timm.create_model("resnet10t").state_dict(),
-        r"backbone.conv1.0.weight \(24, 3, 3, 3\) instead of \(24, 4, 3, 3\)",
+        lambda: timm.create_model("resnet10t", in_chans=5).state_dict(),
+        r"backbone.conv1.0.weight \(24, 5, 3, 3\) instead of \(24, 4, 3, 3\)",
     ),
     "another width of the head": (
         lambda: segmenter("resnet10t"),
