@@ -621,7 +621,7 @@ GUARANTEES = (
         "all, and a backbone or "
         "MSCSA of the file that does not fit is refused. Weights that timm loads, and models that it builds from a "
         "folder, adapt to other input channels; "
-        "`model.checkpoint` of other channels is refused.",
+        '`load_weights` adapts them by `policy="backbone"` alone.',
     ),
     Guarantee(
         20,

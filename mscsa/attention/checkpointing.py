@@ -42,8 +42,9 @@ class HeldStatistics:
     """Keep the running statistics of a module's norms as they are while the context is entered.
 
     The norms still update, by a share of 0: without their buffers they would save other tensors than
-    in the first pass, which `checkpoint` refuses. May be entered any number of times, also within
-    itself: torch keeps one context for all backward passes.
+    in the first pass, which `checkpoint` refuses. They count on a copy, as SyncBatchNorm insists on a
+    counter. May be entered any number of times, also within itself: torch keeps one context for all
+    backward passes.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -58,8 +59,8 @@ class HeldStatistics:
             if isinstance(norm, _NormBase) and norm.training
         ]
         self._entered.append(saved)
-        for norm, _, _ in saved:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+        for norm, _, batches in saved:
+            norm.momentum, norm.num_batches_tracked = 0.0, None if batches is None else batches.clone()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

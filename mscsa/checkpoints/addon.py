@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,16 @@ from torch import nn
 
 from mscsa.checkpoints.checksum import hash_tensors
 from mscsa.checkpoints.loading import fit
-from mscsa.checkpoints.parts import BACKBONE, MSCSA, ModelParts, parts_of, refuse_wrapped_parts, unwrapped
+from mscsa.checkpoints.parts import (
+    BACKBONE,
+    MSCSA,
+    ModelParts,
+    is_counter,
+    parts_of,
+    refuse_shares,
+    refuse_wrapped_parts,
+    unwrapped,
+)
 from mscsa.checkpoints.policies import POLICIES
 from mscsa.checkpoints.reading import read_state_dict
 from mscsa.checkpoints.report import LoadReport
@@ -40,9 +49,10 @@ def save_addon(model: nn.Module, path: str | Path) -> None:
             these weights: train with the backbone frozen, its batch norms in evaluation mode.
         path: A .safetensors file.
     Raises:
-        UserError: If the model has no MSCSA, or the file cannot be written.
+        UserError: If the model has no MSCSA, is cut up among processes, or the file cannot be written.
     """
     model = unwrapped(model)
+    refuse_shares(model, "write it with save_weights, and load that into a whole model")
     parts = _parts_with_mscsa(model)
     state = {key: value for key, value in parts.own.items() if parts.part_of[key] != BACKBONE}
     metadata = {key: json.dumps(value) for key, value in _description(model, parts).items()}
@@ -66,23 +76,33 @@ def load_addon(model: nn.Module, path: str | Path) -> LoadReport:
     parts = _parts_with_mscsa(model)
     state, metadata = read_state_dict(path)
     theirs = _decoded(metadata, path)
-    differences = _differences(theirs, _description(model, parts))
+    ours = _description(model, parts)
+    if theirs.get("backbone_sha256") == _hash(parts, parts.keys(BACKBONE)):
+        ours["backbone_sha256"] = theirs["backbone_sha256"]  # of before the counters were left out
+    differences = _differences(theirs, ours)
     if differences:
         raise UserError(f"{path} is not an add-on for this model: {'; '.join(differences)}")
     whole = {**{key: parts.own[key] for key in parts.keys(BACKBONE)}, **state}
     entries, report = fit(model, whole, POLICIES["exact"], str(path))
-    model.load_state_dict({key: entries[key] for key in state}, strict=False)
-    return replace(report, matched=tuple(state))
+    own = {key: value for key, value in entries.items() if parts.part_of[key] != BACKBONE}
+    model.load_state_dict(own, strict=False)
+    return replace(report, matched=tuple(key for key in report.matched if parts.part_of[key] != BACKBONE))
 
 
 def backbone_hash(parts: ModelParts) -> str:
     """Hash a backbone's weights: names, types, shapes and bytes, buffers too, in the order of the names.
 
+    Without the counters of its norms, which a backbone that was frozen has not.
+
     Returns:
         SHA-256, as 64 hexadecimal digits.
     """
+    return _hash(parts, [key for key in parts.keys(BACKBONE) if not is_counter(key)])
+
+
+def _hash(parts: ModelParts, keys: Iterable[str]) -> str:
     prefix = parts.prefixes[BACKBONE]
-    weights = ((key.removeprefix(prefix), parts.own[key]) for key in sorted(parts.keys(BACKBONE)))
+    weights = ((key.removeprefix(prefix), parts.own[key]) for key in sorted(keys))
     return hash_tensors(weights, lambda name, x: f"{name} {x.dtype} {tuple(x.shape)}\n")
 
 

@@ -84,6 +84,11 @@ def plain_key(key: str) -> str:
     return key
 
 
+def is_counter(key: str) -> bool:
+    """Whether a value counts the batches of a norm: frozen norms have none, and compute the same."""
+    return key.rpartition(".")[2] == "num_batches_tracked"
+
+
 def longest(prefixes: Mapping[str, str], key: str) -> str | None:
     """Name the part whose prefix is the longest that a key begins with."""
     fitting = [part for part, prefix in prefixes.items() if key.startswith(prefix)]
@@ -206,11 +211,14 @@ def _classifier_keys(model: nn.Module) -> set[str]:
 
 
 def refuse_wrapped_parts(model: nn.Module) -> None:
-    """Refuse to fill a model of which a part alone is compiled: its keys are not those of any file.
+    """Refuse to fill a model of which a part alone is compiled, or that processes share.
+
+    Keys are then not those of any file, or values not those of one process.
 
     Raises:
-        UserError: Names the part.
+        UserError: Names the part, or what is shared.
     """
+    refuse_shares(model, "load its weights before fully_shard")
     wrapped = next((name for name, _ in model.named_modules() if name.endswith("_orig_mod")), None)
     if wrapped is not None:
         part = wrapped.rpartition(".")[0]
@@ -218,6 +226,23 @@ def refuse_wrapped_parts(model: nn.Module) -> None:
             f"the model's part {part} is compiled by itself: load the weights first, or compile it in place "
             f"(model.{part}.compile())"
         )
+
+
+def refuse_shares(model: nn.Module, instead: str) -> None:
+    """Refuse a model whose parameters processes share (torch's `fully_shard`), and say what to do instead.
+
+    Raises:
+        UserError: Names the first parameter.
+    """
+    shared = next((name for name, value in model.named_parameters() if is_share(value)), None)
+    if shared is not None:
+        raise UserError(f"the model's {shared} is cut up among processes (FSDP, fully_shard): {instead}")
+
+
+def is_share(value: Tensor) -> bool:
+    """Whether a process has only a part of a tensor: a `DTensor`."""
+    # By what only it can do: its import is slow.
+    return hasattr(value, "full_tensor")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

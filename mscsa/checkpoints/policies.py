@@ -24,6 +24,8 @@ class Policy:
     """Whether the layers whose shape depends on the number of classes may stay new."""
     allows_more: bool = True
     """Whether the file may hold more than the model."""
+    adapts_channels: bool = False
+    """Whether a layer that reads images of other channels is made to fit."""
 
     def must_fill(self, part: str, is_there: bool) -> bool:
         """Say whether a part must be filled wholly.
@@ -38,10 +40,11 @@ class Policy:
 POLICIES: dict[PolicyName, Policy] = {
     "exact": Policy(required=None, new_classifier=False, allows_more=False),
     "new_head": Policy(required=None, new_classifier=True),
-    "backbone": Policy(required={BACKBONE}, never_halved={MSCSA}, new_classifier=True),
+    "backbone": Policy(required={BACKBONE}, never_halved={MSCSA}, new_classifier=True, adapts_channels=True),
 }
 """`exact`: the same model. `new_head`: the same model, perhaps for other classes. `backbone`: a start; the
-backbone must come from the file, MSCSA, fusion and head do where it has them."""
+backbone must come from the file, MSCSA, fusion and head do where it has them, and a
+first layer of other channels is adapted."""
 
 
 def find_policy(name: PolicyName) -> Policy:

@@ -13,6 +13,7 @@ from mscsa.checkpoints.checksum import without_checksum
 from mscsa.checkpoints.parts import plain_key
 from mscsa.checkpoints.pickles import CodeFound, entries_of, read_pickle, tensor_of
 from mscsa.errors import UserError
+from mscsa.run_files import BEST
 
 AVERAGED = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "params_ema"),
@@ -53,12 +54,11 @@ def read_state_dict(path: str | Path) -> Weights:
     Args:
         path: A .safetensors file, or a pickle (.pth, .ckpt, .bin, .pkl, ...) of tensors or numpy arrays.
     Raises:
-        UserError: If the file is missing, damaged, wants to run code, or holds no weights (names what it
-            holds).
+        UserError: If the file is missing, a folder, a pointer or page in its place, or damaged, wants to run
+            code, or holds no weights (names what it holds).
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} is not there: give the path of a .safetensors or .pth file")
+    _refuse_what_is_no_file_of_weights(path)
     if path.suffix == ".safetensors" or _begins_as_safetensors(path):
         state, metadata = _read_safetensors(path)
         return Weights(_plain_keys(state), metadata)
@@ -103,6 +103,25 @@ def weights_in(content: Any, name: str) -> Weights:
         metadata["left"] = ", ".join(other for other, _ in others)
     tensors = {str(key): tensor for key, value in state.items() if (tensor := tensor_of(value)) is not None}
     return Weights(_plain_keys(tensors), metadata)
+
+
+def _refuse_what_is_no_file_of_weights(path: Path) -> None:
+    """Name what is often found where weights were expected: nothing, a folder, and what stands for a file."""
+    if path.is_dir():
+        best = path / BEST
+        one = f"as {best}" if best.is_file() else "a .safetensors or .pth one"
+        raise UserError(f"checkpoint {path} is a folder: give a file of it, {one}")
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} is not there: give the path of a .safetensors or .pth file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(200).lstrip().lower()
+    except OSError:
+        return  # said where it is read
+    if start.startswith(b"version https://git-lfs."):
+        raise UserError(f"checkpoint {path} is a Git LFS pointer, not the file: run git lfs pull")
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"checkpoint {path} is a web page, not a file of weights: download it again")
 
 
 def _find(content: Any, place: str, depth: int) -> list[tuple[str, Mapping[Any, Any]]]:

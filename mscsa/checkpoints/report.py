@@ -28,6 +28,8 @@ class LoadReport:
     """Key of the model -> the part that it belongs to: backbone, mscsa, fusion, head, ..."""
     not_finite: tuple[str, ...] = ()
     """Filled with values of which some are infinite or no numbers."""
+    notes: tuple[str, ...] = ()
+    """What else a person should know."""
 
     @property
     def new(self) -> dict[str, int]:
@@ -53,6 +55,7 @@ class LoadReport:
             told.append(f"new: {counted(self.new)}")
         if self.not_finite:
             told.append(named("with values that are not finite", self.not_finite))
+        told += self.notes
         if not told:
             return ""
         return f"{self.name}: filled {counted(self.filled)}; {'; '.join(told)}"

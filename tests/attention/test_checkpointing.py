@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mscsa.attention.checkpointing import HeldStatistics, checkpoint_module
+from tests.necks.pyramids import maps_of, sizes_at, small_neck
 
 
 class Saving(nn.Module):
@@ -72,6 +73,30 @@ def test_changes_nothing(is_training, momentum):
         for step in range(2):
             torch.manual_seed(step)
             module(image()).square().sum().backward()
+    assert_equal_state(saving, plain)
+    assert_equal_gradients(saving, plain)
+
+
+def test_norms_that_synchronise_are_recomputed():
+    """They refuse to run without a counter; in one process they need no group and no GPU."""
+    plain, saving = (nn.SyncBatchNorm.convert_sync_batchnorm(module) for module in pair())
+    assert isinstance(saving.part[1], nn.SyncBatchNorm)
+    for module in (plain, saving):
+        for step in range(2):
+            torch.manual_seed(step)
+            module(image()).square().sum().backward()
+    assert saving.part[1].num_batches_tracked == 2
+    assert_equal_state(saving, plain)
+    assert_equal_gradients(saving, plain)
+
+
+@pytest.mark.parametrize("name", ["mscsa", "pafpn", "bifpn", "topformer"])
+def test_necks_with_norms_that_synchronise_are_recomputed(name):
+    plain = nn.SyncBatchNorm.convert_sync_batchnorm(small_neck(name)).train()
+    saving = copy.deepcopy(plain)
+    maps = [x.requires_grad_() for x in maps_of(sizes_at((64, 64)))]
+    for mixed in (plain(maps), checkpoint_module(saving, maps)):
+        sum(x.square().sum() for x in mixed).backward()
     assert_equal_state(saving, plain)
     assert_equal_gradients(saving, plain)
 

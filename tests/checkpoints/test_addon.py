@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.utils import freeze
 from torch import nn
 
 import mscsa
 from mscsa.checkpoints import load_addon, read_state_dict, save_addon, save_weights
+from mscsa.checkpoints.checksum import hash_tensors
+from mscsa.checkpoints.parts import is_counter
 from mscsa.segmentation import build_segmenter
 from tests.detection.small import small
 from tests.refusals import one_line_error
@@ -120,9 +123,7 @@ def test_what_only_training_depends_on_may_differ(addon: Path) -> None:
     assert load_addon(model, addon).matched
 
 
-@pytest.mark.parametrize(
-    "key", ["backbone.conv1.0.weight", "backbone.bn1.running_var", "backbone.bn1.num_batches_tracked"]
-)
+@pytest.mark.parametrize("key", ["backbone.conv1.0.weight", "backbone.bn1.running_var"])
 def test_one_changed_value_of_the_backbone_is_found(addon: Path, key: str) -> None:
     model = RESNET.build(num_classes=3)
     state = model.state_dict()
@@ -131,6 +132,40 @@ def test_one_changed_value_of_the_backbone_is_found(addon: Path, key: str) -> No
     message = one_line_error(lambda: load_addon(model, addon), "SHA-256 .* there, .* in the model")
     state[key].view(-1)[0] = value
     assert "load the weights that it was trained on" in message and load_addon(model, addon).matched
+
+
+@pytest.mark.parametrize("frozen", [["backbone"], ["backbone", "mscsa", "norm"]])
+def test_an_addon_of_frozen_norms_fits_norms_that_are_not(
+    tmp_path: Path, addon: Path, frozen: list[str]
+) -> None:
+    """Frozen norms have no counters; in both directions."""
+    model, path = RESNET.build(num_classes=3), tmp_path / "frozen.safetensors"
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    freeze(model, frozen)
+    save_addon(model, path)
+    assert not any(key.startswith("backbone.") and is_counter(key) for key in model.state_dict())
+    report = load_addon(model, addon)  # written on norms with counters
+    assert not report.missing and set(report.matched) == {
+        key for key in model.state_dict() if not key.startswith("backbone.")
+    }
+    other = RESNET.build(num_classes=3)
+    nn.init.ones_(other.norm.weight), nn.init.ones_(other.head.weight)
+    state["backbone.bn1.num_batches_tracked"] += 7
+    other.load_state_dict({key: value for key, value in state.items() if "backbone" in key}, strict=False)
+    load_addon(other, path)
+    assert all(torch.equal(value, state[key]) for key, value in other.state_dict().items())
+
+
+def test_addons_of_before_counters_were_left_out_are_accepted(tmp_path: Path, addon: Path) -> None:
+    model = RESNET.build(num_classes=3)
+    backbone = {key.removeprefix("backbone."): value for key, value in backbone_of(model).items()}
+    older = hash_tensors(sorted(backbone.items()), lambda name, x: f"{name} {x.dtype} {tuple(x.shape)}\n")
+    state, metadata = read_state_dict(addon)
+    assert json.loads(metadata["backbone_sha256"]) != older
+    save_weights(state, tmp_path / "old.safetensors", {**metadata, "backbone_sha256": json.dumps(older)})
+    assert load_addon(model, tmp_path / "old.safetensors").matched
+    model.backbone.bn1.num_batches_tracked += 1
+    one_line_error(lambda: load_addon(model, tmp_path / "old.safetensors"), "weights are others")
 
 
 def test_what_is_no_addon_is_refused(tmp_path: Path, addon: Path) -> None:

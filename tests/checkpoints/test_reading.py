@@ -67,9 +67,7 @@ def test_truncated_files(tmp_path: Path, form: str, kept: float) -> None:
     one_line_error(lambda: read_state_dict(path), f"checkpoint .*{path.name} cannot be read")
 
 
-@pytest.mark.parametrize(
-    "content", [b"\0" * 1000, b"<html>not found</html>", random.Random(0).randbytes(500)]
-)
+@pytest.mark.parametrize("content", [b"\0" * 1000, random.Random(0).randbytes(500)])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_files_of_something_else(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"weights{suffix}"
@@ -79,7 +77,31 @@ def test_files_of_something_else(tmp_path: Path, suffix: str, content: bytes) ->
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     one_line_error(lambda: read_state_dict(tmp_path / "none.pth"), "none.pth is not there: give the path")
-    one_line_error(lambda: read_state_dict(tmp_path), "is not there")
+    one_line_error(
+        lambda: read_state_dict(tmp_path), "is a folder: give a file of it, a .safetensors or .pth"
+    )
+    save_file({"weight": torch.rand(2)}, tmp_path / "best.safetensors")
+    one_line_error(
+        lambda: read_state_dict(tmp_path), f"is a folder: give a file of it, as {tmp_path}/best.safetensors"
+    )
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (POINTER, "is a Git LFS pointer, not the file: run git lfs pull"),
+        (b"<html>not found</html>", "is a web page, not a file of weights: download it again"),
+        (b"\n<!DOCTYPE html>\n<html lang='en'>", "is a web page, not a file of weights"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_stands_for_a_file_is_named(tmp_path: Path, suffix: str, content: bytes, message: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    one_line_error(lambda: read_state_dict(path), f"checkpoint .*{path.name} {message}")
 
 
 @pytest.mark.parametrize(

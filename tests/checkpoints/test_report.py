@@ -13,7 +13,7 @@ def report(**fields: tuple[str, ...]) -> LoadReport:
         "mismatched": (),
         **fields,
     }
-    parts = {key: key.split(".")[0] for each in given.values() for key in each}
+    parts = {key: key.split(".")[0] for what, each in given.items() if what != "notes" for key in each}
     return LoadReport(
         name="w.pth",
         matched=given["matched"],
@@ -21,6 +21,7 @@ def report(**fields: tuple[str, ...]) -> LoadReport:
         unexpected=given["unexpected"],
         mismatched=given["mismatched"],
         not_finite=given.get("not_finite", ()),
+        notes=given.get("notes", ()),
         parts=parts,
     )
 
@@ -39,6 +40,10 @@ def test_there_is_no_warning_without_a_reason() -> None:
 
 def test_values_that_are_not_finite_are_told() -> None:
     assert "1 with values that are not finite (backbone.a)" in report(not_finite=("backbone.a",)).warning()
+
+
+def test_notes_are_told() -> None:
+    assert report(notes=("a was adapted",)).warning().endswith("filled backbone (2 tensors); a was adapted")
 
 
 def test_only_the_first_keys_are_named() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import mscsa
 from mscsa.checkpoints import save_weights
@@ -75,6 +79,31 @@ def test_a_part_that_is_compiled_is_written_under_its_own_names(tmp_path: Path) 
         r"the model's part backbone is compiled by itself: load the weights first, or .*backbone.compile"
     )
     one_line_error(lambda: mscsa.load_weights(model, path), message)
+
+
+@pytest.fixture
+def one_process_group(tmp_path: Path) -> Iterator[None]:
+    store = tmp_path / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process_group")
+def test_a_model_that_processes_share_is_written_whole(tmp_path: Path) -> None:
+    """But not filled, nor made an add-on of: that would need the values of all."""
+    model = mscsa.create_model("resnet10t", num_classes=3, num_heads=2, head_dim=8, squeeze_ratio=0.25)
+    own, path = {key: value.clone() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors"
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    mscsa.save_weights(model, path)
+    written = load_file(path)
+    assert written.keys() == own.keys() and all(torch.equal(written[key], own[key]) for key in own)
+    shared = r"the model's \S+ is cut up among processes \(FSDP, fully_shard\): "
+    one_line_error(lambda: mscsa.load_weights(model, path), f"{shared}load its weights before fully_shard")
+    one_line_error(lambda: mscsa.load_addon(model, path), f"{shared}load its weights before fully_shard")
+    one_line_error(
+        lambda: mscsa.save_addon(model, tmp_path / "a.safetensors"), f"{shared}write it with save_weights"
+    )
 
 
 def test_a_pruned_classifier_is_written_and_read(tmp_path: Path) -> None:
