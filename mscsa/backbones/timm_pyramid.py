@@ -386,6 +386,24 @@ def drop_path_rate_of(backbone: Any) -> float:
     return round(max(rates, default=0.0), 6)  # timm computes the rates of its blocks in float32
 
 
+def drop_rate_of(backbone: Any) -> float:
+    """Find the rate of dropout before the classifier of a timm model; 0 if it has none.
+
+    Many of timm's families keep it in that dropout alone, which is `head_drop` or lies within the head.
+    """
+    own = getattr(backbone, "drop_rate", None)
+    if own is not None:
+        return float(own)
+    names = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or "head"
+    first = names if isinstance(names, str) else names[0]
+    for name in ("head_drop", first.split(".")[0]):
+        part = getattr(backbone, name, None)
+        rates = [float(m.p) for m in part.modules() if isinstance(m, nn.Dropout)] if part is not None else []
+        if rates:
+            return rates[-1]
+    return 0.0
+
+
 def _is_fixed_size(name: str) -> bool:
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return bool(cfg is not None and cfg.fixed_input_size)

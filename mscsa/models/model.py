@@ -100,6 +100,7 @@ class MSCSAModel(BackboneModel):
             [level.channels for level in attended], [level.stride for level in attended], config
         )
         self.num_features = self.head_hidden_size = self.mscsa.num_features
+        self.drop_rate = float(drop_rate)
         if features_only:
             fused = positions_in(attended, self.out_indices, "MSCSA")
             self.fusion = PyramidFusion(self.mscsa, fused if fuse else ())
