@@ -18,7 +18,7 @@ from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
-from mscsa.backbones.timm_contract import check_classes
+from mscsa.backbones.timm_contract import check_classes, too_few_values
 from mscsa.backbones.weight_sources import (
     LOCAL_DIR,
     are_local,
@@ -335,6 +335,8 @@ def _forward_intermediates(backbone: Any, image: Tensor, **options: Any) -> Any:
         # In an exported or traced program an image is no data that could be tried.
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(image, Tensor):
             raise
+        if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+            raise too_few_values() from error  # torch's complaint of a batch norm
         reason = _refusal(backbone, image)
         if reason is None:
             raise
