@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from mscsa.backbones.weight_sources import (
 from mscsa.errors import UnknownKeyword, UserError, unknown_name
 from mscsa.modes import evaluating
 from mscsa.names import check_is_text, split_tag
+from mscsa.skeletons import without_data
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -272,7 +272,7 @@ def _channels_of_maps(backbone: Any) -> list[int]:
     size = get_model_input_config(backbone)["input_size"][-2:]
     image = torch.empty(1, getattr(backbone, "in_chans", 3), *size, device="meta")
     try:
-        skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
+        skeleton = without_data(backbone).eval()
         return [x.shape[1] for x in _forward_intermediates(skeleton, image, intermediates_only=True)]
     except UserError:
         raise
