@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from mscsa.skeletons import without_data
 
 Result = TypeVar("Result")
 
@@ -32,7 +33,7 @@ def count_macs(
         run: What to call with the copy and the image in place of the copy itself.
     """
     # torch's counter cannot follow a part of a parameter that wants a gradient into a module.
-    skeleton = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
+    skeleton = without_data(model).eval()
     image = torch.empty(1, in_chans, *input_size, device="meta")
     return run_and_count(lambda: run(skeleton, image) if run else skeleton(image))[1]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mscsa.attention.config import MSCSAConfig, as_ints, elements, one_line
 from mscsa.attention.folding import fold_behind
-from mscsa.attention.module import MSCSA
+from mscsa.attention.module import MSCSA, check_tokens
 
 
 class LevelFusion(nn.Module):
@@ -108,7 +108,10 @@ class PyramidFusion(nn.Module):
             maps: All stages, (B, C_i, H_i, W_i).
         Returns:
             One map for each of `levels`, of its stage's shape.
+        Raises:
+            ValueError: If batch statistics would be taken over a single value.
         """
+        check_tokens(tokens_BDhw.shape[0], tokens_BDhw.shape[2:], self)
         parts = tokens_BDhw.split(self.stage_channels, dim=1)
         return [fuse(parts[level], maps[level]) for fuse, level in zip(self, self.levels, strict=True)]
 

@@ -149,17 +149,14 @@ class MSCSA(nn.Module):
         """
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
         size = token_map_size(sizes, self.strides, self.config.pool_stride)
-        if is_known(maps[0].shape[0] * size[0] * size[1] == 1) and takes_batch_statistics(self):
-            raise ValueError(
-                "a batch of 1 image gives 1x1 tokens here, too few for batch statistics in training: "
-                "give 2 images or more, a larger input, or a finer pool_stride"
-            )
+        check_tokens(maps[0].shape[0], size, self)
         parts = [adaptive_average_pool(x, size) for x in maps]
         if self.squeezes:
             # After the pooling: it commutes with a 1x1 convolution and leaves less to compute.
             parts = [each(part) for each, part in zip(self.squeezes, parts, strict=True)]
-        # Everything behind this point is channels-last, where a 1x1 convolution is a matrix product.
-        return torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
+        # Everything behind this point is channels-last, where a 1x1 convolution is a matrix product. Not by a
+        # memory format, of which `torch.func.vmap` knows nothing.
+        return torch.cat(parts, dim=1).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the blocks in the backward pass instead of keeping their activations."""
@@ -181,6 +178,21 @@ def takes_batch_statistics(layers: nn.Module) -> bool:
     """Whether a batch norm among these layers takes its statistics from the batch: frozen ones do not."""
     norms = (norm for norm in layers.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm))
     return layers.training and any(norm.training for norm in norms)
+
+
+def check_tokens(batch: int, size: Sequence[int], layers: nn.Module) -> None:
+    """Raise a ValueError if layers would take statistics over a single token.
+
+    Args:
+        batch: Images.
+        size: (h, w) of the token map.
+        layers: What reads the tokens.
+    """
+    if is_known(batch * size[0] * size[1] == 1) and takes_batch_statistics(layers):
+        raise ValueError(
+            "a batch of 1 image gives 1x1 tokens here, too few for batch statistics in training: "
+            "give 2 images or more, a larger input, or a finer pool_stride"
+        )
 
 
 def squeezed_channels(channels: Sequence[int], squeeze_ratio: float) -> tuple[int, ...]:
@@ -228,6 +240,8 @@ def check_pyramid(channels: Sequence[int], strides: Sequence[int], pool_stride: 
 
 def check_maps(maps: Sequence[Tensor], channels: tuple[int, ...]) -> None:
     """Raise a ValueError unless `maps` are one (B, C_i, H_i, W_i) for each of `channels`, finest first."""
+    if isinstance(maps, Mapping):  # whose order and further entries are the caller's to settle
+        raise ValueError("a mapping of maps by name given: give them as a list, such as list(maps.values())")
     given = [tuple(x.shape) for x in maps]
     if len(maps) != len(channels) or any(len(shape) != 4 for shape in given):
         raise ValueError(f"{len(maps)} maps of shapes {given} given: give {len(channels)} maps (B, C, H, W)")

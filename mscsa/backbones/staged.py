@@ -64,6 +64,7 @@ class StagedBackbone(nn.Module):
         ]
         self.stages = nn.Sequential(*stages)
         self.norm = norm
+        self.drop_rate = drop_rate
         self.head_drop = nn.Dropout(drop_rate)
         self.head: nn.Module = nn.Identity()
         self.global_pool = global_pool

@@ -190,6 +190,14 @@ def check_image(x: Tensor, in_chans: int) -> None:
         )
 
 
+def too_few_values() -> UserError:
+    """Make the error for a batch norm that is to be trained on one value per channel."""
+    return UserError(
+        "batch norm needs more than 1 value per channel when training, and a batch of 1 image gives 1 "
+        "here: give 2 images or more; where no classifier is trained, a larger image does as well"
+    )
+
+
 @boundary_check
 def check_batch_values(x: Tensor, stride: int, has_live_norms: bool) -> None:
     """Raise a UserError unless batch norms have the two values per channel that training needs.
@@ -203,10 +211,7 @@ def check_batch_values(x: Tensor, stride: int, has_live_norms: bool) -> None:
     for side in x.shape[2:]:  # no `math.prod`, which torch.compile cannot follow
         values = values * ((side + stride - 1) // stride)
     if has_live_norms and is_known(values == 1):
-        raise UserError(
-            "batch norm needs more than 1 value per channel when training, and a batch of 1 image gives 1 "
-            "here: give 2 images or more; where no classifier is trained, a larger image does as well"
-        )
+        raise too_few_values()
 
 
 # Both choose by size, which torch.fx cannot follow: one node each.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
-from mscsa.backbones.timm_contract import check_classes
+from mscsa.backbones.timm_contract import check_classes, too_few_values
 from mscsa.backbones.weight_sources import (
     LOCAL_DIR,
     are_local,
@@ -33,6 +32,7 @@ from mscsa.backbones.weight_sources import (
 from mscsa.errors import UnknownKeyword, UserError, unknown_name
 from mscsa.modes import evaluating
 from mscsa.names import check_is_text, split_tag
+from mscsa.skeletons import without_data
 
 FINEST_STRIDE = 4
 """MSCSA reads the levels from this stride on; finer ones pass through unfused."""
@@ -272,7 +272,7 @@ def _channels_of_maps(backbone: Any) -> list[int]:
     size = get_model_input_config(backbone)["input_size"][-2:]
     image = torch.empty(1, getattr(backbone, "in_chans", 3), *size, device="meta")
     try:
-        skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
+        skeleton = without_data(backbone).eval()
         return [x.shape[1] for x in _forward_intermediates(skeleton, image, intermediates_only=True)]
     except UserError:
         raise
@@ -335,6 +335,8 @@ def _forward_intermediates(backbone: Any, image: Tensor, **options: Any) -> Any:
         # In an exported or traced program an image is no data that could be tried.
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(image, Tensor):
             raise
+        if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+            raise too_few_values() from error  # torch's complaint of a batch norm
         reason = _refusal(backbone, image)
         if reason is None:
             raise
@@ -384,6 +386,24 @@ def drop_path_rate_of(backbone: Any) -> float:
     """Find the largest stochastic-depth rate of a timm model; 0 if it has none."""
     rates = [float(m.drop_prob or 0) for m in backbone.modules() if isinstance(m, DropPath)]
     return round(max(rates, default=0.0), 6)  # timm computes the rates of its blocks in float32
+
+
+def drop_rate_of(backbone: Any) -> float:
+    """Find the rate of dropout before the classifier of a timm model; 0 if it has none.
+
+    Many of timm's families keep it in that dropout alone, which is `head_drop` or lies within the head.
+    """
+    own = getattr(backbone, "drop_rate", None)
+    if own is not None:
+        return float(own)
+    names = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or "head"
+    first = names if isinstance(names, str) else names[0]
+    for name in ("head_drop", first.split(".")[0]):
+        part = getattr(backbone, name, None)
+        rates = [float(m.p) for m in part.modules() if isinstance(m, nn.Dropout)] if part is not None else []
+        if rates:
+            return rates[-1]
+    return 0.0
 
 
 def _is_fixed_size(name: str) -> bool:

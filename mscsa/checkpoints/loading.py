@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -31,6 +30,7 @@ from mscsa.checkpoints.policies import Policy, PolicyName, find_policy
 from mscsa.checkpoints.reading import Weights, read_state_dict, weights_in
 from mscsa.checkpoints.report import LoadReport, named
 from mscsa.errors import UserError
+from mscsa.skeletons import without_data
 
 logger = logging.getLogger(__name__)
 
@@ -218,12 +218,7 @@ def _supplied(model: nn.Module, entries: Mapping[str, Tensor]) -> frozenset[str]
     own = model.state_dict().keys()
     if entries.keys() == own:
         return frozenset()
-    tensors = (*model.parameters(), *model.buffers())
-    skeletons = {
-        id(each): nn.Parameter(each.to("meta"), False) if isinstance(each, nn.Parameter) else each.to("meta")
-        for each in tensors
-    }
-    copied = copy.deepcopy(model, skeletons)
+    copied = without_data(model)
     given = {key: value.to("meta") for key, value in entries.items()}
     with warnings.catch_warnings():  # torch's batch norm tells that the copy takes no counters
         warnings.simplefilter("ignore", UserWarning)

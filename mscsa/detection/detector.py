@@ -243,6 +243,8 @@ class Detector(nn.Module):
         needed = ("boxes", "labels", *(("masks",) if self.has_masks else ()))
         shifted = []
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+            if not isinstance(target, Mapping):
+                raise UserError(f"target {i} is of {type(target)}: give a dictionary of {', '.join(needed)}")
             missing = [key for key in needed if key not in target]
             if missing:
                 raise UserError(f"target {i} has no {', '.join(missing)}: give {', '.join(needed)}")

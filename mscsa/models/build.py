@@ -13,6 +13,7 @@ from mscsa.backbones.presets import PRESETS
 from mscsa.backbones.timm_pyramid import (
     attended_levels,
     build_backbone,
+    drop_rate_of,
     prepare_backbone,
     pyramid_levels,
     refuse_pruned,
@@ -321,7 +322,7 @@ def _compose(
 ) -> MSCSAModel:
     """Choose the configuration for a built backbone and put the two together."""
     if drop_rate is None:
-        drop_rate = float(getattr(backbone, "drop_rate", None) or 0.0)
+        drop_rate = drop_rate_of(backbone)
     fused: Sequence[int] | None = None
     if features_only:
         fused = resolve_out_indices(pyramid_levels(backbone), out_indices) if fuse else ()

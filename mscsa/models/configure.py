@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -21,6 +20,7 @@ from mscsa.macs import run_and_count
 from mscsa.neck_table import MSCSA_NECK
 from mscsa.necks.build import neck_config
 from mscsa.necks.cost import neck_config_for_budget
+from mscsa.skeletons import without_data
 
 DEFAULT_BUDGET = 0.10
 """Share of the backbone's MACs for backbones that the paper has no configuration for."""
@@ -164,7 +164,7 @@ def measure_backbone(
     Raises:
         UserError: If fewer than two strides are left, or the backbone refuses the size.
     """
-    skeleton = copy.deepcopy(backbone).to("meta").eval().requires_grad_(False)
+    skeleton = without_data(backbone).eval()
     if size is None:
         size = get_model_input_config(backbone)["input_size"][-2:]  # 224 px where timm knows none
     height, width = _sides(size)

@@ -127,6 +127,11 @@ def sort_keywords(
     of_timms = {k: v for k, v in given.items() if k in (*TIMM_KEYWORDS, *BACKBONE_KEYWORDS)}
     of_mscsa = {k: v for k, v in given.items() if k not in of_timms}
     unknown = [key for key in of_mscsa if key not in CONFIG_FIELDS]
+    if unknown and unknown[0] in ("neck", "neck_config"):
+        raise UnknownKeyword(
+            f"unknown keyword {unknown[0]}: the neck here is MSCSA; "
+            "mscsa.models.build_pyramid(name, neck=...) builds others"
+        )
     if unknown:
         all_names = f"MSCSAConfig has {', '.join(CONFIG_FIELDS)};"
         hint = nearest(unknown[0], CONFIG_FIELDS, all_names=all_names)

@@ -100,6 +100,7 @@ class MSCSAModel(BackboneModel):
             [level.channels for level in attended], [level.stride for level in attended], config
         )
         self.num_features = self.head_hidden_size = self.mscsa.num_features
+        self.drop_rate = float(drop_rate)
         if features_only:
             fused = positions_in(attended, self.out_indices, "MSCSA")
             self.fusion = PyramidFusion(self.mscsa, fused if fuse else ())
@@ -163,8 +164,13 @@ class MSCSAModel(BackboneModel):
         return own, dict(zip(read, maps, strict=True))
 
     def _features(self, own: Tensor | None, tokens: Tensor) -> Features:
-        """Give what `forward_head` takes."""
+        """Give what `forward_head` takes.
+
+        Raises:
+            UserError: If one image leaves the norm nothing to average over in training.
+        """
         if not self.is_pyramid and not self.pool_first:
+            check_batch_values(tokens, 1, takes_batch_statistics(self.norm))
             tokens = self.norm(tokens)
         return tokens if own is None else (own, tokens)
 

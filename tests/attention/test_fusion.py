@@ -95,6 +95,22 @@ def test_levels_that_are_not_there(levels):
         MSCSANeck(CHANNELS, STRIDES, SMALL, out_levels=levels)
 
 
+def test_fusing_a_single_token_in_training_is_one_clear_line():
+    """With MSCSA's own norms frozen, the fusion's are the first that have nothing to average over."""
+    neck = build().train()
+    neck.mscsa.eval()
+    with pytest.raises(ValueError, match=r"^a batch of 1 image gives 1x1 tokens here, .* give 2 images"):
+        neck(pyramid(32, 32, batch=1))
+    assert len(neck(pyramid(32, 32, batch=2))) == 4
+    assert len(neck.eval()(pyramid(32, 32, batch=1))) == 4
+
+
+def test_maps_by_name_are_one_clear_line():
+    maps = dict(enumerate(pyramid(64, 64)))
+    with pytest.raises(ValueError, match=r"^a mapping of maps by name given: .* list\(maps.values\(\)\)$"):
+        build()(maps)
+
+
 def test_gradient():
     channels = [2, 3]
     neck = MSCSANeck(channels, [8, 16], MSCSAConfig(num_heads=1, head_dim=2, pool_stride=16))

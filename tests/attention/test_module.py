@@ -7,9 +7,10 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mscsa.attention import MSCSA, MSCSAConfig
+from mscsa.attention import MSCSA, MSCSAConfig, MSCSANeck
 from mscsa.attention.config import Downsampling
 from mscsa.attention.module import DropPath
 from tests.attention.pyramids import CHANNELS, STRIDES, pyramid
@@ -169,6 +170,7 @@ def test_a_pyramid_that_cannot_be(channels, strides, pool_stride, message):
     [
         (lambda maps: maps[:3], "3 maps of shapes .* give 4 maps"),
         (lambda maps: [*maps, maps[-1]], "5 maps"),
+        (lambda maps: dict(zip("abcd", maps, strict=True)), r"as a list, such as list\(maps.values\(\)\)$"),
         (lambda maps: [x[0] for x in maps], r"give 4 maps \(B, C, H, W\)"),
         (lambda maps: maps[::-1], "channels given, .* expected: give the stages finest first"),
         (lambda maps: [x.permute(0, 2, 3, 1) for x in maps], "channels given, .* in NCHW layout"),
@@ -243,6 +245,36 @@ def test_derivatives_of_derivatives_as_documented():
         (first,) = torch.autograd.grad(module(maps).square().sum(), maps[0], create_graph=True)
     (second,) = torch.autograd.grad(first.square().sum(), maps[0])
     assert second.abs().max() > 0
+
+
+def test_gradients_of_single_samples_by_vmap():
+    """`torch.func.vmap` over a batch gives what each sample alone gives; the neck's maps do so, too."""
+    neck = MSCSANeck(CHANNELS, STRIDES, replace(SMALL, squeeze_ratio=0.5))
+    neck = randomise(neck).eval()
+    values = dict(neck.named_parameters())
+
+    def loss(values, maps):
+        return sum(x.square().mean() for x in functional_call(neck, values, ([x[None] for x in maps],)))
+
+    maps = pyramid(64, 96, batch=2)
+    with sdpa_kernel(SDPBackend.MATH):
+        together = vmap(grad(loss), in_dims=(None, 0))(values, maps)
+        for i in range(2):
+            for name, alone in grad(loss)(values, [x[i] for x in maps]).items():
+                torch.testing.assert_close(together[name][i], alone, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2)])
+@pytest.mark.parametrize("channels", [[8, 16], [1, 1]])
+def test_tokens_lie_as_torchs_own_channels_last(size, channels):
+    module = MSCSA(channels, [16, 32], MSCSAConfig(num_heads=1, head_dim=2, squeeze_ratio=1.0)).eval()
+    maps = [torch.rand(2, c, *size) for c in channels]
+    expected = torch.cat(maps, dim=1).contiguous(memory_format=torch.channels_last)
+    tokens = module.gather(maps)
+    assert torch.equal(tokens, expected)
+    assert tokens.is_contiguous(memory_format=torch.channels_last)
+    if sum(channels) > 2:
+        assert tokens.stride() == expected.stride()
 
 
 def test_tokens_are_channels_last():

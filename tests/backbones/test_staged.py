@@ -22,6 +22,12 @@ def image():
     return torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
 
 
+def test_the_rate_of_dropout_is_where_timm_has_it(name):
+    with torch.device("meta"):
+        model = timm.create_model(name, drop_rate=0.3)
+    assert model.drop_rate == model.head_drop.p == 0.3
+
+
 def test_early_stop_runs_no_later_stage(model, image):
     ran = []
     for stage in model.stages:

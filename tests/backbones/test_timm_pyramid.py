@@ -8,6 +8,7 @@ import timm
 import torch
 from huggingface_hub import constants
 from timm.models import PretrainedCfg
+from torch import nn
 
 import mscsa
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
@@ -16,6 +17,7 @@ from mscsa.backbones.timm_pyramid import (
     build_backbone,
     check_model_name,
     drop_path_rate_of,
+    drop_rate_of,
     pyramid_levels,
     read_pyramid,
     refuse_pruned,
@@ -95,6 +97,20 @@ def test_a_refused_size_is_one_line():
 @pytest.mark.usefixtures("on_meta")
 def test_drop_path_rate(rate):
     assert drop_path_rate_of(build_backbone("pvt_v2_b0", drop_path_rate=rate)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["resnet10t", "pvt_v2_b0", "fastvit_t8", "efficientvit_b0", "repvit_m0_9"])
+@pytest.mark.usefixtures("on_meta")
+def test_drop_rate(name, rate):
+    assert drop_rate_of(build_backbone(name, drop_rate=rate)) == rate
+
+
+def test_drop_rate_is_that_of_the_head_alone():
+    body = nn.Sequential(nn.Dropout(0.7), nn.Linear(2, 2))
+    head = nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2), nn.Dropout(0.3), nn.Linear(2, 2))
+    assert drop_rate_of(nn.ModuleDict({"body": body, "head": head})) == 0.3
+    assert drop_rate_of(nn.ModuleDict({"body": body})) == 0.0
 
 
 @pytest.mark.usefixtures("on_meta")

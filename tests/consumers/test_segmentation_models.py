@@ -4,7 +4,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-import mscsa  # noqa: F401  registers the names
+import mscsa
 
 
 def test_unet_learns():
@@ -22,6 +22,12 @@ def test_encoder_maps_are_the_fused_ones():
     image = torch.rand(1, 3, 64, 64)
     for ours, expected in zip(encoder(image)[2:], encoder.model(image), strict=True):
         assert torch.equal(ours, expected)
+
+
+def test_a_backbone_beyond_the_papers():
+    model = smp.Unet("tu-mscsa", backbone="mobilenetv3_small_050", encoder_weights=None, classes=3).eval()
+    assert isinstance(model.encoder.model, mscsa.MSCSAModel)
+    assert model(torch.rand(1, 3, 64, 96)).shape == (1, 3, 64, 96)
 
 
 @pytest.mark.parametrize("depth", [3, 4, 5])

@@ -27,6 +27,14 @@ def test_timm_backbone(name, out_indices, channels):
     assert [x.shape for x in maps] == [x.shape for x in plain(image)]
 
 
+def test_a_backbone_beyond_the_papers():
+    config = TimmBackboneConfig(backbone="mscsa", out_indices=(1, 2, 3), use_pretrained_backbone=False)
+    backbone = TimmBackbone(config, backbone="convnext_atto").eval()
+    assert list(backbone.channels) == [80, 160, 320]
+    maps = backbone(torch.rand(1, 3, 96, 64)).feature_maps
+    assert [tuple(x.shape[1:]) for x in maps] == [(80, 12, 8), (160, 6, 4), (320, 3, 2)]
+
+
 def test_weights_survive_a_save(tmp_path):
     config = TimmBackboneConfig(backbone="mscsa_pvt_v2_b0", out_indices=(2, 3), use_pretrained_backbone=False)
     backbone = TimmBackbone(config).eval()

@@ -436,6 +436,9 @@ def test_each_image_needs_a_target(name: str) -> None:
         model(images, targets[:1])
     with pytest.raises(UserError, match="2 images with 3 targets"):
         model(images, 3)
+    for wrong in (None, targets[1]["boxes"], list(targets[1].values())):
+        with pytest.raises(UserError, match="target 1 is of <class .*: give a dictionary of boxes, lab"):
+            model(images, [targets[0], wrong])
 
 
 @pytest.mark.parametrize("name", DETECTORS)

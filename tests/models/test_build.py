@@ -248,6 +248,21 @@ def test_dropout_before_the_classifier_is_the_backbones_own_unless_given(given, 
     assert create_model("ghostnet_050", config=LIGHT, drop_rate=given).head_drop.p == expected
 
 
+@pytest.mark.parametrize("keep_classifier", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("swin_tiny_patch4_window7_224", "pvt_v2_b0", "coat_tiny", "fastvit_t8", "efficientvit_b0"),
+        *("repvit_m0_9", "p2t_tiny", "topformer_tiny", "resnet10t", "convnext_atto"),
+    ],
+)
+@pytest.mark.usefixtures("on_meta")
+def test_dropout_of_a_built_backbone_is_taken_over_wherever_it_keeps_it(name, keep_classifier):
+    backbone = timm.create_model(name, drop_rate=0.3)
+    model = mscsa.add_to(backbone, config=LIGHT, keep_classifier=keep_classifier)
+    assert model.head_drop.p == model.drop_rate == 0.3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -27,6 +27,8 @@ def test_a_name_of_both_is_mscsas_and_the_backbones_own_way_stays_open():
     [
         ({"dept": 2}, "unknown keyword dept: did you mean depth"),
         ({"nonsense": 2}, "unknown keyword nonsense: MSCSAConfig has depth"),
+        ({"neck": "fpn"}, r"unknown keyword neck: .* mscsa.models.build_pyramid\(name, neck=...\) builds"),
+        ({"neck_config": {}}, "unknown keyword neck_config: the neck here is MSCSA"),
     ],
 )
 def test_what_concerns_nothing(given, message):

@@ -313,6 +313,22 @@ def test_training_on_one_small_image_is_one_line():
         CONVNEXT.build()(torch.rand(1, 3, 32, 32))
 
 
+def test_training_the_norm_of_the_classifier_alone_on_one_small_image_is_one_line():
+    model = CONVNEXT.build().train()
+    model.mscsa.eval()
+    with pytest.raises(mscsa.UserError, match="^batch norm needs more than 1 value per channel.*give 2 im"):
+        model(torch.rand(1, 3, 32, 32))
+    model.norm.eval()
+    assert len(model(torch.rand(1, 3, 32, 32))) == 1
+
+
+def test_training_a_batch_norm_of_the_backbone_on_one_small_image_is_one_line():
+    model = mscsa.create_model("resnet10t", num_heads=2, head_dim=8, squeeze_ratio=0.25).train()
+    with pytest.raises(mscsa.UserError, match="^batch norm needs more than 1 value per channel") as caught:
+        model(torch.rand(1, 3, 32, 32))
+    assert "\n" not in str(caught.value) and "refuses" not in str(caught.value)
+
+
 def test_training_a_norm_behind_the_pooling_on_one_image_is_one_line():
     model = timm.create_model("mscsa_topformer_tiny", num_classes=3).train()
     with pytest.raises(mscsa.UserError, match="batch norm needs more than 1 value per channel") as caught:
