@@ -250,10 +250,17 @@ def _content(path: Source) -> bytes:
     return path if isinstance(path, bytes) else Path(path).read_bytes()
 
 
+def _start(path: Source) -> bytes:
+    if isinstance(path, bytes):
+        return path[:4]
+    with Path(path).open("rb") as file:  # which may be of gigabytes
+        return file.read(4)
+
+
 def _not_an_image(path: Source, formats: Sequence[str]) -> BadImage:
     if (len(path) if isinstance(path, bytes) else Path(path).stat().st_size) == 0:
         return BadImage("empty file", "remove or replace it")
-    if "TIFF" in formats and _content(path)[:4] in _TIFF_MARKS:
+    if "TIFF" in formats and _start(path) in _TIFF_MARKS:
         return BadImage(
             "a TIFF in a form that cannot be read (number of bands, or depth), or its header is damaged",
             "save it with one or three bands of 8 or 16 bits",

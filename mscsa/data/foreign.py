@@ -42,6 +42,7 @@ _NO_LABEL_MAPS = {
     ".npy": "NumPy arrays, which are not read",
     ".mat": "files of MATLAB, which are not read",
 }
+_SPLITS = {name for names in SPLIT_NAMES.values() for name in (*names, "test")}
 _SEEN = 5000
 # Files of a folder that are looked at to say what it holds.
 
@@ -76,7 +77,9 @@ def unknown_layout(root: Path, task: Kind | None = None) -> UserError:
         )
     seen = some_of([f"{place} ({_counted(kinds)})" for place, kinds in counts.items()]) or "nothing"
     tasks = _READERS if task is None else (task,)
-    within = next((path.name for path in islice(_folders(root), _SEEN) if _is_known(path)), None)
+    within = next(
+        (path.name for path in islice(_folders(root), _SEEN) if not _is_split(path) and _is_known(path)), None
+    )
     if within is not None:
         return UserError(f"{root} holds a data set in {within}/: give {root / within} as data.root")
     moves = [move for each in tasks if (move := _what_to_move(root, each, counts)) is not None]
@@ -109,14 +112,20 @@ def _other_task(root: Path, task: Kind) -> tuple[Kind, str] | None:
 
 def class_folders(root: Path) -> str | None:
     """Say in which form a folder holds class folders; None if it holds none."""
-    for name in SPLIT_NAMES["train"]:
-        if sum(any(_images(path)) for path in _folders(root / name)) > 1:
+    for folder in (path for path in _folders(root) if path.name.casefold() in SPLIT_NAMES["train"]):
+        if sum(any(_images(path)) for path in _folders(folder)) > 1:
             return "SPLIT/CLASS"
-    splits = {name for names in SPLIT_NAMES.values() for name in (*names, "test")}
-    folders = [path for path in _folders(root) if path.name not in splits and any(_images(path))]
-    if len(folders) < 2 or (len(folders) == 2 and _are_photographs_and_maps(*folders)):
+    folders = [path for path in _folders(root) if path.name not in _SPLITS and any(_images(path))]
+    if len(folders) == 2 and _are_photographs_and_maps(*folders):
+        return None
+    if len(folders) < 2 or all(map(_is_split, folders)):  # among others a class may be called Train
         return None
     return "CLASS"
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a folder is called as a split is, which is half a data set and none by itself."""
+    return folder.name.casefold() in _SPLITS
 
 
 def _folders(folder: Path) -> Iterator[Path]:

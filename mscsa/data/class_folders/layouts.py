@@ -123,6 +123,7 @@ class ClassSplit:
 def find_classes(root: str | Path, split: Split) -> ClassSource:
     """Find the images of a split by class: in ROOT/train and ROOT/val (or valid, validation), or all in ROOT.
 
+    Upper and lower case of the splits' folders do not matter; those of these very names come first.
     Instead of folders, a table may name the classes (`mscsa.data.class_folders.listed`). Where nothing tells
     the splits apart, a fifth of each class is val (`mscsa.data.division.val_names`).
 
@@ -135,7 +136,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
         raise UserError(
             f"{root}: no such folder{here}; give the one with train/ and val/ as data.root, or --root of eval"
         )
-    folder = next((root / name for name in SPLIT_NAMES[split] if (root / name).is_dir()), None)
+    folder = _split_folder(root, split)
     if folder is not None and _holds_classes(folder):
         return ClassSplit(split, folder, is_divided=False)
     listed = find_listed(root, split)
@@ -144,7 +145,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
     refuse_foreign(root, "classification")
     if folder is not None:
         return ClassSplit(split, folder, is_divided=False)
-    if not any((root / name).is_dir() for names in (*SPLIT_NAMES.values(), ("test",)) for name in names):
+    if not any(_split_folder(root, each) for each in SPLIT_NAMES) and not (root / "test").is_dir():
         is_class = [entry.is_dir() and _holds_images(Path(entry.path)) for entry in visible_entries(root)]
         if sum(is_class) > 1:
             tell_division(root, "images of each class")
@@ -170,6 +171,16 @@ def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
 def quoted(names: Iterable[str]) -> str:
     """List names in quotes, the first of them if there are many."""
     return some_of([repr(name) for name in sorted(names)])
+
+
+def _split_folder(root: Path, split: Split) -> Path | None:
+    """Find the folder of a split; in other capitals one that holds classes, as Train may be one."""
+    names = SPLIT_NAMES[split]
+    exact = next((root / name for name in names if (root / name).is_dir()), None)
+    if exact is not None:
+        return exact
+    alike = {entry.name.casefold(): Path(entry.path) for entry in visible_entries(root) if entry.is_dir()}
+    return next((alike[name] for name in names if name in alike and _holds_classes(alike[name])), None)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
