@@ -16,6 +16,7 @@ from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.label_maps.folders import LABEL_EXTENSIONS, LABELS, find_places
 from mscsa.data.label_maps.tables import CLASSES_FILE
 from mscsa.data.problems import some_of
+from mscsa.data.texts import composed
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
 
@@ -202,7 +203,7 @@ def _are_photographs_and_maps(one: Path, other: Path) -> bool:
     """Whether two folders hold files of the same names, and one of them alone what can be label maps."""
     files = [list(_images(folder)) for folder in (one, other)]
     is_map = [all(path.suffix.lower() in LABEL_EXTENSIONS for path in each) for each in files]
-    stems = [{path.stem for path in each} for each in files]
+    stems = [{composed(path.stem) for path in each} for each in files]
     return is_map[0] != is_map[1] and bool(stems[0] & stems[1])
 
 
@@ -210,7 +211,7 @@ def _matching_folders(root: Path, counts: dict[str, Counter[str]]) -> tuple[str,
     """Find a folder of images and one of possible label maps whose files have the same names."""
     folders = {place: kinds for place, kinds in counts.items() if any(kind in EXTENSIONS for kind in kinds)}
     for one, other in combinations(folders, 2):
-        stems = [{path.stem for path in _images(root / place)} for place in (one, other)]
+        stems = [{composed(path.stem) for path in _images(root / place)} for place in (one, other)]
         if stems[0] & stems[1]:
             is_map = [all(kind in LABEL_EXTENSIONS for kind in folders[each]) for each in (one, other)]
             return (other, one) if is_map[0] and not is_map[1] else (one, other)

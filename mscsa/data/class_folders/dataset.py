@@ -14,6 +14,7 @@ from mscsa.data.class_folders.layouts import class_difference, find_classes, quo
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.sampler import SampleKey
+from mscsa.data.texts import composed
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ def _check_same_classes(root: Path) -> None:
 
 
 def _check_known_classes(folder: Path, found: Sequence[str], known: Sequence[str]) -> None:
-    unknown, missing = set(found) - set(known), set(known) - set(found)
+    names = {composed(name) for name in known}  # files of older versions have them as the disk had
+    unknown, missing = set(found) - names, names - set(found)
     parts = [f"unknown {quoted(unknown)}"] if unknown else []
     parts += [f"missing {quoted(missing)}"] if missing else []
     if parts:

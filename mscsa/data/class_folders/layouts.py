@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
 from mscsa.data.label_maps.folders import IMAGES, LABELS
 from mscsa.data.problems import Problem, some_of
+from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
@@ -67,15 +69,27 @@ class ClassSplit:
     """Whether they hold both splits: which image is which then follows from its name."""
 
     def class_names(self) -> list[str]:
-        """Return the names of the class folders, sorted.
+        """Return the names of the class folders, composed and sorted.
 
         Raises:
             UserError: If there is none, or the folder cannot be read.
         """
-        names = sorted(entry.name for entry in visible_entries(self.folder) if entry.is_dir())
+        names = sorted(self._folders)
         if not names:
             raise UserError(f"{self.folder}: no class folders; images are expected in {self.folder}/CLASS/")
         return names
+
+    @cached_property
+    def _folders(self) -> dict[str, list[Path]]:
+        """Class folders by their composed names, of which a disk may hold several spellings."""
+        found: dict[str, list[Path]] = {}
+        for entry in sorted(visible_entries(self.folder), key=lambda entry: entry.name):
+            if entry.is_dir():
+                found.setdefault(composed(entry.name), []).append(Path(entry.path))
+        return found
+
+    def _folders_of(self, name: str) -> list[Path]:
+        return self._folders.get(composed(name), [self.folder / name])
 
     def images(self, name: str) -> list[str]:
         """Return the paths of the split's images in a class folder and the folders within it, sorted.
@@ -85,7 +99,8 @@ class ClassSplit:
         Raises:
             UserError: If the folder is missing or cannot be read.
         """
-        found = sorted(entry.path for entry in files_within(self.folder / name) if _is_image(entry))
+        files = [entry for folder in self._folders_of(name) for entry in files_within(folder)]
+        found = sorted(entry.path for entry in files if _is_image(entry))
         if not self.is_divided:
             return found
         named = {Path(path).relative_to(self.folder).as_posix(): path for path in found}
@@ -99,7 +114,7 @@ class ClassSplit:
 
     def describe(self, name: str) -> str:
         """Say where a class is, for messages."""
-        return str(self.folder / name)
+        return str(self._folders_of(name)[0])
 
     def left_out(self, names: Iterable[str]) -> str | None:
         """Say how many visible files in class folders are no images by their extension; None where all are.
@@ -107,7 +122,8 @@ class ClassSplit:
         Raises:
             UserError: If a folder cannot be read.
         """
-        files = (entry.name for name in names for entry in files_within(self.folder / name))
+        folders = [folder for name in names for folder in self._folders_of(name)]
+        files = (entry.name for folder in folders for entry in files_within(folder))
         others = [name for name in files if not name.lower().endswith(EXTENSIONS)]
         if not others:
             return None

@@ -1,6 +1,7 @@
 """Image folders: labels by sorted name or by a checkpoint's, and one line for what does not fit."""
 
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -109,6 +110,28 @@ def test_labels_follow_the_names_of_a_checkpoint(folder):
 def test_a_checkpoint_needs_only_the_split_it_is_evaluated_on(folder):
     shutil.rmtree(folder / "train")
     assert len(build(folder, "val", class_names=["ant", "bee", "cat"])) == 9
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_may_be_taken_apart(folder, form):
+    """As archives of macOS do; files of weights may have such names."""
+    name = unicodedata.normalize("NFC", "Käfer")
+    (folder / "train" / "bee").rename(folder / "train" / name)
+    (folder / "val" / "bee").rename(folder / "val" / unicodedata.normalize("NFD", name))
+    for split, count in (("train", 4), ("val", 3)):
+        dataset = build(folder, split)
+        assert dataset.class_names == [name, "ant", "cat"] and dataset.labels.count(0) == count
+        assert dataset[0][1] == 0
+    known = ["cat", unicodedata.normalize(form, name), "ant"]
+    dataset = build(folder, "val", class_names=known)
+    assert dataset.class_names == known and dataset.labels.count(1) == 3
+
+
+def test_two_spellings_of_a_class_are_one(folder):
+    for form, old in (("NFC", "bee"), ("NFD", "cat")):
+        (folder / "train" / old).rename(folder / "train" / unicodedata.normalize(form, "Käfer"))
+    dataset = build(folder, class_names=["ant", "Käfer"])
+    assert dataset.labels.count(1) == 8 and len({dataset.describe(i) for i in range(12)}) == 12
 
 
 def test_classes_that_the_checkpoint_does_not_know_are_named(folder):
