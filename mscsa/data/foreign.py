@@ -165,7 +165,7 @@ def _what_to_move(root: Path, task: Kind, counts: dict[str, Counter[str]]) -> st
     ]
     if task == "segmentation" and unfit:
         place, reason = unfit[0]
-        return f"{place} holds {reason}: write label maps as PNG, TIFF or BMP of one 8-bit channel"
+        return f"{place} holds {reason}: write label maps as PNG, TIFF, BMP or GIF of one 8-bit channel"
     if task == "segmentation" and (pair := _matching_folders(root, counts)) is not None:
         images, maps = pair
         return (
@@ -211,8 +211,12 @@ def _matching_folders(root: Path, counts: dict[str, Counter[str]]) -> tuple[str,
     """Find a folder of images and one of possible label maps whose files have the same names."""
     folders = {place: kinds for place, kinds in counts.items() if any(kind in EXTENSIONS for kind in kinds)}
     for one, other in combinations(folders, 2):
-        stems = [{composed(path.stem) for path in _images(root / place)} for place in (one, other)]
+        is_map = [all(kind in LABEL_EXTENSIONS for kind in folders[each]) for each in (one, other)]
+        places = root / one, root / other
+        is_both_splits = places[0].parent == places[1].parent and all(map(_is_split, places))
+        if is_both_splits or not any(is_map):
+            continue
+        stems = [{composed(path.stem) for path in _images(place)} for place in places]
         if stems[0] & stems[1]:
-            is_map = [all(kind in LABEL_EXTENSIONS for kind in folders[each]) for each in (one, other)]
             return (other, one) if is_map[0] and not is_map[1] else (one, other)
     return None

@@ -13,7 +13,7 @@ from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, paths_within
 from mscsa_runtime.images import EXTENSIONS, FORMATS
 
-LABEL_FORMATS = ("PNG", "TIFF", "BMP")
+LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 """Pillow's names of the formats of label maps: those that keep every value."""
 
 LABEL_EXTENSIONS = tuple(extension for name in LABEL_FORMATS for extension in FORMATS[name])
