@@ -175,9 +175,9 @@ def _refuse_reordered(image: Image.Image, values: NDArray[np.uint8], table: Labe
     known = set(greys.tolist())
     may_be_labels = bool((colours == colours[:, :1]).all()) and known <= dict(table.values).keys()
     if may_be_labels and (greys != places).any() and not known <= {0, IGNORED}:
+        shown, at = (", ".join(map(str, each[:5].tolist())) for each in (greys, places))
         raise BadLabels(
-            f"a GIF whose palette holds grey values ({', '.join(map(str, greys[:5].tolist()))}) at the places "
-            f"{', '.join(map(str, places[:5].tolist()))}: either may be the labels",
+            f"a GIF whose palette holds grey values ({shown}) at the places {at}: either may be the labels",
             "save it as a PNG of one 8-bit channel",
         )
 

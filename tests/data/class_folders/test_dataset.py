@@ -140,8 +140,21 @@ def test_classes_that_the_checkpoint_does_not_know_are_named(folder):
 
 
 def test_many_differing_classes_are_counted_not_listed(folder):
-    known = ["ant", "bee", "cat"] + [f"x{i}" for i in range(20)]
-    assert "'x0', 'x1', 'x10', 'x11', 'x12' and 15 more" in refusal(folder, class_names=known)
+    known = ["ant", "bee"] + [f"x{i}" for i in range(20)]
+    line = refusal(folder, class_names=known)
+    assert "unknown 'cat', missing 'x0', 'x1', 'x10', 'x11', 'x12' and 15 more" in line
+
+
+def test_a_split_may_lack_classes_of_the_checkpoint(folder, caplog):
+    """As it may for objects and label maps; the others keep their labels."""
+    dataset = build(folder, "val", class_names=["ant", "asp", "bee", "cat", "dog"])
+    assert dataset.class_names == ["ant", "asp", "bee", "cat", "dog"]
+    assert dataset.labels == [0] * 3 + [2] * 3 + [3] * 3
+    (record,) = caplog.records
+    assert record.getMessage() == f"{folder / 'val'}: no image of 'asp', 'dog' in val"
+    for file in (folder / "val" / "bee").iterdir():
+        file.unlink()
+    assert "bee: class without images" in refusal(folder, "val", class_names=["ant", "bee", "cat", "dog"])
 
 
 def test_missing_root_split_and_classes(folder, tmp_path):
