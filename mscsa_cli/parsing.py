@@ -6,6 +6,7 @@ They are ValueErrors: the package's own module of errors would import torch.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -120,7 +121,7 @@ class CommandParser(ArgumentParser):
 
     def _parsed(self, parse: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return parse(*arguments, **options)
+            return _with_homes(parse(*arguments, **options))
         except OverflowError as error:
             self.error("a number is given that is too large for a float; give a smaller one", error)
 
@@ -154,6 +155,24 @@ class CommandParser(ArgumentParser):
             same_end[0] if same_end else option, known, all_names=f"`{self.prog} --help` shows all"
         )
         return f"unknown option {option}: {hint}"
+
+
+def _with_homes(parsed: Any) -> Any:
+    """Put the home folder where a value begins with ~, which shells leave in --data.root=~/d and files have.
+
+    No value but a path begins so. A file or folder here that is really called so stays what is meant.
+    """
+
+    def with_home(value: Any) -> Any:
+        if isinstance(value, list):
+            return [with_home(each) for each in value]
+        if not isinstance(value, str) or not value.startswith("~"):
+            return value
+        return value if os.path.lexists(value.partition("/")[0]) else os.path.expanduser(value)
+
+    for key, value in list(parsed.items()):
+        parsed[key] = with_home(value)
+    return parsed
 
 
 def _readable_type(kind: str) -> str:

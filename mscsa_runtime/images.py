@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,7 +50,8 @@ _WHITE = 255
 _DEPTHS = (8, 10, 12, 14, 16)
 _TOO_MUCH_TEXT = ("MAX_TEXT_CHUNK", "text chunks")  # of Pillow's messages
 
-_ORIENTATION, _PHOTOMETRIC, _BITS = 0x0112, 0x0106, 0x0102
+_ORIENTATION, _PHOTOMETRIC, _BITS, _COMPRESSION, _PLANES = 0x0112, 0x0106, 0x0102, 0x0103, 0x011C
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two of BigTIFF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,6 +65,12 @@ _TURNS = {
 
 _SAME_SIDES = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM)
 _PNG_EXIF = (b"eXIf", b"exif", b"rientation")  # the block, a text that holds one, XMP
+
+
+# Pillow logs it, without the file's name, and then raises: the file is refused by name.
+logging.getLogger("PIL.TiffImagePlugin").addFilter(
+    lambda record: not str(record.msg).startswith("More samples per pixel than can be decoded")
+)
 
 
 class BadImage(Unusable):
@@ -191,9 +200,20 @@ def _without_text(data: bytes) -> bytes:
 
 
 def _take_bands_as_they_are(image: Any) -> None:
-    """Keep Pillow from dividing the colours of a TIFF by a band that is marked as opacity."""
+    """Keep Pillow from dividing the colours of a TIFF by a band that is marked as opacity.
+
+    And from taking planes of 16 bits, one for each colour, for planes of 8.
+    """
+    end = ""
+    if image.mode in ("RGB", "RGBA") and set(image.tag_v2.get(_BITS, ())) == {16}:
+        end = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
+    _rename_bands(image, lambda raw: f"{raw}{end}" if len(raw) == 1 else raw.replace("RGBa", "RGBA"))
+
+
+def _rename_bands(image: Any, change: Callable[[str], str]) -> None:
+    """Change what Pillow takes the bytes of a TIFF's pixels for, as `RGB;16L`."""
     image.tile = [
-        tile._replace(args=(str(tile.args[0]).replace("RGBa", "RGBA"), *tile.args[1:]))
+        tile._replace(args=(change(str(tile.args[0])), *tile.args[1:]))
         if isinstance(tile.args, tuple) and tile.args
         else tile
         for tile in image.tile
@@ -230,9 +250,21 @@ def _content(path: Source) -> bytes:
     return path if isinstance(path, bytes) else Path(path).read_bytes()
 
 
+def _start(path: Source) -> bytes:
+    if isinstance(path, bytes):
+        return path[:4]
+    with Path(path).open("rb") as file:  # which may be of gigabytes
+        return file.read(4)
+
+
 def _not_an_image(path: Source, formats: Sequence[str]) -> BadImage:
     if (len(path) if isinstance(path, bytes) else Path(path).stat().st_size) == 0:
         return BadImage("empty file", "remove or replace it")
+    if "TIFF" in formats and _start(path) in _TIFF_MARKS:
+        return BadImage(
+            "a TIFF in a form that cannot be read (number of bands, or depth), or its header is damaged",
+            "save it with one or three bands of 8 or 16 bits",
+        )
     names = ", ".join("WebP" if name == "WEBP" else name for name in formats)
     return BadImage(
         f"not an image of a supported format ({names}), or its header is damaged",
@@ -278,9 +310,9 @@ def _with_all_bits(image: Image.Image, path: Source) -> Image.Image:
         image: By its upper 8 bits, which suffice if they are filled.
     """
     most = max(high for _, high in image.getextrema()[:3])  # type: ignore[misc]
-    if most >= 1 << (_DEPTHS[-2] - 8) or (most == 0 and image.format != "PNG"):
+    if most >= 1 << (_DEPTHS[-2] - 8):
         return image
-    values = _deep_values(path) if image.format == "PNG" else None
+    values = _deep_values(path) if image.format == "PNG" else _deep_tiff(image, path)
     if values is None:
         raise BadImage(
             f"colours of {8 + most.bit_length()} bits or less in 16, of which the upper 8 alone can be read",
@@ -301,6 +333,26 @@ def _deep_values(path: Source) -> NDArray[np.int32] | None:
     data = torch.frombuffer(bytearray(_content(path)), dtype=torch.uint8)
     values: NDArray[np.int32] = decode_png(data, ImageReadMode.UNCHANGED).int().permute(1, 2, 0).numpy()
     return values
+
+
+def _deep_tiff(image: Any, path: Source) -> NDArray[np.int32] | None:
+    """Read a TIFF of 16 bits whole, (H, W, 3 or 4); None where it has compressed planes.
+
+    Args:
+        image: By its upper 8 bits.
+    """
+    if image.tag_v2.get(_PLANES) == 2 and image.tag_v2.get(_COMPRESSION, 1) != 1:
+        return None  # libtiff, which decodes them, chooses the bytes by itself
+    swapped = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+
+    def lower(opened: Image.Image) -> NDArray[np.int32]:
+        # The upper byte of the other order is the lower one of this.
+        _take_bands_as_they_are(opened)
+        _rename_bands(opened, lambda raw: raw[:-1] + swapped[raw[-1]] if ";16" in raw else raw)
+        return np.asarray(opened).astype(np.int32)
+
+    low = read_file(path, lower, formats=("TIFF",), max_pixels=image.width * image.height)
+    return np.asarray(image).astype(np.int32) << 8 | low
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.label_maps.folders import LABEL_EXTENSIONS, LABELS, find_places
 from mscsa.data.label_maps.tables import CLASSES_FILE
 from mscsa.data.problems import some_of
+from mscsa.data.texts import composed
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
 
@@ -42,6 +43,7 @@ _NO_LABEL_MAPS = {
     ".npy": "NumPy arrays, which are not read",
     ".mat": "files of MATLAB, which are not read",
 }
+_SPLITS = {name for names in SPLIT_NAMES.values() for name in (*names, "test")}
 _SEEN = 5000
 # Files of a folder that are looked at to say what it holds.
 
@@ -76,7 +78,9 @@ def unknown_layout(root: Path, task: Kind | None = None) -> UserError:
         )
     seen = some_of([f"{place} ({_counted(kinds)})" for place, kinds in counts.items()]) or "nothing"
     tasks = _READERS if task is None else (task,)
-    within = next((path.name for path in islice(_folders(root), _SEEN) if _is_known(path)), None)
+    within = next(
+        (path.name for path in islice(_folders(root), _SEEN) if not _is_split(path) and _is_known(path)), None
+    )
     if within is not None:
         return UserError(f"{root} holds a data set in {within}/: give {root / within} as data.root")
     moves = [move for each in tasks if (move := _what_to_move(root, each, counts)) is not None]
@@ -109,14 +113,20 @@ def _other_task(root: Path, task: Kind) -> tuple[Kind, str] | None:
 
 def class_folders(root: Path) -> str | None:
     """Say in which form a folder holds class folders; None if it holds none."""
-    for name in SPLIT_NAMES["train"]:
-        if sum(any(_images(path)) for path in _folders(root / name)) > 1:
+    for folder in (path for path in _folders(root) if path.name.casefold() in SPLIT_NAMES["train"]):
+        if sum(any(_images(path)) for path in _folders(folder)) > 1:
             return "SPLIT/CLASS"
-    splits = {name for names in SPLIT_NAMES.values() for name in (*names, "test")}
-    folders = [path for path in _folders(root) if path.name not in splits and any(_images(path))]
-    if len(folders) < 2 or (len(folders) == 2 and _are_photographs_and_maps(*folders)):
+    folders = [path for path in _folders(root) if path.name not in _SPLITS and any(_images(path))]
+    if len(folders) == 2 and _are_photographs_and_maps(*folders):
+        return None
+    if len(folders) < 2 or all(map(_is_split, folders)):  # among others a class may be called Train
         return None
     return "CLASS"
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a folder is called as a split is, which is half a data set and none by itself."""
+    return folder.name.casefold() in _SPLITS
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -155,7 +165,7 @@ def _what_to_move(root: Path, task: Kind, counts: dict[str, Counter[str]]) -> st
     ]
     if task == "segmentation" and unfit:
         place, reason = unfit[0]
-        return f"{place} holds {reason}: write label maps as PNG, TIFF or BMP of one 8-bit channel"
+        return f"{place} holds {reason}: write label maps as PNG, TIFF, BMP or GIF of one 8-bit channel"
     if task == "segmentation" and (pair := _matching_folders(root, counts)) is not None:
         images, maps = pair
         return (
@@ -193,7 +203,7 @@ def _are_photographs_and_maps(one: Path, other: Path) -> bool:
     """Whether two folders hold files of the same names, and one of them alone what can be label maps."""
     files = [list(_images(folder)) for folder in (one, other)]
     is_map = [all(path.suffix.lower() in LABEL_EXTENSIONS for path in each) for each in files]
-    stems = [{path.stem for path in each} for each in files]
+    stems = [{composed(path.stem) for path in each} for each in files]
     return is_map[0] != is_map[1] and bool(stems[0] & stems[1])
 
 
@@ -201,8 +211,12 @@ def _matching_folders(root: Path, counts: dict[str, Counter[str]]) -> tuple[str,
     """Find a folder of images and one of possible label maps whose files have the same names."""
     folders = {place: kinds for place, kinds in counts.items() if any(kind in EXTENSIONS for kind in kinds)}
     for one, other in combinations(folders, 2):
-        stems = [{path.stem for path in _images(root / place)} for place in (one, other)]
+        is_map = [all(kind in LABEL_EXTENSIONS for kind in folders[each]) for each in (one, other)]
+        places = root / one, root / other
+        is_both_splits = places[0].parent == places[1].parent and all(map(_is_split, places))
+        if is_both_splits or not any(is_map):
+            continue
+        stems = [{composed(path.stem) for path in _images(place)} for place in places]
         if stems[0] & stems[1]:
-            is_map = [all(kind in LABEL_EXTENSIONS for kind in folders[each]) for each in (one, other)]
             return (other, one) if is_map[0] and not is_map[1] else (one, other)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import unicodedata
 from pathlib import Path
 
 from mscsa.errors import UserError
@@ -28,6 +29,11 @@ def decoded(content: bytes) -> str:
             raise Unusable("begins as UTF-16 does, and is damaged", "save it as UTF-8") from error
         line = content.count(b"\n", 0, error.start) + 1
         raise Unusable(f"line {line} is not in UTF-8", "save it as UTF-8") from error
+
+
+def composed(name: str) -> str:
+    """Write a name with composed letters, by which it is compared: macOS and its archives take them apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_text(path: Path) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mscsa_cli.commands import parse_command
 from mscsa_cli.parsing import (
     ModelForm,
     build_parser,
@@ -101,6 +103,24 @@ def test_errors_are_one_line(argv: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse(*argv)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the shell leaves it: in --option=~/d, in quotes and in files; unless something is called so."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.chdir(tmp_path)
+    assert parse("~/d")["name"] == "/home/someone/d" and parse("~")["name"] == "/home/someone"
+    assert parse("a~/d")["name"] == "a~/d"
+    (tmp_path / "run.yaml").write_text("data:\n  root: ~/d\n")
+    for argv in (["--data.root=~/d"], ["--config=run.yaml"]):
+        _, arguments = parse_command(["train", "small/resnet18", "--out=~/run", *argv])
+        assert arguments["recipe"].data.root == "/home/someone/d"
+        assert arguments["out"] == "/home/someone/run"
+    _, arguments = parse_command(["predict", "~/a.jpg", "~/b.jpg", "--checkpoint=~/run"])
+    assert arguments["images"] == ["/home/someone/a.jpg", "/home/someone/b.jpg"]
+    assert arguments["checkpoint"] == "/home/someone/run"
+    (tmp_path / "~").mkdir()
+    assert parse("~/d")["name"] == "~/d"
 
 
 def test_sizes() -> None:

@@ -133,6 +133,18 @@ def test_what_is_not_known_says_what_was_seen_and_what_to_move(
         check_dataset(root)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_two_splits_are_no_images_and_label_maps(tmp_path: Path, ending: str) -> None:
+    """Nor are two folders of photographs, whatever their names."""
+    names = [f"{folder}/{name}.{ending}" for folder in ("images/train", "images/Val") for name in "ab"]
+    root = write(tmp_path / "splits", *names, "classes.txt")
+    assert "rename" not in str(unknown_layout(root, "segmentation"))
+    root = write(tmp_path / "photographs", "left/a.jpg", "right/a.jpg")
+    assert "rename" not in str(unknown_layout(root, "segmentation"))
+    write(root, "truth/a.png")
+    assert "rename left to images and truth to labels" in str(unknown_layout(root, "segmentation"))
+
+
 def test_a_folder_that_is_not_there_is_no_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert f"gone: no such folder in {tmp_path}" in str(unknown_layout(Path("gone"), "detection"))

@@ -386,30 +386,71 @@ def test_a_black_image_of_16_bits_is_black(tmp_path: Path) -> None:
     assert not np.asarray(load_image(tmp_path / "a.png")).any()
 
 
-def deep_tiff(values: np.ndarray) -> bytes:
-    """An uncompressed TIFF of 16 bits a colour, (H, W, 3)."""
-    height, width, _ = values.shape
-    data = values.astype("<u2").tobytes()
-    entries = [(256, 3, width), (257, 3, height), (258, 3, 16), (259, 3, 1), (262, 3, 2), (273, 4, 8)]
-    entries += [(277, 3, 3), (278, 3, height), (279, 4, len(data))]
-    extra = 8 + len(data) + 2 + 12 * len(entries) + 4
-    table = struct.pack("<H", len(entries))
-    for tag, kind, value in entries:
-        count, value = (3, extra) if tag == 258 else (1, value)
-        table += struct.pack("<HHII", tag, kind, count, value)
-    return (
-        struct.pack("<2sHI", b"II", 42, 8 + len(data))
-        + data
-        + table
-        + bytes(4)
-        + struct.pack("<3H", 16, 16, 16)
-    )
+def tiff(values: np.ndarray, order: str = "<", *, planes: bool = False, packed: bool = False) -> bytes:
+    """A TIFF of colours, (H, W, bands), in one strip, or in a plane for each band."""
+    height, width, bands = values.shape
+    bits = 8 * values.dtype.itemsize
+    parts = values.transpose(2, 0, 1) if planes else values[None]
+    strips = [part.astype(part.dtype.newbyteorder(order)).tobytes() for part in parts]
+    strips = [zlib.compress(strip) for strip in strips] if packed else strips
+    offsets = [8 + len(b"".join(strips[:i])) for i in range(len(strips))]
+    entries = [(256, 4, [width]), (257, 4, [height]), (258, 3, [bits] * bands),
+               (259, 3, [8 if packed else 1]),
+               (262, 3, [2 if bands > 2 else 1]), (273, 4, offsets), (277, 3, [bands]), (278, 4, [height]),
+               (279, 4, [len(strip) for strip in strips]), (284, 3, [2 if planes else 1])]  # fmt: skip
+    start = 8 + len(b"".join(strips))
+    table, behind = struct.pack(f"{order}H", len(entries)), b""
+    for tag, kind, given in entries:
+        content = struct.pack(f"{order}{len(given)}{'H' if kind == 3 else 'I'}", *given)
+        table += struct.pack(f"{order}HHI", tag, kind, len(given))
+        if len(content) > 4:
+            table += struct.pack(f"{order}I", start + 2 + 12 * len(entries) + 4 + len(behind))
+            behind += content
+        else:
+            table += content.ljust(4, b"\0")
+    header = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, start)
+    return header + b"".join(strips) + table + bytes(4) + behind
 
 
-def test_a_tiff_of_few_bits_is_refused_and_not_read_as_black(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [1, 255, 1023, 4095, 40000, 65535])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("planes", "packed"), [(False, False), (False, True), (True, False)])
+def test_a_tiff_of_few_bits_in_16_is_not_black(
+    tmp_path: Path, most: int, order: str, planes: bool, packed: bool
+) -> None:
+    """Of 8 bits or fewer in 16 Pillow sees zeros alone, and of planes of 16 bits every other byte."""
+    values = np.random.default_rng(most).integers(0, most + 1, (9, 7, 3)).astype(np.uint16)
+    values[0, 0, 0] = most
+    (tmp_path / "a.tif").write_bytes(tiff(values, order, planes=planes, packed=packed))
+    pixels = np.asarray(load_image(tmp_path / "a.tif")).astype(int)
+    bits = next(each for each in (8, 10, 12, 14, 16) if most < 2**each)
+    assert np.abs(pixels - values * (255 / (2**bits - 1))).max() <= 1
+
+
+def test_a_black_tiff_of_16_bits_is_black(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(np.zeros((2, 3, 3), np.uint16)))
+    assert not np.asarray(load_image(tmp_path / "a.tif")).any()
+
+
+@pytest.mark.parametrize("most", [200, 4095])
+def test_compressed_planes_of_few_bits_are_refused(tmp_path: Path, most: int) -> None:
     path = tmp_path / "a.tif"
-    path.write_bytes(deep_tiff(np.full((4, 5, 3), 40000)))
-    assert np.asarray(load_image(path)).max() == 40000 >> 8
-    path.write_bytes(deep_tiff(np.full((4, 5, 3), 4095)))
-    with pytest.raises(UserError, match="colours of 12 bits or less in 16.*convert it to 8 bits, or to PNG"):
+    path.write_bytes(tiff(np.full((4, 5, 3), most, np.uint16), planes=True, packed=True))
+    with pytest.raises(
+        UserError, match=r"colours of \d+ bits or less in 16.*convert it to 8 bits, or to PNG"
+    ):
         load_image(path)
+    path.write_bytes(tiff(np.full((4, 5, 3), 40000, np.uint16), planes=True, packed=True))
+    assert np.asarray(load_image(path)).max() == 40000 >> 8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("bands", [2, 8])
+def test_a_tiff_of_other_bands_says_what_it_is(
+    tmp_path: Path, bands: int, dtype: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(np.full((4, 5, bands), 9, dtype)))
+    line = refusal(path)
+    assert "a TIFF in a form that cannot be read (number of bands, or depth)" in line
+    assert "save it with one or three bands of 8 or 16 bits" in line and not caplog.records

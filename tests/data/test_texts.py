@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mscsa.data.texts import csv_rows, decoded, read_text
+from mscsa.data.texts import composed, csv_rows, decoded, read_text
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
 
@@ -41,6 +41,10 @@ def test_damaged_utf_16_is_refused() -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_text(tmp_path / "none.txt")
+
+
+def test_names_are_compared_with_composed_letters() -> None:
+    assert composed("cafe\u0301") == composed("caf\u00e9") == "caf\u00e9"
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -37,6 +37,18 @@ def test_other_data_of_the_same_classes_may_be_given(classifier: Path) -> None:
         evaluate(classifier, {"kind": "folder", "root": "/nowhere/at/all"})
 
 
+def test_other_data_may_lack_a_class(classifier: Path, tmp_path: Path) -> None:
+    for name in "358":
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (60, 9, 20 * int(name))).save(tmp_path / "val" / name / "a.png")
+    scores: Any = evaluate(classifier, {"kind": "folder", "root": str(tmp_path)}).scores
+    assert [each.num_samples for each in scores.by_class()] == [0, 0, 0, 1, 0, 1, 0, 0, 1, 0]
+    assert scores.by_class()[0].recall is None
+    (tmp_path / "val" / "x").mkdir()
+    with pytest.raises(UserError, match="unknown 'x', missing '0', '1', '2'"):
+        evaluate(classifier, {"kind": "folder", "root": str(tmp_path)})
+
+
 def test_places_that_are_given_one_by_one_need_no_root(detector: Path) -> None:
     with pytest.raises(UserError, match="does not say where its data is"):
         evaluate(detector, {"kind": "coco"})

@@ -14,6 +14,7 @@ from mscsa.data.class_folders.layouts import class_difference, find_classes, quo
 from mscsa.data.contract import SPLITS, Batch, Split, Transform, augmented_by, sample_index
 from mscsa.data.images import load_image
 from mscsa.data.sampler import SampleKey
+from mscsa.data.texts import composed
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -24,9 +25,9 @@ class ImageFolder(Dataset[LabelledSample]):
 
     A class is a folder, its label the place of its name in sorted order; both splits must hold the
     same classes. With `class_names` (those of a checkpoint) labels follow that list, and only this
-    split is looked at. Images in folders within a class's belong to it, as in timm and torchvision. Hidden
-    files and folders, and files without an image's extension are left out, the latter with a warning; links
-    are followed.
+    split is looked at, which may lack some of them. Images in folders within a class's belong to it, as in
+    timm and torchvision. Hidden files and folders, and files without an image's extension are left out, the
+    latter with a warning; links are followed.
 
     Args:
         root: Folder that holds `train` and `val`, the class folders of both, or a table (`find_classes`).
@@ -51,23 +52,26 @@ class ImageFolder(Dataset[LabelledSample]):
         self.annotation_files = where.files()
         if class_names is None:
             _check_same_classes(Path(root))
-            self.class_names = found
         else:
             _check_known_classes(where.place, found, class_names)
-            self.class_names = list(class_names)
+        self.class_names = list(found if class_names is None else class_names)
         self.transform = transform
         self.seed = seed
         self._paths: list[str] = []
         self.labels: list[int] = []
         """Of each image, a place in `class_names`."""
-        for label, name in enumerate(self.class_names):
+        names = set(found)
+        present = {name: i for i, name in enumerate(self.class_names) if composed(name) in names}
+        if absent := set(self.class_names) - present.keys():
+            logger.warning("%s: no image of %s in %s", where.place, quoted(absent), split)
+        for name, label in present.items():
             files = where.images(name)
             if not files:
                 problem = without_images(where, name, split)
                 raise UserError(f"{problem.path}: {problem.what}; {problem.remedy}")
             self._paths += files
             self.labels += [label] * len(files)
-        if note := where.left_out(self.class_names):
+        if note := where.left_out(present):
             logger.warning("%s: %s", where.place, note)
 
     def __len__(self) -> int:
@@ -105,10 +109,11 @@ def _check_same_classes(root: Path) -> None:
 
 
 def _check_known_classes(folder: Path, found: Sequence[str], known: Sequence[str]) -> None:
-    unknown, missing = set(found) - set(known), set(known) - set(found)
-    parts = [f"unknown {quoted(unknown)}"] if unknown else []
+    names = {composed(name) for name in known}  # files of older versions have them as the disk had
+    unknown, missing = set(found) - names, names - set(found)
+    parts = [f"unknown {quoted(unknown)}"]
     parts += [f"missing {quoted(missing)}"] if missing else []
-    if parts:
+    if unknown:
         raise UserError(
             f"{folder}: classes differ from the {len(known)} of the checkpoint: "
             f"{', '.join(parts)}; give the data that the checkpoint was trained for"

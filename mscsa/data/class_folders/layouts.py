@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
 from mscsa.data.label_maps.folders import IMAGES, LABELS
 from mscsa.data.problems import Problem, some_of
+from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
@@ -67,15 +69,27 @@ class ClassSplit:
     """Whether they hold both splits: which image is which then follows from its name."""
 
     def class_names(self) -> list[str]:
-        """Return the names of the class folders, sorted.
+        """Return the names of the class folders, composed and sorted.
 
         Raises:
             UserError: If there is none, or the folder cannot be read.
         """
-        names = sorted(entry.name for entry in visible_entries(self.folder) if entry.is_dir())
+        names = sorted(self._folders)
         if not names:
             raise UserError(f"{self.folder}: no class folders; images are expected in {self.folder}/CLASS/")
         return names
+
+    @cached_property
+    def _folders(self) -> dict[str, list[Path]]:
+        """Class folders by their composed names, of which a disk may hold several spellings."""
+        found: dict[str, list[Path]] = {}
+        for entry in sorted(visible_entries(self.folder), key=lambda entry: entry.name):
+            if entry.is_dir():
+                found.setdefault(composed(entry.name), []).append(Path(entry.path))
+        return found
+
+    def _folders_of(self, name: str) -> list[Path]:
+        return self._folders.get(composed(name), [self.folder / name])
 
     def images(self, name: str) -> list[str]:
         """Return the paths of the split's images in a class folder and the folders within it, sorted.
@@ -85,7 +99,8 @@ class ClassSplit:
         Raises:
             UserError: If the folder is missing or cannot be read.
         """
-        found = sorted(entry.path for entry in files_within(self.folder / name) if _is_image(entry))
+        files = [entry for folder in self._folders_of(name) for entry in files_within(folder)]
+        found = sorted(entry.path for entry in files if _is_image(entry))
         if not self.is_divided:
             return found
         named = {Path(path).relative_to(self.folder).as_posix(): path for path in found}
@@ -99,7 +114,7 @@ class ClassSplit:
 
     def describe(self, name: str) -> str:
         """Say where a class is, for messages."""
-        return str(self.folder / name)
+        return str(self._folders_of(name)[0])
 
     def left_out(self, names: Iterable[str]) -> str | None:
         """Say how many visible files in class folders are no images by their extension; None where all are.
@@ -107,7 +122,8 @@ class ClassSplit:
         Raises:
             UserError: If a folder cannot be read.
         """
-        files = (entry.name for name in names for entry in files_within(self.folder / name))
+        folders = [folder for name in names for folder in self._folders_of(name)]
+        files = (entry.name for folder in folders for entry in files_within(folder))
         others = [name for name in files if not name.lower().endswith(EXTENSIONS)]
         if not others:
             return None
@@ -123,6 +139,7 @@ class ClassSplit:
 def find_classes(root: str | Path, split: Split) -> ClassSource:
     """Find the images of a split by class: in ROOT/train and ROOT/val (or valid, validation), or all in ROOT.
 
+    Upper and lower case of the splits' folders do not matter; those of these very names come first.
     Instead of folders, a table may name the classes (`mscsa.data.class_folders.listed`). Where nothing tells
     the splits apart, a fifth of each class is val (`mscsa.data.division.val_names`).
 
@@ -135,7 +152,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
         raise UserError(
             f"{root}: no such folder{here}; give the one with train/ and val/ as data.root, or --root of eval"
         )
-    folder = next((root / name for name in SPLIT_NAMES[split] if (root / name).is_dir()), None)
+    folder = _split_folder(root, split)
     if folder is not None and _holds_classes(folder):
         return ClassSplit(split, folder, is_divided=False)
     listed = find_listed(root, split)
@@ -144,7 +161,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
     refuse_foreign(root, "classification")
     if folder is not None:
         return ClassSplit(split, folder, is_divided=False)
-    if not any((root / name).is_dir() for names in (*SPLIT_NAMES.values(), ("test",)) for name in names):
+    if not any(_split_folder(root, each) for each in SPLIT_NAMES) and not (root / "test").is_dir():
         is_class = [entry.is_dir() and _holds_images(Path(entry.path)) for entry in visible_entries(root)]
         if sum(is_class) > 1:
             tell_division(root, "images of each class")
@@ -170,6 +187,16 @@ def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
 def quoted(names: Iterable[str]) -> str:
     """List names in quotes, the first of them if there are many."""
     return some_of([repr(name) for name in sorted(names)])
+
+
+def _split_folder(root: Path, split: Split) -> Path | None:
+    """Find the folder of a split; in other capitals one that holds classes, as Train may be one."""
+    names = SPLIT_NAMES[split]
+    exact = next((root / name for name in names if (root / name).is_dir()), None)
+    if exact is not None:
+        return exact
+    alike = {entry.name.casefold(): Path(entry.path) for entry in visible_entries(root) if entry.is_dir()}
+    return next((alike[name] for name in names if name in alike and _holds_classes(alike[name])), None)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

@@ -6,14 +6,14 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
 from mscsa.data.problems import short, some_of
-from mscsa.data.texts import csv_rows, decoded
+from mscsa.data.texts import composed, csv_rows, decoded
 from mscsa.data.walking import files_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
@@ -92,7 +92,7 @@ class ListedClasses:
 
     def images(self, name: str) -> list[str]:
         """Return the paths of the split's images of a class, sorted."""
-        return sorted(self.images_of.get(name, ()))
+        return sorted(self.images_of.get(composed(name), ()))
 
     def describe(self, name: str) -> str:
         """Say where a class stands, for messages."""
@@ -181,11 +181,12 @@ def _rows(path: Path) -> list[_Row] | None:
 def _read_rows(path: Path, _changed: int) -> list[_Row] | None:
     content = path.read_bytes()
     try:
-        return _parsed(decoded(content), path)
+        rows = _parsed(decoded(content), path)
     except Unusable as bad:
         if _parsed(content.decode(errors="replace"), path) is None:
             return None
         raise UserError(f"{path} cannot be read: {bad.what}; {bad.remedy}") from bad
+    return None if rows is None else [replace(row, label=composed(row.label)) for row in rows]
 
 
 def _parsed(text: str, path: Path) -> list[_Row] | None:
@@ -312,11 +313,12 @@ def _resolved(root: Path, file: Path, rows: Sequence[_Row]) -> dict[str, list[st
 
 
 def _index(root: Path) -> dict[str, list[str]]:
-    """List the images below a folder by their names, with and without ending."""
+    """List the images below a folder by their composed names, with and without ending."""
     index: dict[str, list[str]] = {}
     for entry in files_within(root):
         if _is_image(entry.name):
-            for name in {entry.name, Path(entry.name).stem}:
+            whole = composed(entry.name)
+            for name in {whole, Path(whole).stem}:
                 index.setdefault(name, []).append(entry.path)
     return index
 
@@ -324,13 +326,14 @@ def _index(root: Path) -> dict[str, list[str]]:
 def _find(row: _Row, file: Path, root: Path, index: Mapping[str, list[str]]) -> str | None:
     name = row.file.replace("\\", "/")
     relative = name.removeprefix("./")
-    found = index.get(relative.rpartition("/")[2], [])
+    found = index.get(composed(relative.rpartition("/")[2]), [])
     for base in (file.parent, root):
         for path in (base / relative, *(base / f"{relative}{end}" for end in EXTENSIONS)):
             if str(path) in found:
                 return str(path)
     if "/" in relative:
-        ends = [path for path in found if f"/{relative.lstrip('/')}" in path]
+        end = composed(f"/{relative.lstrip('/')}")
+        ends = [path for path in found if end in composed(path)]
         found = ends or found
     if len(found) > 1:
         raise UserError(

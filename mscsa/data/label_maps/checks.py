@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscsa.data.contract import IGNORED, SPLITS, Split
-from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
+from mscsa.data.label_maps.labels import FEW_CLASSES_REMEDY, BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.layouts import LabelLayout, find_maps
 from mscsa.data.label_maps.tables import LabelTable
 from mscsa.data.mirroring import mirror_note, mirror_warning
@@ -22,8 +22,9 @@ def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
     """Look through both splits: decode every image and label map.
 
     Finds files without a partner or with the name of another, unreadable files, label maps of another size
-    than their image or with labels that are no class, classes without a pixel in train, and images with the
-    same content in train and val (which make the validation score too good).
+    than their image or with labels that are no class, classes without a pixel in train, a val without a
+    pixel of any class, and images with the same content in train and val (which make the validation score
+    too good).
 
     Raises:
         UserError: If a folder or the list of classes is missing: there is nothing to look through.
@@ -54,6 +55,9 @@ def check_label_maps(root: str | Path, layout: LabelLayout) -> list[Problem]:
     problems += _classes(
         str(root), table.names, pixels["train"], is_known=table.file is None and layout == "masks"
     )
+    if pixels["val"].sum() == pixels["val"][IGNORED] > 0:
+        what = f"the labels of val have no class, and {IGNORED}, which is ignored"
+        problems.append(Problem(str(root), what, FEW_CLASSES_REMEDY))
     warning = mirror_warning(table.names, table.flips)
     notes = [] if warning is None else [mirror_note(root, warning)]
     return problems + shared_files(readable["train"], readable["val"]) + notes

@@ -14,17 +14,13 @@ from torch.utils.data import Dataset
 from mscsa.data.batches import MappedSample, collate_maps
 from mscsa.data.contract import IGNORED, Batch, Split, augmented_by, sample_index
 from mscsa.data.images import load_image
-from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
+from mscsa.data.label_maps.labels import FEW_CLASSES_REMEDY, BadLabels, check_labels, read_labels
 from mscsa.data.label_maps.layouts import LabelLayout, find_maps
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
+from mscsa.data.texts import composed
 from mscsa.data.transforms.segmentation import JointTransform
 from mscsa.errors import UserError
-
-_REMEDY = (
-    f"label two classes or more by their places in the list, 0, 1, ...; {IGNORED} is none of them, unless "
-    "classes.csv (value,name) says what it is"
-)
 
 
 class SegmentationFolder(Dataset[MappedSample]):
@@ -65,11 +61,9 @@ class SegmentationFolder(Dataset[MappedSample]):
         self.class_names = list(found.table.names)
         self.annotation_files = found.files()
         self.flip_pairs = found.table.flips
-        if class_names is not None and list(class_names) != self.class_names:
-            raise UserError(
-                f"{root} has the classes {some_of(self.class_names)}, the checkpoint "
-                f"{some_of(class_names)}: give data of the same classes, in the same order"
-            )
+        if class_names is not None:
+            _check_known_classes(root, self.class_names, class_names)
+            self.class_names = list(class_names)
         self.split = split
         self.transform = transform
         self.seed = seed
@@ -156,4 +150,12 @@ class SegmentationFolder(Dataset[MappedSample]):
         names = ", ".join(f"{self.class_names[each]} ({each})" for each in sorted(seen - {IGNORED}))
         told = f", and {IGNORED}, which is ignored" if IGNORED in seen else ""
         which = f"one class alone, {names}" if names else "no class"
-        raise UserError(f"{root}: the labels of {self.split} have {which}{told}: {_REMEDY}")
+        raise UserError(f"{root}: the labels of {self.split} have {which}{told}: {FEW_CLASSES_REMEDY}")
+
+
+def _check_known_classes(root: str | Path, found: Sequence[str], known: Sequence[str]) -> None:
+    if [composed(name) for name in found] != [composed(name) for name in known]:
+        raise UserError(
+            f"{root} has the classes {some_of(found)}, the checkpoint {some_of(known)}: give data of the "
+            "same classes, in the same order"
+        )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
+from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, paths_within
 from mscsa_runtime.images import EXTENSIONS, FORMATS
 
-LABEL_FORMATS = ("PNG", "TIFF", "BMP")
+LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 """Pillow's names of the formats of label maps: those that keep every value."""
 
 LABEL_EXTENSIONS = tuple(extension for name in LABEL_FORMATS for extension in FORMATS[name])
@@ -95,8 +96,8 @@ def find_places(root: Path, split: Split) -> MapPlaces | None:
 def has_suffixed(folder: Path) -> bool:
     """Whether images and label maps lie beside each other in a folder, told apart by a suffix."""
     files = list(islice(_visible_files(folder), _SEEN))
-    images = {path.stem for path in files if path.suffix.lower() in EXTENSIONS}
-    maps = {path.stem for path in files if path.suffix.lower() in LABEL_EXTENSIONS}
+    images = {composed(path.stem) for path in files if path.suffix.lower() in EXTENSIONS}
+    maps = {composed(path.stem) for path in files if path.suffix.lower() in LABEL_EXTENSIONS}
     return any(
         stem.removesuffix(suffix) in images
         for stem in maps
@@ -106,10 +107,11 @@ def has_suffixed(folder: Path) -> bool:
 
 
 def map_files(folder: Path, extensions: tuple[str, ...]) -> dict[str, list[Path]]:
-    """List the visible files below a folder by their names without extension, folders included."""
+    """List the visible files below a folder by their composed names without extension, folders included."""
     found: dict[str, list[Path]] = {}
     for path in paths_within(folder, extensions):
-        found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+        name = composed(path.relative_to(folder).with_suffix("").as_posix())
+        found.setdefault(name, []).append(path)
     return found
 
 

@@ -20,6 +20,12 @@ _TABLE_REMEDY = (
     "say which class a colour is in class_dict.csv (name,r,g,b), or save it as a PNG of one 8-bit channel"
 )
 
+FEW_CLASSES_REMEDY = (
+    f"label two classes or more by their places in the list, 0, 1, ...; {IGNORED} is none of them, unless "
+    "classes.csv (value,name) says what it is"
+)
+"""What to do where the labels of a split have too few classes."""
+
 
 class BadLabels(Unusable):
     """A label map that cannot be used."""
@@ -30,7 +36,7 @@ def read_labels(path: str | Path, table: LabelTable) -> NDArray[np.uint8]:
 
     It is turned upright as its own EXIF orientation says, as images are. Grey of any depth, palettes, and
     colours whose three channels are equal are values; where the table has colours, so do palettes and
-    colours, and grey values are places in it.
+    colours, and grey values are places in it. Of a GIF with several frames the first is taken.
 
     Raises:
         BadLabels: If it is unreadable, or holds a value or a colour that is not in the table; names it, and
@@ -65,7 +71,7 @@ def _upright(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
 def _classes(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
     if table.colours and (image.mode in ("P", "RGB", "RGBA") or _are_grey(table)):
         return _of_colours(np.asarray(image.convert("RGB")), table)
-    values = _indices(image)
+    values = _indices(image, table)
     known = dict(table.values)
     if image.mode == "1" and 1 not in known and IGNORED in known:
         values = values * np.uint8(IGNORED)  # black and white
@@ -135,7 +141,7 @@ def _are_grey(table: LabelTable) -> bool:
     return all(red == green == blue for (red, green, blue), _ in table.colours)
 
 
-def _indices(image: Image.Image) -> NDArray[np.uint8]:
+def _indices(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
     factor = _factor_of(image)
     image.load()
     values = np.asarray(image)
@@ -144,6 +150,8 @@ def _indices(image: Image.Image) -> NDArray[np.uint8]:
         if (colours != colours[..., :1]).any():
             raise BadLabels(_colours_without_table(colours), _TABLE_REMEDY)
         values = colours[..., 0]
+    elif image.format == "GIF" and image.mode == "P":
+        _refuse_reordered(image, values, table)
     elif image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
         raise BadLabels(f"mode {image.mode}: no class indices", "save it as a PNG of one 8-bit channel")
     if values.max(initial=0) > IGNORED or values.min(initial=0) < 0:
@@ -152,6 +160,26 @@ def _indices(image: Image.Image) -> NDArray[np.uint8]:
             "save it as a PNG of one 8-bit channel",
         )
     return values.astype(np.uint8) // np.uint8(factor)
+
+
+def _refuse_reordered(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) -> None:
+    """Refuse a GIF whose palette may hold the labels, as where Pillow saved grey values: it renumbers them.
+
+    Of black and white the place counts, for so masks of one object are written.
+    """
+    palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    places = np.unique(values)
+    places = places[places < len(palette)]
+    colours = palette[places]
+    greys = colours[:, 0]
+    known = set(greys.tolist())
+    may_be_labels = bool((colours == colours[:, :1]).all()) and known <= dict(table.values).keys()
+    if may_be_labels and (greys != places).any() and not known <= {0, IGNORED}:
+        shown, at = (", ".join(map(str, each[:5].tolist())) for each in (greys, places))
+        raise BadLabels(
+            f"a GIF whose palette holds grey values ({shown}) at the places {at}: either may be the labels",
+            "save it as a PNG of one 8-bit channel",
+        )
 
 
 def _colours_without_table(colours: NDArray[np.uint8]) -> str:

@@ -13,7 +13,7 @@ from mscsa.data.label_maps.folders import MapPlaces, find_places
 from mscsa.data.label_maps.known_tables import ade20k_table, cityscapes_table, voc_table
 from mscsa.data.label_maps.pairing import Pairing, pair_files
 from mscsa.data.label_maps.tables import CLASSES_FILE, LabelTable, find_table
-from mscsa.data.texts import read_text
+from mscsa.data.texts import composed, read_text
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
 
@@ -124,7 +124,7 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
     for line in read_text(path).splitlines():
         if not line.strip():
             continue
-        given = line.strip().replace("\\", "/")
+        given = composed(line.strip().replace("\\", "/"))
         named = [each for text in (given, given.split()[0]) for each in (text, _without_extension(text))]
         whole = [[name] for name in named if name in paired.pairs]
         last = [by_last[name.rpartition("/")[2]] for name in named if name.rpartition("/")[2] in by_last]

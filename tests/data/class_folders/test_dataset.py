@@ -1,6 +1,7 @@
 """Image folders: labels by sorted name or by a checkpoint's, and one line for what does not fit."""
 
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -111,14 +112,49 @@ def test_a_checkpoint_needs_only_the_split_it_is_evaluated_on(folder):
     assert len(build(folder, "val", class_names=["ant", "bee", "cat"])) == 9
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_may_be_taken_apart(folder, form):
+    """As archives of macOS do; files of weights may have such names."""
+    name = unicodedata.normalize("NFC", "Käfer")
+    (folder / "train" / "bee").rename(folder / "train" / name)
+    (folder / "val" / "bee").rename(folder / "val" / unicodedata.normalize("NFD", name))
+    for split, count in (("train", 4), ("val", 3)):
+        dataset = build(folder, split)
+        assert dataset.class_names == [name, "ant", "cat"] and dataset.labels.count(0) == count
+        assert dataset[0][1] == 0
+    known = ["cat", unicodedata.normalize(form, name), "ant"]
+    dataset = build(folder, "val", class_names=known)
+    assert dataset.class_names == known and dataset.labels.count(1) == 3
+
+
+def test_two_spellings_of_a_class_are_one(folder):
+    for form, old in (("NFC", "bee"), ("NFD", "cat")):
+        (folder / "train" / old).rename(folder / "train" / unicodedata.normalize(form, "Käfer"))
+    dataset = build(folder, class_names=["ant", "Käfer"])
+    assert dataset.labels.count(1) == 8 and len({dataset.describe(i) for i in range(12)}) == 12
+
+
 def test_classes_that_the_checkpoint_does_not_know_are_named(folder):
     line = refusal(folder, "val", class_names=["ant", "cow", "cat", "dog"])
     assert "unknown 'bee'" in line and "missing 'cow', 'dog'" in line
 
 
 def test_many_differing_classes_are_counted_not_listed(folder):
-    known = ["ant", "bee", "cat"] + [f"x{i}" for i in range(20)]
-    assert "'x0', 'x1', 'x10', 'x11', 'x12' and 15 more" in refusal(folder, class_names=known)
+    known = ["ant", "bee"] + [f"x{i}" for i in range(20)]
+    line = refusal(folder, class_names=known)
+    assert "unknown 'cat', missing 'x0', 'x1', 'x10', 'x11', 'x12' and 15 more" in line
+
+
+def test_a_split_may_lack_classes_of_the_checkpoint(folder, caplog):
+    """As it may for objects and label maps; the others keep their labels."""
+    dataset = build(folder, "val", class_names=["ant", "asp", "bee", "cat", "dog"])
+    assert dataset.class_names == ["ant", "asp", "bee", "cat", "dog"]
+    assert dataset.labels == [0] * 3 + [2] * 3 + [3] * 3
+    (record,) = caplog.records
+    assert record.getMessage() == f"{folder / 'val'}: no image of 'asp', 'dog' in val"
+    for file in (folder / "val" / "bee").iterdir():
+        file.unlink()
+    assert "bee: class without images" in refusal(folder, "val", class_names=["ant", "bee", "cat", "dog"])
 
 
 def test_missing_root_split_and_classes(folder, tmp_path):

@@ -46,6 +46,43 @@ def test_folders_of_both_splits(folder: Path, name: str) -> None:
     assert check_dataset(folder) == []
 
 
+@pytest.mark.parametrize("val", ["Val", "VALID", "Validation"])
+def test_case_of_the_splits_does_not_matter(folder: Path, val: str) -> None:
+    (folder / "train").rename(folder / "Train")
+    (folder / "val").rename(folder / val)
+    for split, place, count in (("train", "Train", 4), ("val", val, 3)):
+        found = find_classes(folder, split)  # type: ignore[arg-type]
+        assert found.folder == folder / place and not found.is_divided
+        assert [len(found.images(each)) for each in found.class_names()] == [count] * 3
+    assert check_dataset(folder) == []
+    (folder / "train").mkdir()
+    assert find_classes(folder, "train").folder == folder / "train"
+
+
+def test_a_class_may_be_called_as_a_split(folder: Path) -> None:
+    """Vehicles: Train holds images and no classes."""
+    root = folder / "train"
+    (root / "bee").rename(root / "Train")
+    for split in ("train", "val"):
+        found = find_classes(root, split)  # type: ignore[arg-type]
+        assert found.folder == root and found.class_names() == ["Train", "ant", "cat"]
+    assert check_dataset(root) == []
+
+
+def test_no_half_of_a_set_is_recommended(folder: Path) -> None:
+    """Beside a folder that holds none of its classes: data.root of it would divide it, and lose the other."""
+    (folder / "train").rename(folder / "Training")
+    (folder / "val").rename(folder / "Test")
+    for error in (lambda: find_classes(folder, "val"), lambda: check_dataset(folder)):
+        with pytest.raises(UserError, match="no folder val/"):
+            error()
+    (folder / "Training").rename(folder / "TEST")
+    for error in (lambda: find_classes(folder, "val"), lambda: check_dataset(folder)):
+        with pytest.raises(UserError) as caught:
+            error()
+        assert "holds a data set in" not in str(caught.value)
+
+
 def test_one_folder_is_divided_class_by_class(one_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         train, val = (images(one_folder, split) for split in ("train", "val"))

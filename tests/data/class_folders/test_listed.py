@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,24 @@ def test_a_run_knows_its_table(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("a.jpg,cat", "a.jpg,dog").replace("b.jpg,dog", "b.jpg,cat"))
     after = hash_of_files(ImageFolder(tmp_path, "train", lambda image: image, 0), tmp_path)  # type: ignore[arg-type, return-value]
     assert before != after
+
+
+@pytest.mark.parametrize(("table", "disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("place", ["", "Ställe/"])
+def test_letters_may_be_taken_apart(tmp_path: Path, table: str, disk: str, place: str) -> None:
+    """In names of files and classes, by the table or by the disk."""
+    lines = ["filename,label"]
+    for split, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            path = tmp_path / unicodedata.normalize(disk, f"{place}Käfer{split}{i}.jpg")
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
+            lines.append(unicodedata.normalize(table, f"{place}Käfer{split}{i}.jpg,Bär"))
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines), encoding="utf-8")
+        lines = ["filename,label"]
+        table = "NFC"
+    for split, count in (("train", 3), ("val", 2)):
+        where = find_classes(tmp_path, split)  # type: ignore[arg-type]
+        assert where.class_names() == [unicodedata.normalize("NFC", "Bär")]
+        found = where.images(unicodedata.normalize("NFD", "Bär"))
+        assert len(found) == count and all(Path(each).is_file() for each in found)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscsa.data.contract import IGNORED
 from mscsa.data.datasets import build_dataset
 from mscsa.data.label_maps.checks import check_label_maps
 from mscsa.errors import UserError
@@ -141,3 +142,17 @@ def test_ade20ks_layout_is_looked_through_too(tmp_path: Path) -> None:
     Image.fromarray(np.full((40, 60), 151, np.uint8)).save(labels)
     problem = check_label_maps(root, "ade20k")[0]
     assert problem.path == str(labels) and problem.what.startswith("label 151 at pixel x=0, y=0 (2400 such")
+
+
+def test_a_val_that_is_ignored_is_found_as_opening_it_does(masks: Path) -> None:
+    for path in (masks / "labels/val").iterdir():
+        Image.fromarray(np.full((40, 60), IGNORED, np.uint8)).save(path)
+    with pytest.raises(
+        UserError, match="the labels of val have no class, and 255, which is ignored"
+    ) as caught:
+        build_dataset("val", spec(masks), PLAIN, CFG, 0)
+    (problem,) = check_label_maps(masks, "masks")
+    assert str(caught.value) == f"{problem.path}: {problem.what}: {problem.remedy}" and not problem.is_note
+    for path in (masks / "labels/val").iterdir():
+        path.write_bytes(b"no label map")
+    assert len(check_label_maps(masks, "masks")) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +107,12 @@ def test_a_file_without_a_partner_is_refused_at_once(masks: Path, lost: str, wha
     (masks / lost / "train/im1.png").unlink()
     with pytest.raises(UserError, match=rf"im1.png has {what} of its name \(1 such files\)"):
         build_dataset("train", spec(masks), PLAIN, CFG, seed=0)
+
+
+def test_a_class_of_a_checkpoint_may_be_spelled_otherwise(masks: Path) -> None:
+    """By letters and their marks, which are the same name; and by nothing else."""
+    (masks / "classes.txt").write_text(unicodedata.normalize("NFD", "sky\nStraße ü\ncar\n"), encoding="utf-8")
+    known = ["sky", unicodedata.normalize("NFC", "Straße ü"), "car"]
+    assert build_dataset("val", spec(masks), PLAIN, CFG, 0, known).class_names == known
+    with pytest.raises(UserError, match="the checkpoint sky, Strasse, car"):
+        build_dataset("val", spec(masks), PLAIN, CFG, 0, ["sky", "Strasse", "car"])

@@ -49,6 +49,32 @@ def test_ade20k_ignores_zero_and_counts_from_one(tmp_path: Path) -> None:
     assert np.array_equal(read_labels(tmp_path / "a.png", ADE20K), LABELS)
 
 
+def test_a_gif_is_read_by_the_places_in_its_palette(tmp_path: Path) -> None:
+    """Black and white, as Carvana's masks, colours, and grey values that need no palette."""
+    for labels, palette in (
+        ([[0, 1], [1, 1]], [0, 0, 0, 255, 255, 255]),
+        ([[0, 2], [1, 1]], [0, 0, 0, 128, 64, 0, 9, 9, 99]),
+        ([[0, 2], [1, 1]], [0, 0, 0, 128, 128, 128, 255, 255, 255]),
+        ([[0, 2], [1, 1]], None),
+    ):
+        image = Image.fromarray(np.array(labels, np.uint8))
+        if palette is not None:
+            image.putpalette(palette)
+        others = [Image.new("RGB", image.size, "red")]
+        image.save(tmp_path / "a.gif", save_all=True, append_images=others, optimize=False)
+        with Image.open(tmp_path / "a.gif") as written:
+            assert written.n_frames == 2
+        assert read_labels(tmp_path / "a.gif", PLAIN).tolist() == labels
+
+
+def test_a_gif_whose_grey_values_have_other_places_is_refused(tmp_path: Path) -> None:
+    """Pillow saves 255 as the place 2, which is another class."""
+    Image.fromarray(LABELS).save(tmp_path / "a.gif")
+    with pytest.raises(BadLabels) as caught:
+        read_labels(tmp_path / "a.gif", PLAIN)
+    assert "grey values (0, 1, 2, 255) at the places 0, 1, 2, 3: either may be" in caught.value.what
+
+
 def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
     colours = np.stack([LABELS, LABELS, 255 - LABELS], axis=2)
     Image.fromarray(colours).save(tmp_path / "colours.png")
@@ -61,7 +87,7 @@ def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:
     for name, what in (
         ("colours", "colours instead of class indices (4: (0, 0, 255), (1, 1, 254), (2, 2, 253), ...)"),
         ("deep", "values from 0 to 510: class indices are 0 to 255"),
-        ("photo", "not an image of a supported format (PNG, TIFF, BMP)"),
+        ("photo", "not an image of a supported format (PNG, TIFF, BMP, GIF)"),
         ("empty", "empty file"),
         ("cut", "damaged or truncated"),
         ("gone", "no such file"),

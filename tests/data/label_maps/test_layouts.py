@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -324,3 +325,38 @@ def test_a_list_of_classes_that_is_none_is_one_line(masks: Path, content: bytes 
     with pytest.raises(UserError, match=message) as caught:
         find_maps(masks, "train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["{split}_{kind}", "{kind}/{split}"])
+def test_label_maps_may_be_gif(masks: Path, form: str) -> None:
+    """Carvana's: train and train_masks with NAME_mask.gif."""
+    for path in (masks / "labels").rglob("*.png"):
+        labels = np.array(Image.open(path))
+        image = Image.fromarray(np.where(labels == 255, 0, labels).astype(np.uint8) % 2)
+        image.putpalette([0, 0, 0, 255, 255, 255])
+        image.save(path.with_suffix(".gif"))
+        path.unlink()
+    move(masks, form, label="{name}_mask.gif")
+    (masks / "classes.txt").write_text("background\ncar\n")
+    found = find_maps(masks, "val")
+    assert len(found.pairs) == 4 and not found.alone
+    expected = labels_of(10)
+    expected = np.where(expected == 255, 0, expected) % 2
+    assert np.array_equal(read_labels(found.pairs[0][1], found.table), expected)
+    assert check_dataset(masks) == []
+
+
+@pytest.mark.parametrize("form", ["{kind}/{split}", "{kind}", "{split}"])
+def test_letters_may_be_taken_apart(masks: Path, form: str) -> None:
+    """As archives of macOS do: files are paired by what their names are, and opened by their own."""
+    for split in ("train", "val"):
+        for i in range(4):
+            for kind, spelled in (("images", "NFC"), ("labels", "NFD")):
+                name = unicodedata.normalize(spelled, f"Straße_ä{split}{i}.png")
+                (masks / kind / split / f"im{i}.png").rename(masks / kind / split / name)
+    move(masks, form, label="{name}_mask.png" if form == "{split}" else "{name}.png")
+    if form == "{kind}":
+        (masks / "val.txt").write_text(unicodedata.normalize("NFD", "Straße_äval0\n"), encoding="utf-8")
+    found = find_maps(masks, "val")
+    assert len(found.pairs) == (1 if form == "{kind}" else 4) and not found.alone
+    assert all(path.is_file() for pair in found.pairs for path in pair)
