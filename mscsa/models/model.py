@@ -96,9 +96,8 @@ class MSCSAModel(BackboneModel):
             self._check_kept(num_classes, global_pool)
         else:
             backbone.prune_intermediate_layers(indices=[level.index for level in levels], prune_norm=True)
-        self.mscsa: MSCSA | None = MSCSA(
-            [level.channels for level in attended], [level.stride for level in attended], config
-        )
+        channels, strides = zip(*((level.channels, level.stride) for level in attended), strict=True)
+        self.mscsa: MSCSA | None = MSCSA(channels, strides, config)
         self.num_features = self.head_hidden_size = self.mscsa.num_features
         self.drop_rate = float(drop_rate)
         if features_only:
