@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from mscsa.data.contract import Split
+from mscsa.data.texts import composed
 
 logger = logging.getLogger(__name__)
 
@@ -57,5 +57,5 @@ def tell_division(root: Path, what: str = "images") -> None:
 
 def _share(name: str) -> float:
     """Map a name to 0..1, evenly and on every machine the same."""
-    digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).digest()
+    digest = hashlib.sha256(composed(name).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

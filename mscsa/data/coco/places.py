@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
+
+from mscsa.data.texts import composed
 
 
 def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
@@ -40,7 +41,7 @@ def as_written(folder: Path, name: str) -> Path | None:
         return None
     place = folder
     for part in Path(name).parts:
-        place /= _by_sign(str(place)).get(unicodedata.normalize("NFC", part), part)
+        place /= _by_sign(str(place)).get(composed(part), part)
     return place if os.path.isfile(place) else None
 
 
@@ -53,7 +54,7 @@ def _by_sign(folder: str) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def _listed_by_sign(folder: str, _changed: int) -> dict[str, str]:
-    return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder) if not name.isascii()}
+    return {composed(name): name for name in os.listdir(folder) if not name.isascii()}
 
 
 def _by_case(folder: Path) -> dict[str, str]:
