@@ -15,6 +15,7 @@ from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
 from mscsa.data.label_maps.folders import IMAGES, LABELS
+from mscsa.data.places import in_any_case
 from mscsa.data.problems import Problem, some_of
 from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, visible_entries
@@ -192,11 +193,9 @@ def quoted(names: Iterable[str]) -> str:
 def _split_folder(root: Path, split: Split) -> Path | None:
     """Find the folder of a split; in other capitals one that holds classes, as Train may be one."""
     names = SPLIT_NAMES[split]
-    exact = next((root / name for name in names if (root / name).is_dir()), None)
-    if exact is not None:
-        return exact
-    alike = {entry.name.casefold(): Path(entry.path) for entry in visible_entries(root) if entry.is_dir()}
-    return next((alike[name] for name in names if name in alike and _holds_classes(alike[name])), None)
+    there = [place for place in in_any_case(root, names) if place.is_dir()]
+    exact = [place for place in there if place.name in names]
+    return next(iter(exact or filter(_holds_classes, there)), None)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscsa.data.coco.places import as_written, in_any_case
 from mscsa.data.coco.splits import COCO_FILES, ObjectSplit, annotation_files, has_coco, whole_file
 from mscsa.data.coco.voc import find_voc, is_voc
 from mscsa.data.coco.yolo import find_yolo, is_yolo
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.division import tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
+from mscsa.data.places import as_written, in_any_case
 from mscsa.errors import UserError
 
 _FOLDERS = ("{name}", "images/{name}", "images")

@@ -9,10 +9,10 @@ from typing import Any
 
 from mscsa.data.coco.annotations import CocoAnnotations, compact_annotations, read_annotations, read_json
 from mscsa.data.coco.conversion import Conversion
-from mscsa.data.coco.places import in_any_case
 from mscsa.data.coco.values import whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split
+from mscsa.data.places import in_any_case
 
 COCO_FILES = (
     "annotations/instances_{name}.json",  # COCO, Ultralytics

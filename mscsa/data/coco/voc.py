@@ -16,11 +16,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mscsa.data.coco.conversion import Conversion
-from mscsa.data.coco.places import in_any_case
 from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import flag, number
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.division import SPLIT_NAMES
+from mscsa.data.places import in_any_case
 from mscsa.data.problems import short
 from mscsa.data.texts import read_text
 from mscsa.data.walking import paths_within

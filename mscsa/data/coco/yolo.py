@@ -17,11 +17,11 @@ import yaml  # type: ignore[import-untyped]
 
 from mscsa.data.coco.conversion import Conversion
 from mscsa.data.coco.masks import MIN_POLYGON
-from mscsa.data.coco.places import in_any_case
 from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
+from mscsa.data.places import in_any_case
 from mscsa.data.problems import short
 from mscsa.data.texts import decoded, read_text
 from mscsa.data.walking import files_within, paths_within

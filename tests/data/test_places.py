@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from mscsa.data.coco.places import as_written, in_any_case
+from mscsa.data.places import as_written, in_any_case
 
 
 def test_the_name_as_given_comes_first(tmp_path: Path) -> None:
