@@ -102,8 +102,8 @@ def smallest_p(num_seeds: int) -> float:
 
 
 def includes_zero(interval: Interval) -> bool:
-    """Say whether 0 lies in an interval, its ends included."""
-    return interval[0] <= 0 <= interval[1]
+    """Say whether 0 lies in an interval, its ends included as far as rounding tells."""
+    return interval[0] <= _IDENTICAL and interval[1] >= -_IDENTICAL
 
 
 def _bca_interval(values: np.ndarray) -> Interval | None:

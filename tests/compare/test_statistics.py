@@ -85,6 +85,14 @@ def test_an_end_near_zero_is_no_matter_of_chance() -> None:
     assert found == pytest.approx((0.1205, 2.1463), abs=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1, 10])
+def test_an_end_at_zero_includes_it_in_any_unit(unit: int) -> None:
+    """A tenth is not exact in binary: the end comes out as 3e-17, which is no difference."""
+    found = paired_statistics(np.array([-3, 4, 4, 2, 4, 4, 4, 1]) / unit)
+    assert found.p < ALPHA and found.interval == pytest.approx((0, 3.625 / unit))
+    assert found.direction == 0
+
+
 @pytest.mark.parametrize("count", [10, 11, 16])
 def test_the_interval_is_that_of_scipy(count: int) -> None:
     """All resamples of ten, and random ones of more; to the error of SciPy's sampling."""

@@ -99,10 +99,13 @@ def _pairs(root: Path, place: Path) -> list[_Pair]:
         return [(images.get(name, place / f"{name}.jpg"), place / f"{name}.xml") for name in names]
     folder, annotations = root / "JPEGImages", root / "Annotations"
     images, files = _by_name(folder, EXTENSIONS), _by_name(annotations, (".xml",))
-    listed = (_listed(line.strip(), images.keys() | files.keys()) for line in read_text(place).splitlines())
+    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
+    if all(map(_FLAGGED.fullmatch, lines)):
+        lines = _without_flags(lines, images.keys() | files.keys())
+    listed = (_listed(line, images.keys() | files.keys()) for line in lines)
     return [
         (images.get(name, folder / f"{name}.jpg"), files.get(name, annotations / f"{name}.xml"))
-        for name in dict.fromkeys(name for name in listed if name)
+        for name in dict.fromkeys(listed)
     ]
 
 
@@ -112,19 +115,21 @@ def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
 
 
-def _listed(line: str, known: Set[str]) -> str | None:
-    """Read the name of an image in a line of a list, as its files have it.
+def _without_flags(lines: Sequence[str], known: Set[str]) -> list[str]:
+    """Give the images of a list of one class, as VOC has them.
 
-    VOC's own lists of one class have a flag behind the name: 1 for images that show it, 0 for those where it
-    is difficult, -1 for those that do not. Other tools leave the ending on.
-
-    Returns:
-        None if the line is of another image.
+    Behind the name stands a flag: 1 for images that show the class, 0 for those where it is difficult, -1 for
+    those that do not. A name of an image that ends like that is no flag.
     """
-    if line not in known and (flagged := _FLAGGED.fullmatch(line)) is not None:
-        if flagged[2] == "-1":
-            return None
-        line = flagged[1]
+    return [
+        line if line in known else found[1]
+        for line in lines
+        if (found := _FLAGGED.fullmatch(line)) is not None and (line in known or found[2] != "-1")
+    ]
+
+
+def _listed(line: str, known: Set[str]) -> str:
+    """Read the name of an image in a list, as its files have it: other tools leave the ending on."""
     stem = line[: -len(Path(line).suffix)] if line.lower().endswith(EXTENSIONS) else line
     return line if line in known or stem not in known else stem
 

@@ -95,6 +95,15 @@ def test_names_may_end_as_flags_and_endings_do(root: Path) -> None:
     assert read(root, "val") == expected("val")
 
 
+def test_a_number_is_a_flag_only_where_each_line_has_one(root: Path) -> None:
+    """Of `train 1`, whose files are missing, the image of `train` is another."""
+    (root / "JPEGImages/train0.png").rename(root / "JPEGImages/train.png")
+    (root / "Annotations/train0.xml").rename(root / "Annotations/train.xml")
+    (root / "ImageSets/Main/train.txt").write_text("train 1\ntrain1\ntrain2\n")
+    with pytest.raises(UserError, match=r"Annotations/train 1\.xml: no such file"):
+        opened(root)
+
+
 @pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "shift_jis"])
 def test_declared_encodings_are_read(root: Path, encoding: str) -> None:
     for file in (root / "Annotations").iterdir():
