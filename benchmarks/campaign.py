@@ -123,7 +123,7 @@ _IMAGENETTE = (
     *("--data.root", "imagenette128", "--data.image_size", "96", "--data.workers", "0"),
     *("--augment.auto_augment", "null", "--augment.mixup", "0", "--augment.cutmix", "0"),
     *("--optim.warmup_epochs", "0.5", "--optim.ema_decay", "null", "--run.epochs", "4"),
-    *("--model.mscsa", "{pool_stride: 16}", "--model.keep_classifier", "true"),
+    *("--model.mscsa", "{pool_stride: 16}"),
 )
 # Its classes say left and right: no mirroring.
 _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
@@ -168,6 +168,12 @@ ROWS: dict[str, Row] = {
         seeds=6,
     ),
     "finetuned_imagenette": Row(
+        recipe="finetune/mscsa_tf_efficientnet_lite0",
+        options=(*_IMAGENETTE, "--model.keep_classifier", "true"),
+        num_classes=10,
+        seeds=6,
+    ),
+    "finetuned_imagenette_tokens": Row(
         recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
     ),
     "frozen_collages_knobs": Row(recipe=_COLLAGES, options=(), num_classes=15, variants=KNOBS),
