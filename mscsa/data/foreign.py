@@ -43,6 +43,8 @@ _NO_LABEL_MAPS = {
     ".npy": "NumPy arrays, which are not read",
     ".mat": "files of MATLAB, which are not read",
 }
+_MAPS = tuple(ending for ending in LABEL_EXTENSIONS if ending != ".gif")
+# By a GIF alone nothing is told: classes may be of GIF and of JPEG.
 _SPLITS = {name for names in SPLIT_NAMES.values() for name in (*names, "test")}
 _SEEN = 5000
 # Files of a folder that are looked at to say what it holds.
@@ -79,7 +81,7 @@ def unknown_layout(root: Path, task: Kind | None = None) -> UserError:
     seen = some_of([f"{place} ({_counted(kinds)})" for place, kinds in counts.items()]) or "nothing"
     tasks = _READERS if task is None else (task,)
     within = next(
-        (path.name for path in islice(_folders(root), _SEEN) if not _is_split(path) and _is_known(path)), None
+        (path.name for path in islice(_folders(root), _SEEN) if not is_split(path) and _is_known(path)), None
     )
     if within is not None:
         return UserError(f"{root} holds a data set in {within}/: give {root / within} as data.root")
@@ -111,6 +113,11 @@ def _other_task(root: Path, task: Kind) -> tuple[Kind, str] | None:
     return None
 
 
+def is_split(folder: Path) -> bool:
+    """Whether a folder is called as a split is, which is half a data set and none by itself."""
+    return folder.name.casefold() in _SPLITS
+
+
 def class_folders(root: Path) -> str | None:
     """Say in which form a folder holds class folders; None if it holds none."""
     for folder in (path for path in _folders(root) if path.name.casefold() in SPLIT_NAMES["train"]):
@@ -119,14 +126,9 @@ def class_folders(root: Path) -> str | None:
     folders = [path for path in _folders(root) if path.name not in _SPLITS and any(_images(path))]
     if len(folders) == 2 and _are_photographs_and_maps(*folders):
         return None
-    if len(folders) < 2 or all(map(_is_split, folders)):  # among others a class may be called Train
+    if len(folders) < 2 or all(map(is_split, folders)):  # among others a class may be called Train
         return None
     return "CLASS"
-
-
-def _is_split(folder: Path) -> bool:
-    """Whether a folder is called as a split is, which is half a data set and none by itself."""
-    return folder.name.casefold() in _SPLITS
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -202,7 +204,7 @@ def _what_to_move(root: Path, task: Kind, counts: dict[str, Counter[str]]) -> st
 def _are_photographs_and_maps(one: Path, other: Path) -> bool:
     """Whether two folders hold files of the same names, and one of them alone what can be label maps."""
     files = [list(_images(folder)) for folder in (one, other)]
-    is_map = [all(path.suffix.lower() in LABEL_EXTENSIONS for path in each) for each in files]
+    is_map = [all(path.suffix.lower() in _MAPS for path in each) for each in files]
     stems = [{composed(path.stem) for path in each} for each in files]
     return is_map[0] != is_map[1] and bool(stems[0] & stems[1])
 
@@ -213,7 +215,7 @@ def _matching_folders(root: Path, counts: dict[str, Counter[str]]) -> tuple[str,
     for one, other in combinations(folders, 2):
         is_map = [all(kind in LABEL_EXTENSIONS for kind in folders[each]) for each in (one, other)]
         places = root / one, root / other
-        is_both_splits = places[0].parent == places[1].parent and all(map(_is_split, places))
+        is_both_splits = places[0].parent == places[1].parent and all(map(is_split, places))
         if is_both_splits or not any(is_map):
             continue
         stems = [{composed(path.stem) for path in _images(place)} for place in places]

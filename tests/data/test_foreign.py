@@ -156,6 +156,12 @@ def test_class_folders_are_several_with_images(tmp_path: Path) -> None:
     assert class_folders(write(tmp_path, "train/dog/a.jpg", "train/cat/a.jpg")) == "SPLIT/CLASS"
 
 
+def test_classes_of_gif_and_of_jpeg_are_no_images_and_label_maps(tmp_path: Path) -> None:
+    """Whose files are numbered; label maps as PNG would be."""
+    assert class_folders(write(tmp_path, "cats/1.gif", "dogs/1.jpg")) == "CLASS"
+    assert class_folders(write(tmp_path / "maps", "photos/1.jpg", "truth/1.png")) is None
+
+
 def test_a_data_set_one_folder_below_is_found(tmp_path: Path) -> None:
     root = write(tmp_path, *(f"inner/{file}" for file in SETS["COCO's format"]), "readme.txt")
     with pytest.raises(UserError, match="holds a data set in inner/: give .*/inner as data.root"):

@@ -13,7 +13,7 @@ from typing import Protocol
 from mscsa.data.class_folders.listed import find_listed
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
-from mscsa.data.foreign import refuse_foreign, unknown_layout
+from mscsa.data.foreign import is_split, refuse_foreign, unknown_layout
 from mscsa.data.label_maps.folders import IMAGES, LABELS
 from mscsa.data.places import in_any_case
 from mscsa.data.problems import Problem, some_of
@@ -153,7 +153,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
         raise UserError(
             f"{root}: no such folder{here}; give the one with train/ and val/ as data.root, or --root of eval"
         )
-    folder = _split_folder(root, split)
+    folder = split_folder(root, split)
     if folder is not None and _holds_classes(folder):
         return ClassSplit(split, folder, is_divided=False)
     listed = find_listed(root, split)
@@ -162,9 +162,10 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
     refuse_foreign(root, "classification")
     if folder is not None:
         return ClassSplit(split, folder, is_divided=False)
-    if not any(_split_folder(root, each) for each in SPLIT_NAMES) and not (root / "test").is_dir():
-        is_class = [entry.is_dir() and _holds_images(Path(entry.path)) for entry in visible_entries(root)]
-        if sum(is_class) > 1:
+    if not any(split_folder(root, each) for each in SPLIT_NAMES) and not (root / "test").is_dir():
+        folders = [Path(entry.path) for entry in visible_entries(root) if entry.is_dir()]
+        classes = [path for path in folders if _holds_images(path)]
+        if len(classes) > 1 and not all(map(is_split, classes)):
             tell_division(root, "images of each class")
             return ClassSplit(split, root, is_divided=True)
         raise unknown_layout(root, "classification")
@@ -172,6 +173,22 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
         f"{root}: no folder {split}/; images are expected in {split}/CLASS/ beneath it, or give the one "
         "folder that holds the class folders, to have it divided"
     )
+
+
+def split_folder(root: Path, split: Split) -> Path | None:
+    """Find the folder of a split, in any case; in other capitals it has to hold classes, as Train may be one.
+
+    One that does is a class all the same where it is the only split among folders of images.
+    """
+    names = SPLIT_NAMES[split]
+    there = [place for place in in_any_case(root, names) if place.is_dir()]
+    exact = [place for place in there if place.name in names]
+    holding = [place for place in there if _holds_classes(place)]
+    if exact or not holding:
+        return next(iter(exact), None)
+    beside = [Path(entry.path) for entry in visible_entries(root) if entry.is_dir()]
+    is_class = any(_holds_images(path) for path in beside if not is_split(path))
+    return None if is_class and sum(map(is_split, beside)) == 1 else holding[0]
 
 
 def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
@@ -188,14 +205,6 @@ def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
 def quoted(names: Iterable[str]) -> str:
     """List names in quotes, the first of them if there are many."""
     return some_of([repr(name) for name in sorted(names)])
-
-
-def _split_folder(root: Path, split: Split) -> Path | None:
-    """Find the folder of a split; in other capitals one that holds classes, as Train may be one."""
-    names = SPLIT_NAMES[split]
-    there = [place for place in in_any_case(root, names) if place.is_dir()]
-    exact = [place for place in there if place.name in names]
-    return next(iter(exact or filter(_holds_classes, there)), None)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

@@ -36,7 +36,8 @@ def read_labels(path: str | Path, table: LabelTable) -> NDArray[np.uint8]:
 
     It is turned upright as its own EXIF orientation says, as images are. Grey of any depth, palettes, and
     colours whose three channels are equal are values; where the table has colours, so do palettes and
-    colours, and grey values are places in it. Of a GIF with several frames the first is taken.
+    colours, and grey values are places in it. Of a GIF the first frame is taken, and its palette has to be
+    black and white, of two classes, grey values at their own places, or colours of the table.
 
     Raises:
         BadLabels: If it is unreadable, or holds a value or a colour that is not in the table; names it, and
@@ -69,12 +70,11 @@ def _upright(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
 
 
 def _classes(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
-    if table.colours and (image.mode in ("P", "RGB", "RGBA") or _are_grey(table)):
+    # A GIF that happens to need no palette is grey to Pillow.
+    is_coloured = image.mode in ("P", "RGB", "RGBA") or image.format == "GIF" or _are_grey(table)
+    if table.colours and is_coloured:
         return _of_colours(np.asarray(image.convert("RGB")), table)
     values = _indices(image, table)
-    known = dict(table.values)
-    if image.mode == "1" and 1 not in known and IGNORED in known:
-        values = values * np.uint8(IGNORED)  # black and white
     found = _lookup(table.values)[values]
     wrong = found < 0
     if wrong.any():
@@ -150,9 +150,11 @@ def _indices(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
         if (colours != colours[..., :1]).any():
             raise BadLabels(_colours_without_table(colours), _TABLE_REMEDY)
         values = colours[..., 0]
-    elif image.format == "GIF" and image.mode == "P":
-        _refuse_reordered(image, values, table)
-    elif image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+    elif image.format == "GIF":
+        return _of_gif(image, values, table)
+    elif image.mode == "1":
+        return values * _white_of(table)
+    elif image.mode not in ("L", "P") and not image.mode.startswith("I"):
         raise BadLabels(f"mode {image.mode}: no class indices", "save it as a PNG of one 8-bit channel")
     if values.max(initial=0) > IGNORED or values.min(initial=0) < 0:
         raise BadLabels(
@@ -162,24 +164,40 @@ def _indices(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
     return values.astype(np.uint8) // np.uint8(factor)
 
 
-def _refuse_reordered(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) -> None:
-    """Refuse a GIF whose palette may hold the labels, as where Pillow saved grey values: it renumbers them.
+def _of_gif(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) -> NDArray[np.uint8]:
+    """Read a GIF whose colours say what it holds: programs renumber its palette when they save it.
 
-    Of black and white the place counts, for so masks of one object are written.
+    Black and white are 0 and 1, for so masks of one object are written.
     """
-    palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     places = np.unique(values)
-    places = places[places < len(palette)]
-    colours = palette[places]
+    colours = _palette_of(image)[places]
     greys = colours[:, 0]
-    known = set(greys.tolist())
-    may_be_labels = bool((colours == colours[:, :1]).all()) and known <= dict(table.values).keys()
-    if may_be_labels and (greys != places).any() and not known <= {0, IGNORED}:
-        shown, at = (", ".join(map(str, each[:5].tolist())) for each in (greys, places))
-        raise BadLabels(
-            f"a GIF whose palette holds grey values ({shown}) at the places {at}: either may be the labels",
-            "save it as a PNG of one 8-bit channel",
-        )
+    if (colours == colours[:, :1]).all():
+        if len(table.names) == 2 and set(greys.tolist()) <= {0, IGNORED}:
+            return np.isin(values, places[greys == IGNORED]) * _white_of(table)
+        if np.array_equal(greys, places):
+            return values
+    shown = ", ".join(
+        f"{tuple(colour)} at {at}" for colour, at in zip(colours[:3].tolist(), places, strict=False)
+    )
+    raise BadLabels(
+        f"a GIF whose palette tells no class ({shown}{', ...' if len(places) > 3 else ''}): programs renumber it",
+        _TABLE_REMEDY,
+    )
+
+
+def _white_of(table: LabelTable) -> np.uint8:
+    """Give the value that white stands for in an image of black and white."""
+    known = dict(table.values)
+    return np.uint8(IGNORED if 1 not in known and IGNORED in known else 1)
+
+
+def _palette_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Give the colours of an image's values, (256, 3)."""
+    if image.mode == "L":
+        return np.arange(IGNORED + 1, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    return np.pad(colours, ((0, IGNORED + 1 - len(colours)), (0, 0)))
 
 
 def _colours_without_table(colours: NDArray[np.uint8]) -> str:

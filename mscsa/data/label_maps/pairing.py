@@ -38,6 +38,7 @@ def pair_files(places: MapPlaces) -> Pairing:
         UserError: If images have several label maps each, and none of them is the usual one.
     """
     images, labels = map_files(places.images, EXTENSIONS), map_files(places.labels, LABEL_EXTENSIONS)
+    labels = {name: _without_previews(files) for name, files in labels.items()}
     if places.is_one_folder:
         ends = {name: _mask_end(name, images) for name in images}
         suffix = _most({name: end for name, end in ends.items() if end})
@@ -47,6 +48,11 @@ def pair_files(places: MapPlaces) -> Pairing:
     if images.keys() & labels.keys():
         return _paired(images, labels, "", "")
     return _paired(images, labels, *_suffixes(images, labels, places.labels))
+
+
+def _without_previews(files: list[Path]) -> list[Path]:
+    """Leave out a GIF beside a label map of another format: it is a picture of that one, for people."""
+    return [path for path in files if path.suffix.lower() != ".gif"] or files
 
 
 def _mask_end(name: str, known: Mapping[str, list[Path]]) -> str:

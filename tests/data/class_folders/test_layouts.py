@@ -69,6 +69,38 @@ def test_a_class_may_be_called_as_a_split(folder: Path) -> None:
     assert check_dataset(root) == []
 
 
+def test_a_class_that_is_called_as_a_split_may_have_folders(folder: Path) -> None:
+    """Train/steam: among folders of images it is a class, unless the other split is there, too."""
+    root = folder / "train"
+    (root / "Train").mkdir()
+    (root / "bee").rename(root / "Train" / "steam")
+    for split in ("train", "val"):
+        found = find_classes(root, split)  # type: ignore[arg-type]
+        assert found.folder == root and found.class_names() == ["Train", "ant", "cat"]
+    assert check_dataset(root) == []
+    (folder / "val").rename(root / "Val")
+    assert find_classes(root, "train").folder == root / "Train"
+
+
+def test_classes_of_a_split_may_have_folders_alone(folder: Path) -> None:
+    (folder / "train").rename(folder / "Train")
+    for path in [*folder.glob("Train/*")]:
+        path.rename(path.with_name("moved"))
+        path.mkdir()
+        path.with_name("moved").rename(path / "first")
+    assert find_classes(folder, "train").class_names() == ["ant", "bee", "cat"]
+    assert check_dataset(folder) == []
+
+
+def test_splits_without_classes_are_no_classes(folder: Path) -> None:
+    for split in ("Train", "Val"):
+        shutil.move(folder / split.lower() / "ant", folder / split)
+        shutil.rmtree(folder / split.lower())
+    for error in (lambda: find_classes(folder, "train"), lambda: check_dataset(folder)):
+        with pytest.raises(UserError, match="no layout"):
+            error()
+
+
 def test_no_half_of_a_set_is_recommended(folder: Path) -> None:
     """Beside a folder that holds none of its classes: data.root of it would divide it, and lose the other."""
     (folder / "train").rename(folder / "Training")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscsa.data.contract import IGNORED
 from mscsa.data.images import load_image
 from mscsa.data.label_maps.known_tables import ade20k_table
 from mscsa.data.label_maps.labels import BadLabels, check_labels, read_labels
@@ -49,30 +50,72 @@ def test_ade20k_ignores_zero_and_counts_from_one(tmp_path: Path) -> None:
     assert np.array_equal(read_labels(tmp_path / "a.png", ADE20K), LABELS)
 
 
-def test_a_gif_is_read_by_the_places_in_its_palette(tmp_path: Path) -> None:
-    """Black and white, as Carvana's masks, colours, and grey values that need no palette."""
-    for labels, palette in (
-        ([[0, 1], [1, 1]], [0, 0, 0, 255, 255, 255]),
-        ([[0, 2], [1, 1]], [0, 0, 0, 128, 64, 0, 9, 9, 99]),
-        ([[0, 2], [1, 1]], [0, 0, 0, 128, 128, 128, 255, 255, 255]),
-        ([[0, 2], [1, 1]], None),
-    ):
-        image = Image.fromarray(np.array(labels, np.uint8))
-        if palette is not None:
-            image.putpalette(palette)
-        others = [Image.new("RGB", image.size, "red")]
-        image.save(tmp_path / "a.gif", save_all=True, append_images=others, optimize=False)
-        with Image.open(tmp_path / "a.gif") as written:
-            assert written.n_frames == 2
-        assert read_labels(tmp_path / "a.gif", PLAIN).tolist() == labels
+def save_gif(path: Path, labels: list[list[int]], palette: list[int] | None, *, optimize: bool) -> None:
+    """Two frames of which the second is none of labels."""
+    image = Image.fromarray(np.array(labels, np.uint8))
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(path, save_all=True, append_images=[Image.new("RGB", image.size, "red")], optimize=optimize)
+    with Image.open(path) as written:
+        assert written.n_frames == 2 and written.format == "GIF"
 
 
-def test_a_gif_whose_grey_values_have_other_places_is_refused(tmp_path: Path) -> None:
-    """Pillow saves 255 as the place 2, which is another class."""
-    Image.fromarray(LABELS).save(tmp_path / "a.gif")
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("values", [{0: 0, 1: 1}, {0: 0, IGNORED: 1}, {IGNORED: 1, 0: 0, 7: IGNORED}])
+def test_a_gif_of_two_classes_is_black_and_white(
+    tmp_path: Path, values: dict[int, int], optimize: bool
+) -> None:
+    """As Carvana's masks, whatever the places that a program gives the two in its palette."""
+    table = LabelTable(("road", "car"), tuple(values.items()))
+    for mask in ([[0, 1], [1, 1]], [[1, 1]], [[0, 0]]):
+        whites = (np.array(mask) * 255).tolist()
+        inverted = (1 - np.array(mask)).tolist()
+        for labels, palette in (
+            (whites, None),
+            (mask, [0, 0, 0, 255, 255, 255]),
+            (inverted, [255, 255, 255, 0, 0, 0]),
+        ):
+            save_gif(tmp_path / "a.gif", labels, palette, optimize=optimize)
+            assert read_labels(tmp_path / "a.gif", table).tolist() == mask
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_gif_of_more_classes_is_read_by_grey_values_at_their_places(tmp_path: Path, optimize: bool) -> None:
+    save_gif(tmp_path / "a.gif", [[0, 2], [1, 1]], None, optimize=optimize)
+    assert read_labels(tmp_path / "a.gif", PLAIN).tolist() == [[0, 2], [1, 1]]
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_gif_is_read_by_the_colours_of_a_table(tmp_path: Path, optimize: bool) -> None:
+    """Black is not the first class, though Pillow takes a GIF of black alone for grey."""
+    colours = (((128, 64, 0), 0), ((9, 9, 99), 1), ((0, 0, 0), IGNORED))
+    table = LabelTable(("sky", "road"), ((0, 0), (1, 1)), colours)
+    palette = [channel for colour, _ in colours for channel in colour]
+    for labels in ([[0, 1], [2, 1]], [[1, 1]], [[2, 2]]):
+        save_gif(tmp_path / "a.gif", labels, palette, optimize=optimize)
+        expected = np.where(np.array(labels) == 2, IGNORED, labels)
+        assert np.array_equal(read_labels(tmp_path / "a.gif", table), expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "palette", "said"),
+    [
+        ([[0, 1], [2, 255]], None, "(0, 0, 0) at 0, (1, 1, 1) at 1, (2, 2, 2) at 2, ..."),
+        ([[0, 255]], None, "(0, 0, 0) at 0, (255, 255, 255) at 1"),
+        ([[1, 2]], None, "(1, 1, 1) at 0, (2, 2, 2) at 1"),
+        ([[0, 2]], [0, 0, 0, 128, 64, 0, 9, 9, 99], "(0, 0, 0) at 0, (9, 9, 99) at 1"),
+        ([[0, 2]], [0, 0, 0, 128, 128, 128, 255, 255, 255], "(0, 0, 0) at 0, (255, 255, 255) at 1"),
+    ],
+)
+def test_a_gif_whose_palette_was_renumbered_is_refused(
+    tmp_path: Path, labels: list[list[int]], palette: list[int] | None, said: str
+) -> None:
+    """Pillow puts the colours that are there in a row: a place is another class then."""
+    save_gif(tmp_path / "a.gif", labels, palette, optimize=True)
     with pytest.raises(BadLabels) as caught:
         read_labels(tmp_path / "a.gif", PLAIN)
-    assert "grey values (0, 1, 2, 255) at the places 0, 1, 2, 3: either may be" in caught.value.what
+    assert f"a GIF whose palette tells no class ({said}): programs renumber it" in caught.value.what
+    assert "class_dict.csv" in caught.value.remedy
 
 
 def test_what_holds_no_indices_is_refused(tmp_path: Path) -> None:

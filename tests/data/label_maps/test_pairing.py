@@ -45,6 +45,12 @@ def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_pictures_of_label_maps_are_left_out(tmp_path: Path) -> None:
+    """A GIF beside each; where there is nothing else, it is the label map."""
+    found = paired(tmp_path, "a.jpg b.jpg", "a.gif a.png b.gif")
+    assert names(found) == {"a": ("a.jpg", "a.png"), "b": ("b.jpg", "b.gif")} and found.doubles == ()
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "suffix"),
     [
