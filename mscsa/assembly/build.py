@@ -12,6 +12,7 @@ from torch import nn
 
 from mscsa.attention.config import CONFIG_FIELDS
 from mscsa.attention.module import MSCSA
+from mscsa.backbones.timm_contract import start_small
 from mscsa.backbones.timm_pyramid import build_backbone
 from mscsa.checkpoints.loading import load_weights
 from mscsa.detection.build import build_detector
@@ -59,7 +60,10 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
 
 
 def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int, int] | None) -> nn.Module:
-    """Build the backbone as a classifier, with MSCSA where the spec says so; both arms get the same."""
+    """Build the backbone as a classifier, with MSCSA where the spec says so; both arms get the same.
+
+    A new classifier on weights that are there starts as MSCSA's does.
+    """
     shared: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "num_classes": num_classes,
@@ -68,7 +72,7 @@ def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int,
     if spec.drop_rate is not None:
         shared["drop_rate"] = spec.drop_rate
     if spec.neck_name is not None:
-        return create_model(
+        model = create_model(
             spec.name,
             budget=spec.budget,
             budget_size=budget_size,
@@ -77,9 +81,17 @@ def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int,
             **shared,
             **(spec.mscsa or {}),
         )
-    if spec.keep_classifier:
+        own = model.backbone if spec.keep_classifier else None
+    elif spec.keep_classifier:
         raise UserError(f"model.keep_classifier with {spec.name}, which is nothing else: leave it out")
-    return build_backbone(spec.name, **shared, **spec.backbone_kwargs)
+    else:
+        own = model = build_backbone(spec.name, **shared, **spec.backbone_kwargs)
+    has_other_classes = spec.pretrained and model.pretrained_cfg["num_classes"] != num_classes
+    if own is not None and (has_other_classes or spec.checkpoint is not None):
+        # timm starts EfficientNets' so wide, for few classes, that fine-tuning hardly gets it down again:
+        # docs/decisions.md, "How a new classifier starts".
+        start_small(own.get_classifier(), num_classes)
+    return model
 
 
 def _build_dense(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
 from mscsa.attention.sizes import is_known
+from mscsa.backbones.layers import init_linear
 from mscsa.errors import UserError
 
 BackboneT = TypeVar("BackboneT", bound=nn.Module)
@@ -156,6 +157,19 @@ def replace_classifier(
     model.num_classes = num_classes
     head = build().to(**get_device_dtype(model)) if num_classes > 0 else nn.Identity()
     model.head = head.train(model.training)
+
+
+def start_small(classifier: Any, num_classes: int) -> None:
+    """Start the layers that give the logits as the paper's backbones do: `init_linear`.
+
+    Args:
+        classifier: A layer, or several: what timm's `get_classifier` gives.
+        num_classes: As many rows as those layers have; others, as the first of an MLP, stay as they are.
+    """
+    for part in classifier if isinstance(classifier, (tuple, list)) else (classifier,):
+        for module in part.modules():
+            if isinstance(module, nn.Linear) and module.out_features == num_classes:
+                init_linear(module)
 
 
 def check_output_format(output_fmt: str) -> None:

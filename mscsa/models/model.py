@@ -15,7 +15,7 @@ from mscsa.attention.config import MSCSAConfig
 from mscsa.attention.folding import FOLDED, is_folded
 from mscsa.attention.fusion import PyramidFusion
 from mscsa.attention.module import MSCSA, takes_batch_statistics
-from mscsa.backbones.timm_contract import check_batch_values, chosen_pooling
+from mscsa.backbones.timm_contract import check_batch_values, chosen_pooling, start_small
 from mscsa.backbones.timm_pyramid import attended_levels, check_rates, pyramid_levels, read_features
 from mscsa.errors import UserError
 from mscsa.models.pyramid import BackboneModel, positions_in, resolve_out_indices
@@ -325,11 +325,9 @@ class MSCSAModel(BackboneModel):
             return
         reference = next(self.parameters())
         head = nn.Linear(self.num_features, num_classes, device=reference.device, dtype=reference.dtype)
+        start_small(head, num_classes)
         if self.keeps_classifier:
             nn.init.zeros_(head.weight)
-        else:
-            nn.init.trunc_normal_(head.weight, std=0.02)
-        nn.init.zeros_(head.bias)
         self.head = head.train(self.training)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

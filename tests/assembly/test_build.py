@@ -78,6 +78,41 @@ def test_a_checkpoint_fills_the_model_but_a_head_of_other_classes(tmp_path: Path
         build_model(ModelSpec(name="test_convnext", checkpoint=str(path)), 6)
 
 
+@pytest.mark.parametrize("keep", [None, False, True])
+def test_a_new_classifier_on_pretrained_weights_starts_small(keep: bool | None) -> None:
+    """That of EfficientNets, which timm draws by 1/sqrt(classes), as MSCSA's; ImageNet's own is kept."""
+    mscsa_ = {} if keep is None else {"budget": 0.1, "keep_classifier": keep}
+    spec = ModelSpec(name="tf_efficientnet_lite0", pretrained=True, **mscsa_)
+    source = build_backbone("tf_efficientnet_lite0", pretrained=True).get_classifier()
+    for num_classes in (10, 1000):
+        torch.manual_seed(0)
+        model = build_model(spec, num_classes)
+        own = model if keep is None else model.backbone if keep else model
+        classifier = own.get_classifier()
+        if num_classes == 10 or keep is False:
+            assert 0.015 < classifier.weight.std() < 0.025 and not classifier.bias.any()
+        else:
+            assert torch.equal(classifier.weight, source.weight) and torch.equal(classifier.bias, source.bias)
+    drawn = build_backbone("tf_efficientnet_lite0", num_classes=10).get_classifier()
+    assert drawn.weight.std() > 0.1  # what a new classifier would be
+
+
+@pytest.mark.parametrize("num_classes", [4, 1000])
+def test_a_new_classifier_on_a_checkpoint_starts_small(tmp_path: Path, num_classes: int) -> None:
+    path = tmp_path / "weights.pth"
+    source = timm.create_model("test_efficientnet", num_classes=1000)
+    torch.save(source.state_dict(), path)
+    classifier = build_model(
+        ModelSpec(name="test_efficientnet", checkpoint=str(path)), num_classes
+    ).classifier
+    if num_classes == 1000:
+        assert torch.equal(classifier.weight, source.classifier.weight)
+    else:
+        assert 0.015 < classifier.weight.std() < 0.025 and not classifier.bias.any()
+    drawn = build_model(ModelSpec(name="test_efficientnet"), 4)
+    assert drawn.classifier.weight.std() > 0.1  # from scratch it is timm's
+
+
 @pytest.mark.parametrize("prefix", ["", "mscsa_"])
 def test_a_checkpoint_takes_the_place_of_pretrained_weights(tmp_path: Path, prefix: str) -> None:
     """So that the recipes of fine-tuning start where timm has no weights, and without a network."""

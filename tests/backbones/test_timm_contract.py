@@ -14,6 +14,7 @@ from mscsa.backbones.timm_contract import (
     check_output_format,
     chosen_pooling,
     describe_sizes,
+    start_small,
 )
 from mscsa.errors import UserError
 
@@ -125,3 +126,14 @@ def test_checks_stay_out_of_traces():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(Checked(), torch.zeros(2), check_trace=False)
     assert torch.equal(traced(torch.ones(3)), torch.full((3,), 2.0))
+
+
+def test_the_layers_of_the_classes_start_small_and_no_others():
+    """Of an MLP the last one; of several classifiers all."""
+    mlp, plain = nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 8)), nn.Linear(64, 8, bias=False)
+    before = mlp[0].weight.clone()
+    start_small((mlp, plain), 8)
+    assert torch.equal(mlp[0].weight, before)
+    for layer in (mlp[2], plain):
+        assert 0.015 < layer.weight.std() < 0.025
+    assert not mlp[2].bias.any()

@@ -181,7 +181,8 @@ def _of_gif(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) ->
         f"{tuple(colour)} at {at}" for colour, at in zip(colours[:3].tolist(), places, strict=False)
     )
     raise BadLabels(
-        f"a GIF whose palette tells no class ({shown}{', ...' if len(places) > 3 else ''}): programs renumber it",
+        f"a GIF whose palette tells no class ({shown}{', ...' if len(places) > 3 else ''}): "
+        "programs renumber it",
         _TABLE_REMEDY,
     )
 
