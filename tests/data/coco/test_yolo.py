@@ -112,6 +112,22 @@ def test_roboflow_folders_are_found(tmp_path: Path) -> None:
     assert np.allclose(read(root, "val"), expected("val"), atol=1e-3)
 
 
+@pytest.mark.parametrize("is_described", [True, False])
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_labels_are_found_whatever_the_case_of_their_folder(
+    tmp_path: Path, kind: str, is_described: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_yolo(tmp_path / "set")
+    (root / kind / "train").rename(root / kind / "Train")
+    if is_described:
+        images = "Train" if kind == "images" else "train"
+        described(root, f"train: images/{images}\nval: images/val\nnames: [bar, disc]\n")
+    else:
+        as_classes_alone(root)
+    assert np.allclose(read(root, "train"), expected("train"), atol=1e-3)
+    assert check_dataset(root) == [] and "labels of no image" not in caplog.text
+
+
 def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
     root = write_yolo(tmp_path / "set")
     for kind, ending in (("images", ".png"), ("labels", ".txt")):
