@@ -8,7 +8,7 @@ be another than that of its images'.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
-from mscsa.data.places import in_any_case
+from mscsa.data.places import first_file, in_any_case
 from mscsa.data.problems import short
-from mscsa.data.texts import decoded, read_text
+from mscsa.data.texts import composed, decoded, read_text
 from mscsa.data.walking import files_within, paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
@@ -113,17 +113,19 @@ def _class_names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
         names = [name for _, name in sorted(zip(places, names.values(), strict=True))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{file}: names is {short(names)}: give the names of the classes, as a list")
-    found = tuple(str(name).strip() for name in names)
-    _check_names(found, file)
+    found = _own_names(names, file)
     if count is not None and count != len(found):
         raise UserError(f"{file}: nc is {count}, names has {len(found)}: correct one of them")
     return found
 
 
-def _check_names(names: tuple[str, ...], file: Path) -> None:
+def _own_names(given: Iterable[Any], file: Path) -> tuple[str, ...]:
+    """Read the names of classes, of which each has its own."""
+    names = tuple(composed(str(name).strip()) for name in given)
     wrong = next((name for i, name in enumerate(names) if not name or name in names[:i]), None)
     if wrong is not None:
         raise UserError(f"{file}: the class name {wrong!r} is empty or given twice: give each class its own")
+    return names
 
 
 def _listed_classes(root: Path) -> tuple[Path, tuple[str, ...]]:
@@ -133,10 +135,9 @@ def _listed_classes(root: Path) -> tuple[Path, tuple[str, ...]]:
             f"{root} is in YOLO's layout (labels/NAME.txt) without {DESCRIPTIONS[0]}: give it, with names, "
             f"train and val, or {CLASSES_FILES[0]} with the name of a class on each line"
         )
-    names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+    names = _own_names(filter(str.strip, read_text(file).splitlines()), file)
     if not names:
         raise UserError(f"{file} is empty: give the name of a class on each line")
-    _check_names(names, file)
     return file, names
 
 
@@ -173,7 +174,8 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
     places = []
     for value in texts:
         # Roboflow writes ../train/images and means train/images.
-        tried = [start / part for start in (base, file.parent) for part in (value, value.removeprefix("../"))]
+        parts = (value, value.removeprefix("../"))
+        tried = [place for start in (base, file.parent) for place in in_any_case(start, parts)]
         found = next((place for place in tried if place.exists()), None)
         if found is None:
             raise UserError(f"{file}: {key} names {value}, and {tried[0]} is not there: correct it")
@@ -189,8 +191,7 @@ def _images(place: Path, base: Path) -> Iterator[Path]:
     for line in read_text(place).splitlines():
         if line.strip():
             name = line.strip().replace("\\", "/")
-            tried = [start / name for start in (place.parent, base)]
-            yield next((path for path in tried if path.is_file()), tried[0])
+            yield first_file([(place.parent, name), (base, name)]) or place.parent / name
 
 
 def _label_files(images: Sequence[Path]) -> tuple[Path, ...]:
@@ -198,9 +199,8 @@ def _label_files(images: Sequence[Path]) -> tuple[Path, ...]:
     folder_of = cache(_label_folder)  # looked up once for all images of a folder
     found = []
     for image in images:
-        beside = image.with_suffix(".txt")
-        apart = folder_of(image.parent) / beside.name
-        found.append(beside if not apart.is_file() and beside.is_file() else apart)
+        name, folder = image.with_suffix(".txt").name, folder_of(image.parent)
+        found.append(first_file([(folder, name), (image.parent, name)]) or folder / name)
     return tuple(found)
 
 
