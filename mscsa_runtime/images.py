@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -200,14 +201,18 @@ def _without_text(data: bytes) -> bytes:
 
 
 def _take_bands_as_they_are(image: Any) -> None:
-    """Keep Pillow from dividing the colours of a TIFF by a band that is marked as opacity.
+    """Make Pillow read the colours of a TIFF alone: it divides them by a band that is marked as opacity.
 
-    And from taking planes of 16 bits, one for each colour, for planes of 8.
+    And keep it from taking planes of 16 bits, one for each colour, for planes of 8.
     """
-    end = ""
-    if image.mode in ("RGB", "RGBA") and set(image.tag_v2.get(_BITS, ())) == {16}:
+    if image.mode not in ("RGB", "RGBA"):
+        return
+    image._mode = "RGB"  # Pillow divides compressed planes by this alone, whatever the bands are called
+    end, other = "", "" if image.tag_v2.get(_PLANES) == 2 else "X"
+    if set(image.tag_v2.get(_BITS, ())) == {16}:
         end = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
-    _rename_bands(image, lambda raw: f"{raw}{end}" if len(raw) == 1 else raw.replace("RGBa", "RGBA"))
+    image.tile = [tile for tile in image.tile if str(tile.args[0])[0] in "RGB"]  # no plane of another band
+    _rename_bands(image, lambda raw: f"{raw}{end}" if len(raw) == 1 else re.sub("[aAX]", other, raw))
 
 
 def _rename_bands(image: Any, change: Callable[[str], str]) -> None:

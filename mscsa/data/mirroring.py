@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mscsa.data.problems import Problem, some_of
+from mscsa.data.texts import composed
 from mscsa.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -22,13 +23,13 @@ def mirrored_classes(class_names: Sequence[str], pairs: Sequence[Sequence[str]])
     Raises:
         UserError: If a pair names something else than two classes, or a class is in two pairs.
     """
-    places = {name: i for i, name in enumerate(class_names)}
+    places = {composed(name): i for i, name in enumerate(class_names)}
     mirrored = list(range(len(class_names)))
-    for pair in pairs:
+    for pair in _composed(pairs):
         unknown = [name for name in pair if name not in places]
         if len(pair) != 2 or unknown:
             raise UserError(
-                f"augment.flip_pairs, or flip_to of the data, has {list(pair)}: give two of the classes "
+                f"augment.flip_pairs, or flip_to of the data, has {pair}: give two of the classes "
                 f"{some_of(list(class_names), 12)}"
             )
         one, other = (places[name] for name in pair)
@@ -92,8 +93,12 @@ def mirror_note(path: str | Path, warning: str) -> Problem:
 
 def _open_pairs(class_names: Sequence[str], pairs: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     """Find the classes that their names pair and `pairs` do not."""
-    swapped = {name for pair in pairs for name in pair}
-    return [pair for pair in sided_pairs(class_names) if not set(pair) <= swapped]
+    swapped = {name for pair in _composed(pairs) for name in pair}
+    return [pair for pair in sided_pairs(class_names) if not set(map(composed, pair)) <= swapped]
+
+
+def _composed(pairs: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(map(composed, pair)) for pair in pairs]
 
 
 def _contradiction(open_pairs: Sequence[tuple[str, str]]) -> str:

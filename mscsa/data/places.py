@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -11,25 +11,39 @@ from mscsa.data.texts import composed
 
 
 def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
-    """Give the places below a folder, whatever the case of their names on the disk.
+    """Give the places below a folder, whatever case and signs of accents their names have on the disk.
 
     Args:
         root: The folder.
         relatives: What is looked for, by slashes.
     Returns:
         The path as it is given where that is there, or nothing is; else the first by name that differs in
-        upper and lower case alone.
+        upper and lower case, or in how Unicode writes it, alone.
     """
     by_case = cache(_by_case)  # a folder is listed once for all
     for relative in relatives:
         place = root
         for part in Path(relative).parts:
             is_there = (place / part).exists()
-            place /= part if is_there else by_case(place).get(part.lower(), part)
+            place /= part if is_there else by_case(place).get(composed(part).lower(), part)
         yield place
 
 
-def as_written(folder: Path, name: str) -> Path | None:
+def first_file(tried: Sequence[tuple[Path, str]]) -> Path | None:
+    """Find the first of some files that is there as it is given, or else as Unicode may write its name.
+
+    Args:
+        tried: Folder and name of each, by slashes.
+    """
+    for folder, name in tried:
+        # Not `Path.is_file`, which raises for names that no file can have.
+        if os.path.isfile(folder / name):
+            return folder / name
+    found = (_as_written(folder, name) for folder, name in tried)
+    return next((path for path in found if path is not None), None)
+
+
+def _as_written(folder: Path, name: str) -> Path | None:
     """Find a file whose name Unicode writes otherwise: u with two dots is one sign or two.
 
     Archives of macOS have two where annotations, made elsewhere, have one. A folder is listed once.
@@ -59,6 +73,6 @@ def _listed_by_sign(folder: str, _changed: int) -> dict[str, str]:
 
 def _by_case(folder: Path) -> dict[str, str]:
     try:
-        return {name.lower(): name for name in sorted(os.listdir(folder), reverse=True)}
+        return {composed(name).lower(): name for name in sorted(os.listdir(folder), reverse=True)}
     except OSError:
         return {}

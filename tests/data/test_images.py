@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 import zlib
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -386,8 +387,15 @@ def test_a_black_image_of_16_bits_is_black(tmp_path: Path) -> None:
     assert not np.asarray(load_image(tmp_path / "a.png")).any()
 
 
-def tiff(values: np.ndarray, order: str = "<", *, planes: bool = False, packed: bool = False) -> bytes:
-    """A TIFF of colours, (H, W, bands), in one strip, or in a plane for each band."""
+def tiff(
+    values: np.ndarray,
+    order: str = "<",
+    *,
+    planes: bool = False,
+    packed: bool = False,
+    extra: tuple[int, ...] = (),
+) -> bytes:
+    """A TIFF of colours, (H, W, bands), in one strip, or in a plane for each band; `extra` marks the last."""
     height, width, bands = values.shape
     bits = 8 * values.dtype.itemsize
     parts = values.transpose(2, 0, 1) if planes else values[None]
@@ -398,6 +406,7 @@ def tiff(values: np.ndarray, order: str = "<", *, planes: bool = False, packed: 
                (259, 3, [8 if packed else 1]),
                (262, 3, [2 if bands > 2 else 1]), (273, 4, offsets), (277, 3, [bands]), (278, 4, [height]),
                (279, 4, [len(strip) for strip in strips]), (284, 3, [2 if planes else 1])]  # fmt: skip
+    entries += [(338, 3, list(extra))] if extra else []
     start = 8 + len(b"".join(strips))
     table, behind = struct.pack(f"{order}H", len(entries)), b""
     for tag, kind, given in entries:
@@ -425,6 +434,24 @@ def test_a_tiff_of_few_bits_in_16_is_not_black(
     pixels = np.asarray(load_image(tmp_path / "a.tif")).astype(int)
     bits = next(each for each in (8, 10, 12, 14, 16) if most < 2**each)
     assert np.abs(pixels - values * (255 / (2**bits - 1))).max() <= 1
+
+
+FOUR_PLANES = [
+    (dtype, extra, packed)
+    for dtype, extra, packed in product((np.uint8, np.uint16), ((), (0,), (1,), (2,)), (False, True))
+    if (dtype, extra, packed) != (np.uint8, (0,), False)  # which Pillow cannot open
+]
+
+
+@pytest.mark.parametrize(("dtype", "extra", "packed"), FOUR_PLANES)
+def test_the_fourth_plane_of_a_tiff_is_no_opacity(
+    tmp_path: Path, dtype: type, extra: tuple[int, ...], packed: bool
+) -> None:
+    """Where it may be one Pillow cannot read it, or divides the colours by it, if compressed."""
+    values = RNG.integers(0, np.iinfo(dtype).max + 1, (9, 7, 4)).astype(dtype)
+    (tmp_path / "a.tif").write_bytes(tiff(values, planes=True, packed=packed, extra=extra))
+    pixels = np.asarray(load_image(tmp_path / "a.tif")).astype(int)
+    assert np.abs(pixels - values[..., :3] / (np.iinfo(dtype).max / 255)).max() <= 1
 
 
 def test_a_black_tiff_of_16_bits_is_black(tmp_path: Path) -> None:

@@ -17,6 +17,13 @@ def test_pairs_swap_their_classes_and_no_other() -> None:
     assert mirrored_classes(NAMES, twice) == [2, 1, 0, 3, 4, 5, 6]
 
 
+def test_pairs_may_be_in_other_signs() -> None:
+    names, pairs = ["left \u00e4", "right \u00e4"], [("left a\u0308", "right a\u0308")]
+    for known, given in ((names, pairs), (pairs[0], [tuple(names)])):
+        assert mirrored_classes(known, given) == [1, 0]
+        assert mirror_warning(known, given) is flip_warning(known, given) is None
+
+
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [

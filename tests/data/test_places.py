@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from mscsa.data.places import as_written, in_any_case
+from mscsa.data.places import first_file, in_any_case
 
 
 def test_the_name_as_given_comes_first(tmp_path: Path) -> None:
@@ -17,11 +17,13 @@ def test_the_name_as_given_comes_first(tmp_path: Path) -> None:
     assert list(in_any_case(tmp_path / "none", ["train"])) == [tmp_path / "none/train"]
 
 
-def test_other_signs_are_found_and_only_they(tmp_path: Path) -> None:
+def test_other_signs_are_found_where_nothing_is_as_given(tmp_path: Path) -> None:
     one, two = (unicodedata.normalize(form, "\u00fc.png") for form in ("NFC", "NFD"))
-    assert as_written(tmp_path, one) is as_written(tmp_path / "none", one) is None
+    assert first_file([(tmp_path, one), (tmp_path / "none", one)]) is first_file([]) is None
     (tmp_path / two).touch()
-    assert as_written(tmp_path, one) == tmp_path / two
+    assert first_file([(tmp_path / "none", one), (tmp_path, one)]) == tmp_path / two
     (tmp_path / "a.png").touch()
-    assert as_written(tmp_path, "a.png") is None  # nothing in it can be written otherwise
-    assert as_written(tmp_path, "\u00fc" * 300) is None
+    assert first_file([(tmp_path, one), (tmp_path, "a.png")]) == tmp_path / "a.png"
+    assert first_file([(tmp_path, "A.png")]) is first_file([(tmp_path, "\u00fc" * 300)]) is None
+    (tmp_path / "Ka\u0308fer").mkdir()
+    assert list(in_any_case(tmp_path, ["k\u00e4fer/x"])) == [tmp_path / "Ka\u0308fer/x"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -72,7 +73,7 @@ def check_annotations(
         chunk.check_crowds()
         chunk.check_masks(chunk.check_boxes())
         without_mask += chunk.without_mask()
-        boxes.append(_as_boxes(chunk.values("bbox"))[0])
+        boxes.append(chunk.boxes[0])
         box_sizes.append(chunk.sizes)
     if boxes:
         _check_form(np.concatenate(boxes), np.concatenate(box_sizes), annotations, findings)
@@ -113,6 +114,11 @@ class _Chunk:
     def values(self, key: str) -> list[Any]:
         """Give a field of all, None where it is missing."""
         return [each.get(key) for each in self.annotations]
+
+    @cached_property
+    def boxes(self) -> tuple[Bounds, NDArray[np.bool_]]:
+        """Boxes as the file has them, (N, 4), NaN where one is not 4 numbers; and whether it is."""
+        return _as_boxes(self.values("bbox"))
 
     def check_images(self) -> None:
         """Every annotation is of an image of the file."""
@@ -168,7 +174,7 @@ class _Chunk:
             x1, y1, x2, y2 of the boxes, NaN for the wrong ones.
         """
         given = self.values("bbox")
-        boxes, is_box = _as_boxes(given)
+        boxes, is_box = self.boxes
         is_finite = np.array(np.isfinite(boxes).all(axis=1))
         has_area = np.array((boxes[:, 2:] > 0).all(axis=1))
         corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mscsa.data.coco.box_forms import BORDER_PX, other_form
 from mscsa.data.coco.masks import without_stray_parts
+from mscsa.data.coco.normalised import normalise
 from mscsa.data.coco.values import flag, number, whole_number, whole_numbers
 from mscsa.data.problems import short, some_of
 from mscsa.errors import UserError
@@ -140,6 +141,8 @@ def compact_annotations(content: dict[str, Any], path: Path) -> CocoAnnotations:
         for i, each in enumerate(content[part]):
             if not isinstance(each, dict):
                 raise _wrong(path, f"{part}[{i}] is {short(each)}, no object")
+    categories = [dict(each) for each in content["categories"]]
+    normalise("categories", categories)
     images = _distinct(content["images"])
     image_ids = _numbers(images, "images", "id", path)
     _refuse_twice(image_ids.tolist(), "images of id", path)
@@ -148,7 +151,7 @@ def compact_annotations(content: dict[str, Any], path: Path) -> CocoAnnotations:
     annotations = content["annotations"]
     image_of = _places(_numbers(annotations, "annotations", "image_id", path), image_ids, "image_id", path)
     category_of = _numbers(annotations, "annotations", "category_id", path)
-    ids, names = _categories(content["categories"], set(category_of.tolist()), path)
+    ids, names = _categories(categories, set(category_of.tolist()), path)
     labels = 1 + _places(category_of, np.array(ids, np.int64), "category_id", path)
     annotation_ids = _names(annotations)
     is_crowd = np.array([_is_crowd(i, each, path) for i, each in enumerate(annotations)], bool)
@@ -173,7 +176,7 @@ def compact_annotations(content: dict[str, Any], path: Path) -> CocoAnnotations:
         labels=labels[order],
         segmentations=np.frombuffer(b"".join(texts), np.uint8),
         segmentation_starts=np.cumsum([0, *map(len, texts)]),
-        flip_pairs=_flip_pairs(content["categories"], path),
+        flip_pairs=_flip_pairs(categories, path),
     )
 
 

@@ -24,6 +24,7 @@ from mscsa.data.images import load_image
 from mscsa.data.mirroring import mirrored_classes
 from mscsa.data.problems import some_of
 from mscsa.data.sampler import SampleKey
+from mscsa.data.texts import composed
 from mscsa.data.transforms.copy_paste import draw_with_pasted
 from mscsa.data.transforms.detection import LEAST_SIDE, Objects, ObjectTransform, TrainObjects
 from mscsa.data.transforms.frame import Frame
@@ -83,7 +84,8 @@ class CocoDetection(Dataset[ObjectSample]):
         self.seed = seed
         self.with_masks = with_masks
         # A category that is none of the classes has no object, and nothing to be swapped with.
-        own_pairs = [pair for pair in self.annotations.flip_pairs if set(pair) <= set(self.class_names)]
+        known = set(map(composed, self.class_names))
+        own_pairs = [pair for pair in self.annotations.flip_pairs if set(pair) <= known]
         self.flip_pairs = tuple(flip_pairs or own_pairs)
         mirrored = mirrored_classes(self.class_names, self.flip_pairs if split == "train" else ())
         self._mirrored = np.array([0, *(1 + each for each in mirrored)])
@@ -207,22 +209,23 @@ class CocoDetection(Dataset[ObjectSample]):
             The id of each class, and from the file's own labels to those of `class_names`.
         """
         own_ids = self.annotations.category_ids
+        known = list(map(composed, self.class_names))  # files of older versions have them as the data had
         used = set(np.unique(self.annotations.labels).tolist())
-        extra = [name for i, name in enumerate(own) if name not in self.class_names and i + 1 in used]
-        if extra or not set(own) & set(self.class_names):
-            raise UserError(_difference(self.annotation_file, extra or own, own, self.class_names))
+        extra = [name for i, name in enumerate(own) if name not in known and i + 1 in used]
+        if extra or not set(own) & set(known):
+            raise UserError(_difference(self.annotation_file, extra or own, own, known))
         place_of = {name: i for i, name in enumerate(own)}
-        absent = [name for name in self.class_names if name not in place_of]
+        absent = [name for name in known if name not in place_of]
         if absent:
             logger.warning(
                 "%s lists no category %s: no such object counts", self.annotation_file, some_of(absent)
             )
         ids = [
             own_ids[place_of[name]] if name in place_of else max(own_ids) + 1 + i
-            for i, name in enumerate(self.class_names)
+            for i, name in enumerate(known)
         ]
         labels = np.zeros(len(own) + 1, np.int64)
-        for label, name in enumerate(self.class_names, start=1):
+        for label, name in enumerate(known, start=1):
             if name in place_of:
                 labels[1 + place_of[name]] = label
         return ids, labels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mscsa.data.coco.yolo import find_yolo, is_yolo
 from mscsa.data.contract import SPLITS, Split
 from mscsa.data.division import tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
-from mscsa.data.places import as_written, in_any_case
+from mscsa.data.places import first_file, in_any_case
 from mscsa.errors import UserError
 
 _FOLDERS = ("{name}", "images/{name}", "images")
@@ -98,12 +97,7 @@ def image_path(folder: Path, file_name: str) -> Path:
             (folder, Path(name).name),
         )
     ]
-    for place, part in tried:
-        # Not `Path.is_file`, which raises for names that no file can have.
-        if os.path.isfile(place / part):
-            return place / part
-    found = (as_written(place, part) for place, part in tried)
-    return next((path for path in found if path is not None), folder / file_name)
+    return first_file(tried) or folder / file_name
 
 
 def _has_splits(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The numbers of COCO's lists as training reads them, so that a check sees what training sees."""
+"""The numbers and names of COCO's lists as training reads them, so that a check sees what training sees."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mscsa.data.coco.values import flag, number, whole_number
+from mscsa.data.texts import composed
+
+
+def _name(value: Any) -> str | None:
+    return composed(value) if isinstance(value, str) else None
+
 
 _READERS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "images": {"id": whole_number, "width": whole_number, "height": whole_number},
@@ -17,12 +23,12 @@ _READERS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "iscrowd": flag,
         "area": number,
     },
-    "categories": {"id": whole_number},
+    "categories": {"id": whole_number, "name": _name, "supercategory": _name, "flip_to": _name},
 }
 
 
 def normalise(part: str, entries: Sequence[dict[str, Any]]) -> None:
-    """Write 1 for 1.0, "1" and the like in the entries of a list, in their place.
+    """Write 1 for 1.0, "1" and the like, and composed names, in the entries of a list, in their place.
 
     What training cannot read is left as it is, to be told of as it was given.
 

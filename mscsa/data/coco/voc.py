@@ -22,7 +22,7 @@ from mscsa.data.contract import SPLITS, Split
 from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.places import in_any_case
 from mscsa.data.problems import short
-from mscsa.data.texts import read_text
+from mscsa.data.texts import composed, read_text
 from mscsa.data.walking import paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
@@ -94,25 +94,32 @@ def _place(root: Path, split: Split) -> Path | None:
 def _pairs(root: Path, place: Path) -> list[_Pair]:
     """Pair images and annotations of a split; of a pair one may not be there."""
     if place.is_dir():
-        images = {path.stem: path for path in paths_within(place, EXTENSIONS)}
-        names = sorted({*images, *(path.stem for path in place.glob("*.xml"))})
-        return [(images.get(name, place / f"{name}.jpg"), place / f"{name}.xml") for name in names]
-    folder, annotations = root / "JPEGImages", root / "Annotations"
-    images, files = _by_name(folder, EXTENSIONS), _by_name(annotations, (".xml",))
-    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-    if all(map(_FLAGGED.fullmatch, lines)):
-        lines = _without_flags(lines, images.keys() | files.keys())
-    listed = (_listed(line, images.keys() | files.keys()) for line in lines)
+        folder = annotations = place
+        images = {composed(path.stem): path for path in paths_within(place, EXTENSIONS)}
+        files = {composed(path.stem): path for path in place.glob("*.xml")}
+        names = sorted({*images, *files})
+    else:
+        folder, annotations = root / "JPEGImages", root / "Annotations"
+        images, files = _by_name(folder, EXTENSIONS), _by_name(annotations, (".xml",))
+        names = _listed_names(place, images.keys() | files.keys())
     return [
         (images.get(name, folder / f"{name}.jpg"), files.get(name, annotations / f"{name}.xml"))
-        for name in dict.fromkeys(listed)
+        for name in names
     ]
 
 
 def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Give the files of a folder by their names without the ending; none if it is not there yet."""
+    """Give the files of a folder by their composed names without the ending; none if it is not there yet."""
     found = paths_within(folder, endings) if folder.is_dir() else []
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+    return {composed(path.relative_to(folder).with_suffix("").as_posix()): path for path in found}
+
+
+def _listed_names(file: Path, known: Set[str]) -> list[str]:
+    """Read the composed names of the images in a list, each once."""
+    lines = [line.strip() for line in composed(read_text(file)).splitlines() if line.strip()]
+    if all(map(_FLAGGED.fullmatch, lines)):
+        lines = _without_flags(lines, known)
+    return list(dict.fromkeys(_listed(line, known) for line in lines))
 
 
 def _without_flags(lines: Sequence[str], known: Set[str]) -> list[str]:
@@ -185,7 +192,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
+    return composed((element.findtext(path) or "").strip())
 
 
 def _convert(root: Path, pairs: list[_Pair], names: tuple[str, ...]) -> Conversion:

@@ -1,14 +1,15 @@
 """Objects as YOLO's tools write them: data.yaml, and for each image a text of boxes or polygons.
 
 Read by the rules of Ultralytics (`ultralytics/data/utils.py`, `img2label_paths`, `verify_image_label`,
-`check_det_dataset`), with two differences: a folder of `data.yaml` that is not there is looked for beside
-`data.yaml` itself, and a line of five columns is a box wherever it stands.
+`check_det_dataset`), with three differences: a folder of `data.yaml` that is not there is looked for beside
+`data.yaml` itself, a line of five columns is a box wherever it stands, and the case of a folder of labels may
+be another than that of its images'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from mscsa.data.coco.splits import ObjectSplit
 from mscsa.data.coco.values import number, whole_number
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
-from mscsa.data.places import in_any_case
+from mscsa.data.places import first_file, in_any_case
 from mscsa.data.problems import short
-from mscsa.data.texts import decoded, read_text
+from mscsa.data.texts import composed, decoded, read_text
 from mscsa.data.walking import files_within, paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
@@ -63,9 +64,11 @@ def find_yolo(root: Path, split: Split) -> ObjectSplit:
     images = list(dict.fromkeys(path for place in places for path in _images(place, file.parent)))
     if not images:
         raise UserError(f"{file}: no image in {places[0]}: put the images of {split} there")
+    label_files = _label_files(images)
+    pairs = list(zip(images, label_files, strict=True))
     folders = [place for place in places if place.is_dir()]
-    convert = partial(_convert, root, images, folders, names, columns)
-    return ObjectSplit("YOLO's layout", file, root, convert, names, tuple(map(_label_file, images)))
+    convert = partial(_convert, root, pairs, folders, names, columns)
+    return ObjectSplit("YOLO's layout", file, root, convert, names, label_files)
 
 
 def _has_text_labels(root: Path) -> bool:
@@ -110,17 +113,19 @@ def _class_names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
         names = [name for _, name in sorted(zip(places, names.values(), strict=True))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{file}: names is {short(names)}: give the names of the classes, as a list")
-    found = tuple(str(name).strip() for name in names)
-    _check_names(found, file)
+    found = _own_names(names, file)
     if count is not None and count != len(found):
         raise UserError(f"{file}: nc is {count}, names has {len(found)}: correct one of them")
     return found
 
 
-def _check_names(names: tuple[str, ...], file: Path) -> None:
+def _own_names(given: Iterable[Any], file: Path) -> tuple[str, ...]:
+    """Read the names of classes, of which each has its own."""
+    names = tuple(composed(str(name).strip()) for name in given)
     wrong = next((name for i, name in enumerate(names) if not name or name in names[:i]), None)
     if wrong is not None:
         raise UserError(f"{file}: the class name {wrong!r} is empty or given twice: give each class its own")
+    return names
 
 
 def _listed_classes(root: Path) -> tuple[Path, tuple[str, ...]]:
@@ -130,15 +135,14 @@ def _listed_classes(root: Path) -> tuple[Path, tuple[str, ...]]:
             f"{root} is in YOLO's layout (labels/NAME.txt) without {DESCRIPTIONS[0]}: give it, with names, "
             f"train and val, or {CLASSES_FILES[0]} with the name of a class on each line"
         )
-    names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+    names = _own_names(filter(str.strip, read_text(file).splitlines()), file)
     if not names:
         raise UserError(f"{file} is empty: give the name of a class on each line")
-    _check_names(names, file)
     return file, names
 
 
 def _usual_places(root: Path, split: Split) -> list[Path]:
-    # Of the split alone the case does not matter: `images` tells where the labels are.
+    # Of `images` the case matters: it tells where the labels are.
     names = SPLIT_NAMES[split]
     below, above = (
         in_any_case(root / "images", names),
@@ -170,7 +174,8 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
     places = []
     for value in texts:
         # Roboflow writes ../train/images and means train/images.
-        tried = [start / part for start in (base, file.parent) for part in (value, value.removeprefix("../"))]
+        parts = (value, value.removeprefix("../"))
+        tried = [place for start in (base, file.parent) for place in in_any_case(start, parts)]
         found = next((place for place in tried if place.exists()), None)
         if found is None:
             raise UserError(f"{file}: {key} names {value}, and {tried[0]} is not there: correct it")
@@ -186,31 +191,39 @@ def _images(place: Path, base: Path) -> Iterator[Path]:
     for line in read_text(place).splitlines():
         if line.strip():
             name = line.strip().replace("\\", "/")
-            tried = [start / name for start in (place.parent, base)]
-            yield next((path for path in tried if path.is_file()), tried[0])
+            yield first_file([(place.parent, name), (base, name)]) or place.parent / name
 
 
-def _label_file(image: Path) -> Path:
-    """Give the text of an image: its name where the last folder `images` is `labels`, or beside it."""
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    beside, apart = image.with_suffix(".txt"), Path(*parts).with_suffix(".txt")
-    return beside if not apart.is_file() and beside.is_file() else apart
+def _label_files(images: Sequence[Path]) -> tuple[Path, ...]:
+    """Give the text of each image: of its name in the folder of labels, or beside it."""
+    folder_of = cache(_label_folder)  # looked up once for all images of a folder
+    found = []
+    for image in images:
+        name, folder = image.with_suffix(".txt").name, folder_of(image.parent)
+        found.append(first_file([(folder, name), (image.parent, name)]) or folder / name)
+    return tuple(found)
+
+
+def _label_folder(folder: Path) -> Path:
+    """Give the folder of the labels of the images in a folder: the last `images` of its path is `labels`."""
+    parts = folder.parts
+    place = next((i for i in reversed(range(len(parts))) if parts[i] == "images"), None)
+    if place is None:
+        return folder
+    return next(in_any_case(Path(*parts[:place]), ["/".join(("labels", *parts[place + 1 :]))]))
 
 
 def _convert(
-    root: Path, images: list[Path], folders: list[Path], names: tuple[str, ...], columns: int | None
+    root: Path,
+    pairs: Sequence[tuple[Path, Path]],
+    folders: Sequence[Path],
+    names: tuple[str, ...],
+    columns: int | None,
 ) -> Conversion:
-    """Read images and texts; of each line the first `columns`, all if None."""
+    """Read images and their texts; of each line the first `columns`, all if None."""
     found = Conversion(names)
-    label_files = set()
-    for image in images:
+    for image, labels in pairs:
         name = str(image.relative_to(root) if image.is_relative_to(root) else image)
-        labels = _label_file(image)
-        label_files.add(labels)
         try:
             size = image_size(image)
         except BadImage as bad:
@@ -219,7 +232,8 @@ def _convert(
         found.add_image(name, size)
         if labels.is_file():
             _read_labels(labels, size, len(names), columns, found)
-    for folder in {_label_file(each / "any").parent for each in folders}:
+    label_files = {labels for _, labels in pairs}
+    for folder in {_label_folder(each) for each in folders}:
         for path in paths_within(folder, (".txt",)) if folder.is_dir() else ():
             if path not in label_files and path.name != "classes.txt":
                 what, remedy = "labels of no image", "add the image, or remove them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,28 @@ def test_categories_are_matched_by_name(root: Path) -> None:
     transform = train.transform  # type: ignore[attr-defined]
     renumbered = CocoDetection(root, "train", transform, 0, class_names=["bar", "disc", "never"])
     assert renumbered[0][1]["labels"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(("one", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_the_same_in_other_signs(root: Path, one: str, other: str) -> None:
+    """Of the splits, of a checkpoint that an older version wrote, and of what `flip_to` says."""
+    names = ["k\u00e4fer left", "k\u00e4fer right"]
+    for split, form in (("train", one), ("val", other)):
+        left, right = (unicodedata.normalize(form, name) for name in names)
+
+        def rename(content: dict[str, Any], left: str = left, right: str = right) -> None:
+            content["categories"][1].update(name=left, supercategory=unicodedata.normalize("NFD", left))
+            content["categories"][0].update(name=right, flip_to=unicodedata.normalize("NFC", left))
+
+        edit(root, rename, split)
+    augment = DetectionAugment(hflip=0.5)
+    train, val = build_datasets(data(root), augment, {}, 0)
+    assert train.class_names == val.class_names == [*names, "never"]
+    assert [each.what for each in check_dataset(root) if not each.is_note] == []
+    asked = [unicodedata.normalize("NFD", name) for name in train.class_names]
+    known = build_dataset("train", data(root), augment, {}, 0, asked)
+    assert known.class_names == asked and known.labels_of(0).tolist() == [1, 2]  # type: ignore[attr-defined]
+    assert known.flip_pairs == train.flip_pairs == (tuple(names),)  # type: ignore[attr-defined]
 
 
 def test_boxes_without_area_are_left_out_and_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,16 @@ def test_what_is_written_otherwise_becomes_what_training_reads() -> None:
     assert entries[2] == wrong and entries[3] == {"iscrowd": 0, "area": 5.5, "bbox": None}
 
 
+def test_names_of_categories_become_composed() -> None:
+    entries: list[dict[str, Any]] = [
+        {"id": 1, "name": "cafe\u0301", "supercategory": "e\u0301", "flip_to": "u\u0308"},
+        {"id": 2, "name": None, "flip_to": 1},
+    ]
+    normalise("categories", entries)
+    assert entries[0] == {"id": 1, "name": "caf\u00e9", "supercategory": "\u00e9", "flip_to": "\u00fc"}
+    assert entries[1] == {"id": 2, "name": None, "flip_to": 1}
+
+
 FORMS: dict[str, Callable[[Any], Any]] = {"float": float, "text": str, "both": lambda value: f"{value}.0"}
 
 

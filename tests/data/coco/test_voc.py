@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -93,6 +94,28 @@ def test_names_may_end_as_flags_and_endings_do(root: Path) -> None:
         (root / f"Annotations/{name}.xml").rename(root / f"Annotations/{other}.XML")
     (root / "ImageSets/Main/val.txt").write_text("\n".join(names))
     assert read(root, "val") == expected("val")
+
+
+@pytest.mark.parametrize("is_by_split", [False, True])
+@pytest.mark.parametrize(("one", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_the_same_in_other_signs(tmp_path: Path, is_by_split: bool, one: str, other: str) -> None:
+    """Of classes in one file and another, of image, XML and list."""
+    root = write_voc(tmp_path / "set", is_by_split=is_by_split)
+    for path in list(root.rglob("*.png")):
+        path.rename(path.with_name(unicodedata.normalize(one, f"\u00e9{path.name}")))
+    for path in list(root.rglob("*.xml")):
+        form = one if path.stem == "val0" else other
+        if path.stem != "train2":  # which has no object
+            edit(path, "object/name", unicodedata.normalize(form, "b\u00e4r"))
+        path.rename(path.with_name(unicodedata.normalize(other, f"\u00e9{path.name}")))
+    for path in root.rglob("*.txt"):
+        lines = path.read_text().split()
+        text = "\n".join(unicodedata.normalize(other, f"\u00e9{line}") for line in lines)
+        path.write_text(text, encoding="utf-8")
+    assert opened(root).class_names == ["b\u00e4r", "disc"]
+    for split in ("train", "val"):
+        assert read(root, split) == expected(split)
+    assert check_dataset(root) == []
 
 
 def test_a_number_is_a_flag_only_where_each_line_has_one(root: Path) -> None:

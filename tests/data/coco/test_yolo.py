@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,49 @@ def test_roboflow_folders_are_found(tmp_path: Path) -> None:
     (root / "data.yaml").unlink()
     (root / "classes.txt").write_text("bar\ndisc\n")
     assert np.allclose(read(root, "val"), expected("val"), atol=1e-3)
+
+
+@pytest.mark.parametrize("is_described", [True, False])
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_labels_are_found_whatever_the_case_of_their_folder(
+    tmp_path: Path, kind: str, is_described: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_yolo(tmp_path / "set")
+    (root / kind / "train").rename(root / kind / "Train")
+    if is_described:
+        images = "Train" if kind == "images" else "train"
+        described(root, f"train: images/{images}\nval: images/val\nnames: [bar, disc]\n")
+    else:
+        as_classes_alone(root)
+    assert np.allclose(read(root, "train"), expected("train"), atol=1e-3)
+    assert check_dataset(root) == [] and "labels of no image" not in caplog.text
+
+
+@pytest.mark.parametrize(("one", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("arrange", [None, as_classes_alone])
+def test_names_are_the_same_in_other_signs(
+    tmp_path: Path, arrange: Callable[[Path], None] | None, one: str, other: str
+) -> None:
+    """Of classes, of image and text, of their folders, in the description and in lists."""
+    root = write_yolo(tmp_path / "set")
+    for kind, form in (("images", one), ("labels", other)):
+        for folder in (root / kind / "train", root / kind / "val"):
+            inner = folder / unicodedata.normalize(form, "\u00fc")
+            inner.mkdir()
+            for path in [path for path in folder.iterdir() if path != inner]:
+                path.rename(inner / unicodedata.normalize(form, f"\u00e9{path.name}"))
+    names = sorted(path.name for path in (root / "images/val/").glob("*/*"))
+    text = "\n".join(f"./images/val/\u00fc/{name}" for name in names)
+    (root / "val.txt").write_text(unicodedata.normalize(other, text), encoding="utf-8")
+    text = "train: images/train/\u00fc\nval: val.txt\nnames: [b\u00e4r, disc]\n"
+    (root / "data.yaml").write_text(unicodedata.normalize(other, text), encoding="utf-8")
+    if arrange is not None:
+        arrange(root)
+        (root / "classes.txt").write_text("ba\u0308r\ndisc\n", encoding="utf-8")
+    assert opened(root).class_names == ["b\u00e4r", "disc"]
+    for split in ("train", "val"):
+        assert np.allclose(read(root, split), expected(split), atol=1e-3)
+    assert check_dataset(root) == []
 
 
 def test_folders_that_links_lead_to_are_read(tmp_path: Path) -> None:
