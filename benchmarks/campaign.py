@@ -176,6 +176,10 @@ ROWS: dict[str, Row] = {
     "finetuned_imagenette_tokens": Row(
         recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
     ),
+    # The same with today's start of a new classifier.
+    "finetuned_imagenette_start": Row(
+        recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
+    ),
     "frozen_collages_knobs": Row(recipe=_COLLAGES, options=(), num_classes=15, variants=KNOBS),
     "frozen_camvid_rich": Row(
         recipe=_SEGMENT, options=(*_CAMVID_LONG, "--model.budget", "0.5"), seeds=6, necks=True

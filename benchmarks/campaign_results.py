@@ -29,6 +29,7 @@ TITLES = {
     "finetuned_camvid": "Street scenes, whole backbone trained by the recipe for frozen ones, 600 steps",
     "finetuned_imagenette": "Photographs (Imagenette), whole backbone trained, classifier",
     "finetuned_imagenette_tokens": "Photographs (Imagenette), the paper's classifier",
+    "finetuned_imagenette_start": "Photographs (Imagenette), classifiers that start alike",
     "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
     "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
 }

@@ -208,7 +208,7 @@ def too_few_values() -> UserError:
     """Make the error for a batch norm that is to be trained on one value per channel."""
     return UserError(
         "batch norm needs more than 1 value per channel when training, and a batch of 1 image gives 1 "
-        "here: give 2 images or more; where no classifier is trained, a larger image does as well"
+        "here: give 2 images or more"
     )
 
 

@@ -21,6 +21,7 @@ from mscsa.checkpoints.parts import (
     BACKBONE,
     MSCSA,
     ModelParts,
+    description_of_backbone,
     is_counter,
     parts_of,
     refuse_shares,
@@ -77,7 +78,8 @@ def load_addon(model: nn.Module, path: str | Path) -> LoadReport:
     state, metadata = read_state_dict(path)
     theirs = _decoded(metadata, path)
     ours = _description(model, parts)
-    if theirs.get("backbone_sha256") == _hash(parts, parts.keys(BACKBONE)):
+    is_other = theirs.get("backbone_sha256") != ours["backbone_sha256"]
+    if is_other and theirs.get("backbone_sha256") == _hash(parts, parts.keys(BACKBONE)):
         ours["backbone_sha256"] = theirs["backbone_sha256"]  # of before the counters were left out
     differences = _differences(theirs, ours)
     if differences:
@@ -120,9 +122,7 @@ def _parts_with_mscsa(model: nn.Module) -> ModelParts:
 
 def _description(model: nn.Module, parts: ModelParts) -> dict[str, Any]:
     """Say what an add-on belongs to, in what JSON can say."""
-    backbone = model.get_submodule(parts.prefixes[BACKBONE].rstrip("."))
-    cfg: Any = getattr(backbone, "pretrained_cfg", None) or {}
-    cfg = cfg if isinstance(cfg, Mapping) else vars(cfg)
+    backbone, cfg = description_of_backbone(model, parts)
     attention: Any = model.get_submodule(parts.prefixes[MSCSA].rstrip("."))
     own = sorted({part for part in parts.part_of.values() if part != BACKBONE})
     return {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from mscsa.checkpoints.parts import BACKBONE, ModelParts
+from mscsa.checkpoints.parts import BACKBONE, ModelParts, description_of_backbone
 
 _COLOURS = 3
 """Channels of one side of an adaptation. Where neither has them, they may be those of image blocks that a
@@ -75,9 +74,7 @@ def _has(keys: Iterable[str], prefix: str, names: list[str]) -> bool:
 
 def _names(model: nn.Module, parts: ModelParts, field: str) -> list[str]:
     """Give the names of layers that timm's description of the backbone has under a field."""
-    backbone = model.get_submodule(parts.prefixes[BACKBONE].rstrip("."))
-    cfg: Any = getattr(backbone, "pretrained_cfg", None) or {}
-    named = (cfg if isinstance(cfg, Mapping) else vars(cfg)).get(field) or ()
+    named = description_of_backbone(model, parts)[1].get(field) or ()
     return [named] if isinstance(named, str) else list(named)
 
 

@@ -57,6 +57,13 @@ class ModelParts:
         return [key for key, each in self.part_of.items() if each == part]
 
 
+def description_of_backbone(model: nn.Module, parts: ModelParts) -> tuple[nn.Module, Mapping[str, Any]]:
+    """Give the backbone of a model, and timm's description of it (`pretrained_cfg`); empty if it has none."""
+    backbone = model.get_submodule(parts.prefixes[BACKBONE].rstrip("."))
+    cfg: Any = getattr(backbone, "pretrained_cfg", None) or {}
+    return backbone, cfg if isinstance(cfg, Mapping) else vars(cfg)
+
+
 def parts_of(model: nn.Module) -> ModelParts:
     """Sort the keys of a model into parts; of one that names none, all but the classifier is the backbone."""
     own = {plain_key(key): value for key, value in model.state_dict().items()}

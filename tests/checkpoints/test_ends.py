@@ -35,7 +35,7 @@ def started(
 def test_a_first_layer_of_other_channels_is_adapted(
     theirs: int, ours: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An image that is grey in all channels looks the same through both."""
+    """As timm does: colours are summed, others repeated."""
     source, model = RESNET.build(in_chans=theirs), RESNET.build(in_chans=ours)
     state = source.state_dict()
     before = state[FIRST].clone()
