@@ -60,10 +60,7 @@ def build_model(spec: ModelSpec, num_classes: int, *, input_size: tuple[int, int
 
 
 def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int, int] | None) -> nn.Module:
-    """Build the backbone as a classifier, with MSCSA where the spec says so; both arms get the same.
-
-    A new classifier on weights that are there starts as MSCSA's does.
-    """
+    """Build the backbone as a classifier, with MSCSA where the spec says so; both arms get the same."""
     shared: dict[str, Any] = {
         "pretrained": spec.pretrained,
         "num_classes": num_classes,
@@ -86,11 +83,8 @@ def _build_classifier(spec: ModelSpec, num_classes: int, budget_size: tuple[int,
         raise UserError(f"model.keep_classifier with {spec.name}, which is nothing else: leave it out")
     else:
         own = model = build_backbone(spec.name, **shared, **spec.backbone_kwargs)
-    has_other_classes = spec.pretrained and model.pretrained_cfg["num_classes"] != num_classes
-    if own is not None and (has_other_classes or spec.checkpoint is not None):
-        # timm starts EfficientNets' so wide, for few classes, that fine-tuning hardly gets it down again:
-        # docs/decisions.md, "How a new classifier starts".
-        start_small(own.get_classifier(), num_classes)
+    if own is not None and spec.checkpoint is not None:
+        start_small(own.get_classifier(), num_classes)  # as on pretrained weights, unless the file fills it
     return model
 
 

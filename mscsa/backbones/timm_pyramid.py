@@ -17,7 +17,7 @@ from torch._subclasses import FakeTensor
 
 from mscsa.backbones.coat import accept_any_size
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
-from mscsa.backbones.timm_contract import check_classes, too_few_values
+from mscsa.backbones.timm_contract import check_classes, start_small, too_few_values
 from mscsa.backbones.weight_sources import (
     LOCAL_DIR,
     are_local,
@@ -205,7 +205,10 @@ def build_backbone(name: str, **options: Any) -> Any:
     """Build the timm model `name` as a backbone: with maps of its levels, for images of any size.
 
     Backbones of one fixed input size are built to take any, where timm offers it (`dynamic_img_size`).
-    The classifier is left to whoever reads the pyramid: with it, timm checks pretrained weights strictly.
+    The classifier is left to whoever reads the pyramid: with it, timm checks pretrained weights strictly. On
+    pretrained weights of other classes it starts small: timm draws that of EfficientNets from
+    1/sqrt(classes), so wide for few classes that fine-tuning hardly gets it down again (docs/decisions.md,
+    "How a new classifier starts").
 
     Args:
         name: timm name, with or without a pretrained tag.
@@ -222,6 +225,8 @@ def build_backbone(name: str, **options: Any) -> Any:
             options["dynamic_img_size"] = True
     backbone = build_timm_model(name, **options)
     prepare_backbone(backbone, name)
+    if options.get("pretrained") and backbone.pretrained_cfg["num_classes"] != backbone.num_classes:
+        start_small(backbone.get_classifier(), backbone.num_classes)
     return backbone
 
 
