@@ -58,8 +58,14 @@ EXPECTED_GAINS = (
 )
 """Row, against what (None: the best other neck), and the points that the protocol expects of MSCSA."""
 
-EXPECTED_LEVEL = (("finetuned_imagenette", "baseline", 1.0),)
+EXPECTED_LEVEL = (
+    ("finetuned_imagenette", "baseline", 1.0),
+    ("finetuned_imagenette_start", "baseline", 3.0),
+)
 """Row, against what, and the points by which the protocol expects MSCSA to differ at most."""
+
+EXPECTED_LOSSES = (("finetuned_imagenette_tokens", "baseline"),)
+"""Row, and against what the protocol expects MSCSA to lose."""
 
 EXPECTED_SMALLER = (
     (
@@ -146,6 +152,11 @@ def _expectations(rows: dict[str, Row]) -> str:
             found = contrast_of(rows[name], "mscsa", against)
             expected = f"{TITLES[name]}: within {most:.1f} of the {_shown(against)}"
             lines.append(f"| {expected} | {_difference(found)} | {_is_level(found, most)} |")
+    for name, against in EXPECTED_LOSSES:
+        if name in rows:
+            found = contrast_of(rows[name], "mscsa", against)
+            met = {1: "no", 0: "not decided", -1: "yes"}[found.direction]
+            lines.append(f"| {TITLES[name]}: below the {_shown(against)} | {_difference(found)} | {met} |")
     for what, *pair in EXPECTED_SMALLER:
         if any(name not in rows for name in pair):
             lines.append(f"| {what} | not run | |")

@@ -149,6 +149,15 @@ def test_no_difference_is_found_where_the_whole_interval_is_as_small_as_expected
         assert line.rsplit("|", 2)[1].strip() == met
 
 
+def test_a_loss_that_was_expected_has_to_be_clear() -> None:
+    base = [85.0, 85.5, 86.0, 86.5, 87.0, 87.5]
+    above, below = ([value + sign * (1 + place) for place, value in enumerate(base)] for sign in (1, -1))
+    for mscsa, met in ((below, "yes"), (above, "no"), (base, "not decided")):
+        told = evidence._expectations({"finetuned_imagenette_tokens": row(baseline=base, mscsa=mscsa)})
+        (line,) = [line for line in told.splitlines() if "below the baseline" in line]
+        assert line.rsplit("|", 2)[1].strip() == met
+
+
 def test_the_order_of_a_table_is_decided_by_clear_differences_alone() -> None:
     base = [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
     above = [value + 1 + place / 10 for place, value in enumerate(base)]
