@@ -121,9 +121,12 @@ class CommandParser(ArgumentParser):
 
     def _parsed(self, parse: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return _with_homes(parse(*arguments, **options))
+            parsed = parse(*arguments, **options)
         except OverflowError as error:
             self.error("a number is given that is too large for a float; give a smaller one", error)
+        for key, value in list(parsed.items()):
+            parsed[key] = with_home(value)
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a ValueError of one line."""
@@ -157,22 +160,16 @@ class CommandParser(ArgumentParser):
         return f"unknown option {option}: {hint}"
 
 
-def _with_homes(parsed: Any) -> Any:
+def with_home(value: Any) -> Any:
     """Put the home folder where a value begins with ~, which shells leave in --data.root=~/d and files have.
 
     No value but a path begins so. A file or folder here that is really called so stays what is meant.
     """
-
-    def with_home(value: Any) -> Any:
-        if isinstance(value, list):
-            return [with_home(each) for each in value]
-        if not isinstance(value, str) or not value.startswith("~"):
-            return value
-        return value if os.path.lexists(value.partition("/")[0]) else os.path.expanduser(value)
-
-    for key, value in list(parsed.items()):
-        parsed[key] = with_home(value)
-    return parsed
+    if isinstance(value, list):
+        return [with_home(each) for each in value]
+    if not isinstance(value, str) or not value.startswith("~"):
+        return value
+    return value if os.path.lexists(value.partition("/")[0]) else os.path.expanduser(value)
 
 
 def _readable_type(kind: str) -> str:
