@@ -20,6 +20,8 @@ def with_recipe(argv: Sequence[str]) -> list[str]:
     named = _named_run(argv)
     if named is None:
         return list(argv)
+    if not named:
+        raise ValueError(f"{_FLAG}: '' given, which is empty; name the folder of a run")
     from mscsa.recipes import is_recipe
 
     others = [word for word in argv if word not in (named, f"{_FLAG}={named}")]
