@@ -5,6 +5,7 @@ No module here imports torch or `mscsa` before a command needs them, so that hel
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import inspect
 import logging
@@ -27,6 +28,14 @@ from mscsa_cli.outputs import check_outputs
 from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments
 from mscsa_cli.resumed_run import with_recipe
 from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
+
+_REFUSED_BY_SYSTEM = {
+    getattr(errno, name)
+    for name in ("ENAMETOOLONG", "ELOOP", "ENOTDIR", "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT")
+    if hasattr(errno, name)  # not all are on every system
+}
+"""Why a system refuses a path, or to write there. A file that is missing, or there already, is none of them:
+the code that needs it says so, or has a bug."""
 
 RECIPE_COMMANDS = ("train", "compare")
 """Commands that take a recipe and its overrides."""
@@ -81,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None or error.errno not in _REFUSED_BY_SYSTEM:
+            raise
+        return fail(f"{os.fsdecode(error.filename)}: {error.strerror}; put it right, or give another path")
 
 
 def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:

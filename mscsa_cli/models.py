@@ -26,6 +26,8 @@ def list_models(
         backbones: List timm's backbones with a usable pyramid; each is built, without weights.
         necks: List MSCSA and the necks that can take its place.
     """
+    if recipes + backbones + necks > 1:
+        raise ValueError("one list at a time: give one of --recipes, --backbones and --necks")
     from mscsa.report import show
     from mscsa_cli.listing import backbones_table, models_table, necks_table, recipes_table
 

@@ -111,9 +111,10 @@ class CommandParser(ArgumentParser):
             **options,
         )
 
-    def parse_args(self, *arguments: Any, **options: Any) -> Any:
-        """Parse as jsonargparse does; a number that no float holds is an error like any other."""
-        return self._parsed(super().parse_args, *arguments, **options)
+    def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
+        """Parse as jsonargparse does; what no option can take is an error like any other."""
+        words = None if args is None else [_with_bare_home(word) for word in args]
+        return self._parsed(super().parse_args, words, *others, **options)
 
     def parse_object(self, *arguments: Any, **options: Any) -> Any:
         """As `parse_args`."""
@@ -121,25 +122,43 @@ class CommandParser(ArgumentParser):
 
     def _parsed(self, parse: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return _with_homes(parse(*arguments, **options))
+            parsed = parse(*arguments, **options)
         except OverflowError as error:
             self.error("a number is given that is too large for a float; give a smaller one", error)
+        for key, value in list(parsed.items()):
+            self._refuse_no_text(key, value)
+            parsed[key] = with_home(value)
+        return parsed
+
+    def _refuse_no_text(self, key: str, value: Any) -> None:
+        """Refuse what is no path, name or pattern: an empty path would be the folder that the shell is in."""
+        for text in value if isinstance(value, list) else [value]:
+            if text == "":
+                self.error(f"{self._flag(key)}: '' given, which is empty; give a value, or leave it out")
+            if isinstance(text, str) and "\0" in text:
+                self.error(f"{self._flag(key)}: {text!r} given; take out the NUL character, \\x00")
+
+    def _flag(self, key: str) -> str:
+        """Give what a person writes for a key: the option, or the name of a positional argument."""
+        action = next((each for each in self._actions if each.dest == key), None)
+        return f"--{key}" if action is None else next(iter(action.option_strings), key)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a ValueError of one line."""
         raise ValueError(self._one_line(" ".join(message.split()))) from ex
 
     def _one_line(self, message: str) -> str:
-        wrong_value = re.match(r'Parser key "([\w.]+)": .*?Expected an? (.+?)\. Got value: (.*)$', message)
-        if wrong_value:
-            key, kind, given = wrong_value.groups()
-            return f"--{key}: {given!r} given, {_readable_type(kind)} expected"
+        # Of a union before a single type, which is also told of what is inside one.
         no_union = re.match(
-            r'Parser key "([\w.]+)": .*? Subtypes: \[(.*?)\] Errors: .*Given value: (.*)$', message
+            r'Parser key "([\w.]+)".*?: .*? Subtypes: \[(.*?)\] Errors: .*Given value: (.*)$', message
         )
         if no_union:
             key, kinds, given = no_union.groups()
-            return f"--{key}: {given!r} given, {_readable_union(kinds)} expected"
+            return f"{self._flag(key)}: {given!r} given, {_readable_union(kinds)} expected"
+        wrong_value = re.match(r'Parser key "([\w.]+)".*?: .*?Expected an? (.+?)\. Got value: (.*)$', message)
+        if wrong_value:
+            key, kind, given = wrong_value.groups()
+            return f"{self._flag(key)}: {given!r} given, {_readable_type(kind)} expected"
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown == message:
             return message
@@ -157,41 +176,51 @@ class CommandParser(ArgumentParser):
         return f"unknown option {option}: {hint}"
 
 
-def _with_homes(parsed: Any) -> Any:
+def with_home(value: Any) -> Any:
     """Put the home folder where a value begins with ~, which shells leave in --data.root=~/d and files have.
 
     No value but a path begins so. A file or folder here that is really called so stays what is meant.
     """
+    if isinstance(value, list):
+        return [with_home(each) for each in value]
+    if not isinstance(value, str) or not value.startswith("~"):
+        return value
+    return value if os.path.lexists(value.partition("/")[0]) else os.path.expanduser(value)
 
-    def with_home(value: Any) -> Any:
-        if isinstance(value, list):
-            return [with_home(each) for each in value]
-        if not isinstance(value, str) or not value.startswith("~"):
-            return value
-        return value if os.path.lexists(value.partition("/")[0]) else os.path.expanduser(value)
 
-    for key, value in list(parsed.items()):
-        parsed[key] = with_home(value)
-    return parsed
+def _with_bare_home(word: str) -> str:
+    """Put the home folder for ~ alone, given by itself or as --data.root=~, which YAML reads as null."""
+    flag, equals, value = word.rpartition("=")
+    is_bare = value == "~" and (not equals or flag.startswith("--"))
+    return f"{flag}{equals}{with_home(value)}" if is_bare else word
 
 
 def _readable_type(kind: str) -> str:
     kind = re.sub(r"<class '(\w+)'>", r"\1", kind)
     kind = re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", kind)
+    kind = re.sub(r"^tuple\[(.*)\]$", r"a list [\1]", kind)
+    if kind.startswith("dict"):
+        return f"a mapping such as {_example_of(kind)}"
     names = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
-    return names.get(kind, kind)
+    return {**names, "tuple": "a list", "list": "a list", "NoneType": "null"}.get(kind, kind)
+
+
+def _example_of(kind: str) -> str:
+    """Give the form of a mapping: {name: value} of dict, {name: {name: value}} of a dict of dicts."""
+    if not kind.startswith("dict"):
+        return "value"
+    return f"{{name: {_example_of(kind.removeprefix('dict[str, '))}}}"
 
 
 def _readable_union(kinds: str) -> str:
     """Say what one of several types allows: a list of numbers for a tuple, null for None."""
-    words = []
-    for kind in re.split(r", (?![^\[]*\])", kinds):
-        kind = re.sub(r"<class '(\w+)'>", r"\1", kind)
-        entries = re.match(r"tuple\[(.*)\]", kind)
-        words.append(
-            f"a list [{entries[1]}]" if entries else _readable_type(kind.replace("NoneType", "null"))
-        )
-    return " or ".join(words)
+    words: list[str] = []
+    for part in kinds.split(", "):
+        if words and words[-1].count("[") > words[-1].count("]"):  # within a type
+            words[-1] += f", {part}"
+        else:
+            words.append(part)
+    return " or ".join(map(_readable_type, words))
 
 
 def build_parser(name: str, function: Command) -> CommandParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,11 @@ from mscsa.evaluation.scores import score_values
 from mscsa.evaluation.top1 import Accuracy
 from mscsa.pictures.detections import write_detections
 from mscsa.pictures.output import OutputFolder
-from mscsa.pictures.score_detail import draw_detail
+from mscsa.pictures.score_detail import PICTURES, draw_detail
 from mscsa.pictures.segmentations import write_segmentations
 from mscsa.pictures.videos import drawing_of, write_video
 from mscsa.progress import tracked
+from mscsa.recipes.spec import Task
 from mscsa.report import Table, write_json
 from mscsa_cli.artifacts import Ask, Found, asked_of_artifact, no_pictures
 from mscsa_cli.evaluation_options import evaluation_options
@@ -110,20 +111,32 @@ def _of_stills(
     return drawn, detections_table(drawn)
 
 
+def detail_folder(out: Path, task: Task, others: Iterable[str]) -> OutputFolder:
+    """Take a folder for the pictures of an evaluation, before it is made, which may take hours.
+
+    Args:
+        others: Files that the command reads, or writes beside them.
+    Raises:
+        UserError: If it is no folder, or one of the pictures is there already.
+    """
+    folder = OutputFolder(out, others)
+    folder.check(f"{name}.png" for name in PICTURES[task])
+    return folder
+
+
 def write_evaluation(
-    result: Evaluation, checkpoint: str, *, json: str | None, out: str | None, others: Sequence[str]
+    result: Evaluation, checkpoint: str, *, json: str | None, folder: OutputFolder | None
 ) -> None:
     """Write what an evaluation came to, as JSON and as pictures, where they are asked for.
 
     Args:
         json: File for the numbers.
-        out: Folder for the pictures.
-        others: Files that the command writes beside these.
+        folder: For the pictures.
     Raises:
-        UserError: If something cannot be written, or the task has no pictures.
+        UserError: If something cannot be written.
     """
-    if out is not None:
-        draw_detail(result, OutputFolder(Path(out), [checkpoint, *others, *([json] if json else [])]))
+    if folder is not None:
+        draw_detail(result, folder)
     if json:
         write_json(json, {"checkpoint": checkpoint, **score_values(result.scores), **_detail_of(result)})
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from mscsa_cli.parsing import with_home
+
 _FLAG = "--resume"
 
 
@@ -18,6 +20,8 @@ def with_recipe(argv: Sequence[str]) -> list[str]:
     named = _named_run(argv)
     if named is None:
         return list(argv)
+    if not named:
+        raise ValueError(f"{_FLAG}: '' given, which is empty; name the folder of a run")
     from mscsa.recipes import is_recipe
 
     others = [word for word in argv if word not in (named, f"{_FLAG}={named}")]
@@ -25,7 +29,7 @@ def with_recipe(argv: Sequence[str]) -> list[str]:
         return list(argv)
     if not Path(named).exists() and is_recipe(named):  # `--resume NAME` with the recipe behind it
         return [named, *others]
-    return [_recipe_of(Path(named)), *argv]
+    return [_recipe_of(Path(with_home(named))), *argv]
 
 
 def _named_run(argv: Sequence[str]) -> str | None:

@@ -171,18 +171,20 @@ def evaluate(
     from mscsa.report import show
     from mscsa_cli.detail_tables import detail_tables
     from mscsa_cli.evaluation_options import evaluation_options
-    from mscsa_cli.predictions import write_evaluation
+    from mscsa_cli.predictions import detail_folder, write_evaluation
     from mscsa_cli.result_tables import scores_table
 
     artifact = open_artifact(checkpoint, device)
     info = read_info(checkpoint) if artifact is None else info_of(artifact)
     options = evaluation_options(info, asking, results=results)
+    others = [file for file in (checkpoint, json, results) if file is not None]
+    folder = None if out is None else detail_folder(Path(out), info.model.task, others)
     overrides = info.overrides(root=root, size=size, eval_batch_size=batch_size, workers=workers)
     if artifact is None:
         result = measure(checkpoint, overrides, accelerator=device, **options)
     else:
         result = evaluate_artifact(artifact, overrides, **options)
-    write_evaluation(result, checkpoint, json=json, out=out, others=[results] if results else [])
+    write_evaluation(result, checkpoint, json=json, folder=folder)
     show(scores_table(checkpoint, result), *detail_tables(result))
 
 
@@ -217,6 +219,8 @@ def predict(
         device: Where to run; auto takes the GPU if there is one.
         json: Write the result to this file, too.
     """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"--threshold {threshold:g} given: give a score in 0..1")
     artifact = open_artifact(checkpoint, device)
     if artifact is not None and artifact.metadata.task == "classification":
         if out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -95,6 +96,9 @@ def export_checkpoint(
     Raises:
         UserError: If something given is not usable, or the artifact is not right.
     """
+    for name, allowed in (("tolerance", tolerance), ("max_loss", max_loss)):
+        if not 0 <= allowed < math.inf:
+            raise UserError(f"{name}={allowed:g} given: give 0 or more")
     chosen = find_format(format)
     if int8 is not None and (check is None or not chosen.has_int8):
         need = "needs a check, which shows what it loses" if chosen.has_int8 else f"is not there for {format}"

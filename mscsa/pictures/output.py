@@ -37,8 +37,24 @@ class OutputFolder:
         # Some systems take A.png and a.png for one file.
         while any(f"{stem}{ending}".casefold() in self._given for ending in endings):
             stem += "_"
-        chosen = tuple(self.folder / f"{stem}{ending}" for ending in endings)
-        for path in chosen:
+        names = [f"{stem}{ending}" for ending in endings]
+        self._refuse_taken(names)
+        self._given.update(name.casefold() for name in names)
+        return tuple(self.folder / name for name in names)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Look at the places of files before what they show is computed.
+
+        Raises:
+            UserError: If there is a file in the place of the folder or of one above it, and as `paths`.
+        """
+        there = next((each for each in (self.folder, *self.folder.parents) if os.path.lexists(each)), None)
+        if there is not None and not there.is_dir():
+            raise UserError(f"{there} is no folder, in which pictures could be put: give another --out")
+        self._refuse_taken(names)
+
+    def _refuse_taken(self, names: Iterable[str]) -> None:
+        for path in (self.folder / name for name in names):
             if path.resolve() in self._others:
                 raise UserError(
                     f"{path} is a file that this command reads or writes itself, and is not overwritten: "
@@ -48,5 +64,3 @@ class OutputFolder:
                 raise UserError(
                     f"{path} is there already and is not overwritten: give another --out, or remove it"
                 )
-        self._given.update(path.name.casefold() for path in chosen)
-        return chosen

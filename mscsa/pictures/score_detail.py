@@ -16,6 +16,17 @@ from mscsa.evaluation.top1 import Accuracy
 from mscsa.pictures.figure import new_figure, save_figure
 from mscsa.pictures.output import OutputFolder
 from mscsa.pictures.palette import palette
+from mscsa.recipes.spec import Task
+
+CONFUSION, PRECISION_RECALL = "confusion", "precision_recall"
+
+PICTURES: dict[Task, tuple[str, ...]] = {
+    "classification": (CONFUSION,),
+    "segmentation": (CONFUSION,),
+    "detection": (PRECISION_RECALL, CONFUSION),
+    "instance_segmentation": (PRECISION_RECALL, CONFUSION),
+}
+"""What `draw_detail` draws for each task, without the ending .png."""
 
 _LEGEND_ROWS = 20
 """Most classes that a legend names."""
@@ -35,7 +46,7 @@ def draw_detail(result: Evaluation, folder: OutputFolder) -> list[str]:
     detail: Any = getattr(scores, "confusion" if isinstance(scores, Accuracy) else "detail", None)
     if detail is None:
         return []
-    (confusion,) = folder.paths("confusion", ".png")
+    (confusion,) = folder.paths(CONFUSION, ".png")
     if isinstance(scores, Accuracy):
         draw_confusion(detail[:, :-1], confusion, names, names, "share of the images of the class")
         return [str(confusion)]
@@ -43,7 +54,7 @@ def draw_detail(result: Evaluation, folder: OutputFolder) -> list[str]:
     if isinstance(scores, SegmentationScores):
         draw_confusion(matrix[:, :-1], confusion, names, names, "share of the pixels of the class")
         return [str(confusion)]
-    (curves,) = folder.paths("precision_recall", ".png")
+    (curves,) = folder.paths(PRECISION_RECALL, ".png")
     draw_precision_recall(detail, curves, names)
     above = "" if detail.best is None else f", scores from {detail.best.threshold:.2f}"
     draw_confusion(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -28,7 +29,9 @@ class Limits:
         """Say whether a value is allowed; None, which is a field's own default, always is."""
         if value is None:
             return True
-        numbers = value if isinstance(value, (tuple, list)) else (value,)
+        numbers = _numbers_of(value)
+        if not _are_finite(numbers):
+            return False
         if self.ascending and list(numbers) != sorted(numbers):
             return False
         return all(self._holds(number) for number in numbers)
@@ -42,9 +45,16 @@ class Limits:
         return f"{text}, the smaller one first" if self.ascending else text
 
     def _holds(self, number: float) -> bool:
-        if not abs(number) <= sys.float_info.max:  # nor a whole number that no float holds
-            return False
         return (self.least < number if self.is_open else self.least <= number) and number <= self.most
+
+
+def _numbers_of(value: Any) -> Sequence[float]:
+    return value if isinstance(value, (tuple, list)) else (value,)
+
+
+def _are_finite(numbers: Sequence[float]) -> bool:
+    # A whole number that no float holds is none either.
+    return all(abs(number) <= sys.float_info.max for number in numbers)
 
 
 def limited(
@@ -67,4 +77,5 @@ def check_limits(section: str, spec: Any) -> None:
         limits, value = each.metadata.get("limits"), getattr(spec, each.name)
         if limits is not None and not limits.allow(value):
             shown = list(value) if isinstance(value, tuple) else value
-            raise UserError(f"{section}.{each.name} {shown} is not possible; give {limits}")
+            finite = "" if _are_finite(_numbers_of(value)) else "a finite number, "
+            raise UserError(f"{section}.{each.name} {shown} is not possible; give {finite}{limits}")

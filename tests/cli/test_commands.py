@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 from pathlib import Path
 
@@ -97,6 +98,34 @@ BAD_LINES = {
     "seeds": (["compare", RECIPE, "--out", "x", "--seeds", "0"], "seeds=0 given"),
     "folder": (["check-data", "nosuchfolder"], "nosuchfolder"),
     "checkpoint": (["eval", "nosuch.safetensors"], "checkpoint nosuch.safetensors is not there"),
+    "infinite": (
+        ["train", RECIPE, "--optim.lr", "1e999"],
+        "optim.lr inf is not possible; give a finite number",
+    ),
+    "two lists": (["list", "--recipes", "--necks"], "give one of --recipes, --backbones and --necks"),
+    "threshold": (["predict", "a.jpg", "--checkpoint", "x", "--threshold", "5"], "--threshold 5 given: give"),
+    "variant": (
+        ["compare", RECIPE, "--out", "x", "--variants", "{a: 1}"],
+        "--variants: \"{'a': 1}\" given, a mapping such as {name: {name: value}} or null expected",
+    ),
+    "mapping": (
+        ["info", "x", "--neck-config", "x"],
+        "--neck-config: 'x' given, a mapping such as {name: value}",
+    ),
+    "shell": (["completion", "fish"], "error: shell: 'fish' given, one of 'bash', 'zsh', 'tcsh' expected"),
+    "entry": (["bench", "x", "--batch-size", "1", "a"], "--batch-size: 'a' given, a whole number expected"),
+    "betas": (["train", RECIPE, "--optim.betas", "[1, a]"], "a list [float, float] or null expected"),
+    "long": (
+        ["check-data", "a" * 300],
+        f"{'a' * 300}: File name too long; put it right, or give another path",
+    ),
+    "long run": (["train", "--resume", "a" * 300], "File name too long; put it right, or give another path"),
+    "long output": (["train", RECIPE, "--out", "a" * 300], "File name too long"),
+    "empty": (["check-data", ""], "error: root: '' given, which is empty; give a value, or leave it out"),
+    "empty file": (["macs", "resnet18", "--json", ""], "--json: '' given, which is empty"),
+    "empty run": (["train", "--resume", ""], "--resume: '' given, which is empty"),
+    "one empty": (["predict", "a.jpg", "", "--checkpoint", "x"], "images: '' given, which is empty"),
+    "NUL": (["predict", "a\0b", "--checkpoint", "x"], "images: 'a\\x00b' given; take out the NUL character"),
     "config": (["train", RECIPE, "--config", "nosuch.yaml"], "config nosuch.yaml: no such file"),
 }
 
@@ -132,6 +161,8 @@ BAD_FILES = {
         "augment:\n  hflip: 3\n",
         ":2: augment.hflip 3.0 is not possible; give 0 or more, but at most 1",
     ),
+    "empty": ("data:\n  root: ''\n", ":2: data.root: '' given, which is empty"),
+    "NUL": ('run:\n  monitor: "a\\0b"\n', ":2: run.monitor: 'a\\x00b' given; take out the NUL character"),
     "binary": ("run: \x00\n", "not readable as YAML"),
 }
 
@@ -216,3 +247,31 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "list", broken)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "mine"),
+        OSError(errno.ENAMETOOLONG, "File name too long"),
+        OSError("no number"),
+    ],
+)
+def test_an_error_of_files_that_no_path_causes_is_a_bug(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def broken(pattern: str = "*") -> None:
+        """Fail.
+
+        Example:
+            mscsa list
+
+        Args:
+            pattern: Not used.
+        """
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "list", broken)
+    with pytest.raises(OSError) as caught:
+        main(["list"])
+    assert caught.value is error

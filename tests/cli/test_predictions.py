@@ -15,6 +15,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation import Accuracy, DetectedObjects, Prediction, Segmentation
 from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.miou import SegmentationDetail
+from mscsa.pictures.output import OutputFolder
 from mscsa.recipes.spec import PARTS
 from mscsa_cli import predictions
 from mscsa_cli.parsing import Asking
@@ -122,7 +123,7 @@ def test_an_evaluation_is_written_as_json_and_pictures(tmp_path: Path) -> None:
         scores=replace(SCORES, detail=detail), class_names=("cat", "dog"), task="segmentation"
     )
     file, folder = str(tmp_path / "a.json"), str(tmp_path / "pictures")
-    write_evaluation(result, "best.safetensors", json=file, out=folder, others=[])
+    write_evaluation(result, "best.safetensors", json=file, folder=OutputFolder(Path(folder), []))
     written = json.loads(Path(file).read_text())
     assert written["miou"] == 50.0 and written["class_names"] == ["cat", "dog"]
     assert written["detail"] == {"confusion": [[5, 1, 0], [2, 8, 1]]}
@@ -134,7 +135,7 @@ def test_a_classifiers_evaluation_is_written_too(tmp_path: Path) -> None:
     scores = Accuracy(top1=50.0, top5=None, loss=1.0, num_samples=8, confusion=confusion)
     result: Any = SimpleNamespace(scores=scores, class_names=("cat", "dog"), task="classification")
     file, folder = tmp_path / "a.json", tmp_path / "pictures"
-    write_evaluation(result, "best.safetensors", json=str(file), out=str(folder), others=[])
+    write_evaluation(result, "best.safetensors", json=str(file), folder=OutputFolder(folder, []))
     written = json.loads(file.read_text())
     assert written["confusion"] == [[3, 1], [2, 1]] and written["class_accuracy"] == [75.0, 25.0]
     assert [each.name for each in folder.iterdir()] == ["confusion.png"]

@@ -29,6 +29,12 @@ def test_the_name_of_the_recipe_is_added(run: str) -> None:
     ]
 
 
+def test_a_run_in_the_home_folder(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path(run).parent))
+    argv = [f"--resume=~/{Path(run).name}"]
+    assert with_recipe(argv) == [NAME, *argv]
+
+
 @pytest.mark.parametrize(
     "argv",
     [

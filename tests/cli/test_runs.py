@@ -11,6 +11,7 @@ from PIL import Image
 
 from mscsa_cli.runs import run_folder
 from tests.cli.running import run
+from tests.evaluation.untrained import CLASSES, CLASSIFIER, save_untrained
 
 SMALL = (
     *("--data.image_size", "32", "--data.num_train", "16", "--data.num_val", "8"),
@@ -77,6 +78,19 @@ def test_train_eval_predict(
     assert code == 0 and "after 4 steps" in out
     code, _, err = run(capsys, "train", "--resume", "runs")
     assert code == 2 and "there is no run in it" in err
+
+
+def test_an_evaluation_whose_pictures_have_no_place_is_not_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import mscsa.evaluation
+
+    monkeypatch.setattr(mscsa.evaluation, "evaluate", lambda *_, **__: pytest.fail("it was made"))
+    weights = save_untrained(tmp_path / "best.safetensors", CLASSIFIER, CLASSES)
+    (tmp_path / "confusion.png").write_text("mine")
+    for out, message in ((weights, "is no folder"), (tmp_path, "confusion.png is there already")):
+        code, _, err = run(capsys, "eval", str(weights), "--out", str(out))
+        assert code == 2 and message in err and err.count("\n") == 1
 
 
 def test_a_run_has_the_folder_of_its_recipe_unless_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ def test_what_cannot_be_is_refused_before_anything_is_exported(
         export_checkpoint(checkpoint, exported.path.parent, format="torch_export")
     with pytest.raises(UserError, match="no format is called 'onx': did you mean onnx"):
         export_checkpoint(checkpoint, tmp_path, format="onx")
+    for tolerance in (-1.0, math.nan, math.inf):
+        with pytest.raises(UserError, match=f"tolerance={tolerance:g} given: give 0 or more"):
+            export_checkpoint(checkpoint, tmp_path, tolerance=tolerance, format="torch_export", maps=True)
+    with pytest.raises(UserError, match="max_loss=-1 given: give 0 or more"):
+        export_checkpoint(checkpoint, tmp_path, max_loss=-1, maps=True)
     with pytest.raises(UserError, match="has no pyramid whose maps could be exported"):
         export_checkpoint(checkpoint, tmp_path, maps=True)
     with pytest.raises(UserError, match="int8 needs a check"):

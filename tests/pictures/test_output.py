@@ -60,5 +60,29 @@ def test_no_file_that_is_there_is_written_over(tmp_path: Path, is_link: bool) ->
         OutputFolder(tmp_path, ["a.jpg"]).paths("a.jpg", ".png", "_overlay.png")
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("file", "file is no folder"),
+        ("file/out", "file is no folder"),
+        ("full", "full/a.png is there already"),
+        ("new/out", None),
+    ],
+)
+def test_places_are_looked_at_before_the_pictures_are_made(
+    tmp_path: Path, place: str, message: str | None
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/a.png").write_text("")
+    folder = OutputFolder(tmp_path / place, [])
+    if message is None:
+        folder.check(["a.png"])
+        assert folder.paths("a.jpg", ".png") == (tmp_path / place / "a.png",)
+        return
+    with pytest.raises(UserError, match=message):
+        folder.check(["a.png"])
+
+
 def test_names_that_differ_in_case_alone_are_one() -> None:
     assert names(["x/A.jpg", "y/a.jpg"], ".png") == [["A.png"], ["a_.png"]]

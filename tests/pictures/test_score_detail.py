@@ -14,7 +14,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation import Accuracy
 from mscsa.evaluation.miou import SegmentationDetail
 from mscsa.pictures.output import OutputFolder
-from mscsa.pictures.score_detail import draw_detail
+from mscsa.pictures.score_detail import PICTURES, draw_detail
 from tests.cli.test_detail_tables import SCORES
 from tests.evaluation.test_coco_ap import make_case
 from tests.evaluation.test_detection_detail import scored
@@ -25,9 +25,14 @@ def drawn(scores: Any, folder: Path, *names: str) -> list[str]:
     return draw_detail(result, OutputFolder(folder, []))
 
 
+def names_of(task: Any, folder: Path) -> list[str]:
+    return [str(folder / f"{name}.png") for name in PICTURES[task]]
+
+
 def test_a_detector_has_curves_and_confusions(tmp_path: Path) -> None:
     files = drawn(scored(*make_case(0)), tmp_path, "cat", "dog", "cow")
     assert files == [str(tmp_path / "precision_recall.png"), str(tmp_path / "confusion.png")]
+    assert files == names_of("detection", tmp_path) == names_of("instance_segmentation", tmp_path)
     sizes = [Image.open(file).size for file in files]
     assert sizes[0][0] > 1.5 * sizes[0][1] and min(sizes[1]) > 300
     with pytest.raises(UserError, match="is there already and is not overwritten"):

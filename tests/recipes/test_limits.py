@@ -52,7 +52,7 @@ def test_the_defaults_and_the_ends_are_allowed() -> None:
         ({"share": 1.0}, "part.share 1.0 is not possible; give 0 or more, but less than 1"),
         ({"share": math.nan}, "part.share nan is not possible"),
         ({"factor": 0.0}, "part.factor 0.0 is not possible; give more than 0"),
-        ({"factor": math.inf}, "part.factor inf is not possible"),
+        ({"factor": math.inf}, "part.factor inf is not possible; give a finite number, more than 0"),
         ({"count": 10**400}, "part.count 10+ is not possible"),
         (
             {"span": (0.0, 1.0)},
