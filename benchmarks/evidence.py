@@ -46,7 +46,8 @@ NECK_ROWS = (
     *("frozen_camvid_long", "frozen_camvid_lite2", "frozen_camvid_rich", "frozen_camvid"),
     *("frozen_camvid_192", "frozen_camvid_192_necks"),
     *("frozen_nuclei", "frozen_nuclei_necks", "frozen_carparts", "frozen_carparts_necks"),
-    *("finetuned_camvid_recipe", "finetuned_camvid", "finetuned_imagenette"),
+    *("finetuned_camvid_recipe", "finetuned_camvid"),
+    *("finetuned_imagenette", "finetuned_imagenette_start"),
 )
 """Those that compare MSCSA with what else the same MACs buy."""
 
