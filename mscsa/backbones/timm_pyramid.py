@@ -225,7 +225,9 @@ def build_backbone(name: str, **options: Any) -> Any:
             options["dynamic_img_size"] = True
     backbone = build_timm_model(name, **options)
     prepare_backbone(backbone, name)
-    if options.get("pretrained") and backbone.pretrained_cfg["num_classes"] != backbone.num_classes:
+    has_own_file = options.get("checkpoint_path")  # which timm reads last, classifier and all
+    has_other_classes = backbone.pretrained_cfg.get("num_classes") != backbone.num_classes
+    if options.get("pretrained") and has_other_classes and not has_own_file:
         start_small(backbone.get_classifier(), backbone.num_classes)
     return backbone
 
