@@ -178,7 +178,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
 def split_folder(root: Path, split: Split) -> Path | None:
     """Find the folder of a split, in any case; in other capitals it has to hold classes, as Train may be one.
 
-    One that does is a class all the same where it is the only split among folders of images.
+    One that does is a class all the same where it is the only split among several folders of images.
     """
     names = SPLIT_NAMES[split]
     there = [place for place in in_any_case(root, names) if place.is_dir()]
@@ -187,7 +187,7 @@ def split_folder(root: Path, split: Split) -> Path | None:
     if exact or not holding:
         return next(iter(exact), None)
     beside = [Path(entry.path) for entry in visible_entries(root) if entry.is_dir()]
-    is_class = any(_holds_images(path) for path in beside if not is_split(path))
+    is_class = sum(_holds_images(path) for path in beside if not is_split(path)) > 1
     return None if is_class and sum(map(is_split, beside)) == 1 else holding[0]
 
 

@@ -175,7 +175,9 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
     for value in texts:
         # Roboflow writes ../train/images and means train/images.
         parts = (value, value.removeprefix("../"))
-        tried = [place for start in (base, file.parent) for place in in_any_case(start, parts)]
+        starts = (base, file.parent)
+        tried = [start / part for start in starts for part in parts]
+        tried += [place for start in starts for place in in_any_case(start, parts)]
         found = next((place for place in tried if place.exists()), None)
         if found is None:
             raise UserError(f"{file}: {key} names {value}, and {tried[0]} is not there: correct it")
