@@ -176,9 +176,15 @@ ROWS: dict[str, Row] = {
     "finetuned_imagenette_tokens": Row(
         recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
     ),
-    # The same with today's start of a new classifier.
+    # The same two with today's start of a new classifier.
     "finetuned_imagenette_start": Row(
         recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
+    ),
+    "finetuned_imagenette_kept": Row(
+        recipe="finetune/mscsa_tf_efficientnet_lite0",
+        options=(*_IMAGENETTE, "--model.keep_classifier", "true"),
+        num_classes=10,
+        seeds=6,
     ),
     "frozen_collages_knobs": Row(recipe=_COLLAGES, options=(), num_classes=15, variants=KNOBS),
     "frozen_camvid_rich": Row(

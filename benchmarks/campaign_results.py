@@ -30,6 +30,7 @@ TITLES = {
     "finetuned_imagenette": "Photographs (Imagenette), whole backbone trained, classifier",
     "finetuned_imagenette_tokens": "Photographs (Imagenette), the paper's classifier",
     "finetuned_imagenette_start": "Photographs (Imagenette), classifiers that start alike",
+    "finetuned_imagenette_kept": "Photographs (Imagenette), these beside the backbone's own",
     "frozen_collages_knobs": "What the paper leaves open, on collages of photographs",
     "frozen_camvid_rich": "Street scenes (CamVid), frozen backbone, MSCSA at half the backbone's cost",
 }
