@@ -30,11 +30,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, fused: bool) -> Tensor:
 
 
 def init_linear(module: nn.Module) -> None:
-    """Draw a linear layer from the normal of width 0.02, truncated, bias 0; leave other modules."""
+    """Draw a linear layer as `init_small` does; leave other modules."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        init_small(module)
+
+
+def init_small(module: nn.Linear | nn.Conv2d) -> None:
+    """Draw a layer from the normal of width 0.02, truncated, bias 0."""
+    nn.init.trunc_normal_(module.weight, std=0.02)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def init_conv(module: nn.Module) -> None:

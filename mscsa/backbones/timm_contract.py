@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mscsa.attention.pooling import adaptive_average_pool, token_map_size
 from mscsa.attention.sizes import is_known
-from mscsa.backbones.layers import init_linear
+from mscsa.backbones.layers import init_small
 from mscsa.errors import UserError
 
 BackboneT = TypeVar("BackboneT", bound=nn.Module)
@@ -160,16 +160,16 @@ def replace_classifier(
 
 
 def start_small(classifier: Any, num_classes: int) -> None:
-    """Start the layers that give the logits as the paper's backbones do: `init_linear`.
+    """Start the layers that give the logits as the paper's backbones do: N(0, 0.02), truncated, bias 0.
 
     Args:
-        classifier: A layer, or several: what timm's `get_classifier` gives.
+        classifier: A layer, linear or a convolution, or several: what timm's `get_classifier` gives.
         num_classes: As many rows as those layers have; others, as the first of an MLP, stay as they are.
     """
     for part in classifier if isinstance(classifier, (tuple, list)) else (classifier,):
         for module in part.modules():
-            if isinstance(module, nn.Linear) and module.out_features == num_classes:
-                init_linear(module)
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and len(module.weight) == num_classes:
+                init_small(module)
 
 
 def check_output_format(output_fmt: str) -> None:

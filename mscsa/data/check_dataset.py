@@ -13,6 +13,7 @@ from mscsa.data.class_folders.listed import has_listed
 from mscsa.data.coco.checks import check_coco
 from mscsa.data.coco.layouts import GivenFiles, object_layout
 from mscsa.data.contract import Split
+from mscsa.data.division import SPLIT_NAMES
 from mscsa.data.foreign import class_folders, unknown_layout
 from mscsa.data.label_maps.checks import check_label_maps
 from mscsa.data.label_maps.layouts import find_maps, is_maps
@@ -75,6 +76,6 @@ def layout_of(root: Path) -> tuple[Layout, str]:
         return "folder", f"images with one class each in {form}"
     if class_folders(root) != "SPLIT/CLASS" and has_listed(root):
         return "folder", "images with a table of their classes"
-    if class_folders(root) is None and split_folder(root, "train") is None:
+    if class_folders(root) is None and not any(split_folder(root, split) for split in SPLIT_NAMES):
         raise unknown_layout(root)
     return "folder", "class folders"

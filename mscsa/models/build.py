@@ -10,6 +10,7 @@ import torch
 
 from mscsa.attention.config import MSCSAConfig
 from mscsa.backbones.presets import PRESETS
+from mscsa.backbones.timm_contract import start_small
 from mscsa.backbones.timm_pyramid import (
     attended_levels,
     build_backbone,
@@ -108,7 +109,10 @@ def _build(
         model = _compose(backbone, whole.name, request, global_pool=said.global_pool, **form)
     model.to(device=said.device, dtype=said.dtype)
     whole.describe(model)
-    if pretrained and whole.has_weights:
+    has_weights = pretrained and whole.has_weights
+    if form["keep_classifier"] and (has_weights or said.checkpoint_path):
+        start_small(backbone.get_classifier(), backbone.num_classes)  # unless the weights fill it
+    if has_weights:
         whole.load_into(model)
     if said.checkpoint_path:
         load_weights(model, said.checkpoint_path)

@@ -129,11 +129,13 @@ def test_checks_stay_out_of_traces():
 
 
 def test_the_layers_of_the_classes_start_small_and_no_others():
-    """Of an MLP the last one; of several classifiers all."""
+    """Of an MLP the last one; of several classifiers all, convolutions too (DLA's)."""
     mlp, plain = nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 8)), nn.Linear(64, 8, bias=False)
     before = mlp[0].weight.clone()
-    start_small((mlp, plain), 8)
+    conv = timm.create_model("dla34", num_classes=8).get_classifier()
+    assert conv.weight.std() > 0.1  # as timm draws it
+    start_small((mlp, plain, conv), 8)
     assert torch.equal(mlp[0].weight, before)
-    for layer in (mlp[2], plain):
+    for layer in (mlp[2], plain, conv):
         assert 0.015 < layer.weight.std() < 0.025
     assert not mlp[2].bias.any()

@@ -202,6 +202,13 @@ def test_without_a_network_a_model_of_the_hub_is_one_line():
     one_line_error(lambda: build_backbone("hf-hub:nobody/nothing"), "the description of hf-hub:.*network")
 
 
+def test_the_classifier_of_a_file_of_ones_own_is_kept_beside_pretrained_weights(tmp_path):
+    source = timm.create_model(LITE0, num_classes=4)
+    torch.save(source.state_dict(), tmp_path / "mine.pth")
+    model = build_backbone(LITE0, pretrained=True, num_classes=4, checkpoint_path=str(tmp_path / "mine.pth"))
+    assert torch.equal(model.classifier.weight, source.classifier.weight)
+
+
 NAMED = {"overlay": lambda file: {"pretrained_cfg_overlay": {"file": str(file)}}}
 NAMED["cfg"] = lambda file: {"pretrained_cfg": {"file": str(file)}}
 

@@ -54,6 +54,23 @@ def test_pretrained_weights_adapt_to_other_input_channels(tmp_path):
     torch.testing.assert_close(model.backbone.conv1[0].weight, expected)
 
 
+@pytest.mark.parametrize("num_classes", [4, 1000])
+@pytest.mark.parametrize("form", ["overlay", "path"])
+def test_a_kept_classifier_starts_small_unless_named_weights_fill_it(tmp_path, form, num_classes):
+    plain = save_backbone("test_efficientnet", tmp_path / "weights.pth", num_classes=num_classes)
+    if form == "overlay":
+        plain = save_backbone("test_efficientnet", tmp_path / "weights.pth")
+        source = {"pretrained": True, "pretrained_cfg_overlay": dict(file=str(tmp_path / "weights.pth"))}
+    else:
+        source = {"checkpoint_path": str(tmp_path / "weights.pth")}
+    model = create_model(
+        "test_efficientnet", num_classes=num_classes, keep_classifier=True, budget=0.5, **source
+    )
+    own, is_filled = model.backbone.classifier.weight, form == "path" or num_classes == 1000
+    assert torch.equal(model.backbone.conv_stem.weight, plain.conv_stem.weight)
+    assert torch.equal(own, plain.classifier.weight) if is_filled else 0.015 < own.std() < 0.025
+
+
 @pytest.mark.parametrize("tag", ["resnet10t.no_such_tag"])
 def test_a_pretrained_tag_that_timm_does_not_know_is_refused(tag):
     with pytest.raises((mscsa.UserError, RuntimeError), match="no_such_tag"):

@@ -163,8 +163,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
     if folder is not None:
         return ClassSplit(split, folder, is_divided=False)
     if not any(split_folder(root, each) for each in SPLIT_NAMES) and not (root / "test").is_dir():
-        folders = [Path(entry.path) for entry in visible_entries(root) if entry.is_dir()]
-        classes = [path for path in folders if _holds_images(path)]
+        classes = [path for path in _folders(root) if _holds_images(path)]
         if len(classes) > 1 and not all(map(is_split, classes)):
             tell_division(root, "images of each class")
             return ClassSplit(split, root, is_divided=True)
@@ -179,6 +178,9 @@ def split_folder(root: Path, split: Split) -> Path | None:
     """Find the folder of a split, in any case; in other capitals it has to hold classes, as Train may be one.
 
     One that does is a class all the same where it is the only split among several folders of images.
+
+    Raises:
+        UserError: If it may be either.
     """
     names = SPLIT_NAMES[split]
     there = [place for place in in_any_case(root, names) if place.is_dir()]
@@ -186,9 +188,17 @@ def split_folder(root: Path, split: Split) -> Path | None:
     holding = [place for place in there if _holds_classes(place)]
     if exact or not holding:
         return next(iter(exact), None)
-    beside = [Path(entry.path) for entry in visible_entries(root) if entry.is_dir()]
-    is_class = sum(_holds_images(path) for path in beside if not is_split(path)) > 1
-    return None if is_class and sum(map(is_split, beside)) == 1 else holding[0]
+    found = holding[0]
+    beside = _folders(root)
+    others = [path for path in beside if not is_split(path) and _holds_images(path)]
+    if len(others) < 2 or sum(map(is_split, beside)) > 1:
+        return found
+    if sum(map(_holds_images, _folders(found))) > 1:
+        raise UserError(
+            f"{found} holds folders of images, and so does {root} ({quoted(path.name for path in others)}): "
+            f"name it {names[0]} if it is the split, or else put its images into one folder"
+        )
+    return None
 
 
 def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:
@@ -207,14 +217,17 @@ def quoted(names: Iterable[str]) -> str:
     return some_of([repr(name) for name in sorted(names)])
 
 
+def _folders(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in visible_entries(folder) if entry.is_dir()]
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.name.lower().endswith(EXTENSIONS)
 
 
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder holds class folders, and not those of images and their labels."""
-    names = {entry.name.lower() for entry in visible_entries(folder) if entry.is_dir()}
-    return bool(names - {*IMAGES, *LABELS})
+    return bool({path.name.lower() for path in _folders(folder)} - {*IMAGES, *LABELS})
 
 
 def _holds_images(folder: Path) -> bool:

@@ -37,7 +37,7 @@ def read_labels(path: str | Path, table: LabelTable) -> NDArray[np.uint8]:
     It is turned upright as its own EXIF orientation says, as images are. Grey of any depth, palettes, and
     colours whose three channels are equal are values; where the table has colours, so do palettes and
     colours, and grey values are places in it. Of a GIF the first frame is taken, and its palette has to be
-    black and white, of two classes, grey values at their own places, or colours of the table.
+    grey values at their own places, black and white of two classes, or colours of the table.
 
     Raises:
         BadLabels: If it is unreadable, or holds a value or a colour that is not in the table; names it, and
@@ -167,16 +167,16 @@ def _indices(image: Image.Image, table: LabelTable) -> NDArray[np.uint8]:
 def _of_gif(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) -> NDArray[np.uint8]:
     """Read a GIF whose colours say what it holds: programs renumber its palette when they save it.
 
-    Black and white are 0 and 1, for so masks of one object are written.
+    Renumbered black and white are 0 and 1, for so masks of one object are written.
     """
     places = np.unique(values)
     colours = _palette_of(image)[places]
     greys = colours[:, 0]
     if (colours == colours[:, :1]).all():
+        if np.array_equal(greys, places):  # white, too, is 255 then, as in a PNG
+            return values
         if len(table.names) == 2 and set(greys.tolist()) <= {0, IGNORED}:
             return np.isin(values, places[greys == IGNORED]) * _white_of(table)
-        if np.array_equal(greys, places):
-            return values
     shown = ", ".join(
         f"{tuple(colour)} at {at}" for colour, at in zip(colours[:3].tolist(), places, strict=False)
     )

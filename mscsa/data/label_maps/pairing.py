@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,8 @@ from pathlib import Path
 from mscsa.data.label_maps.folders import LABEL_EXTENSIONS, MASK_SUFFIXES, MapPlaces, map_files
 from mscsa.errors import UserError
 from mscsa_runtime.images import EXTENSIONS
+
+logger = logging.getLogger(__name__)
 
 _IMAGE_SUFFIXES = ("_leftImg8bit", "_sat", "_image", "_img", "_rgb", "_im")
 _PREFERRED = ("labelTrainIds", "labelIds", "mask", "label", "labels")
@@ -38,7 +41,7 @@ def pair_files(places: MapPlaces) -> Pairing:
         UserError: If images have several label maps each, and none of them is the usual one.
     """
     images, labels = map_files(places.images, EXTENSIONS), map_files(places.labels, LABEL_EXTENSIONS)
-    labels = {name: _without_previews(files) for name, files in labels.items()}
+    labels = _without_previews(labels, places.labels)
     if places.is_one_folder:
         ends = {name: _mask_end(name, images) for name in images}
         suffix = _most({name: end for name, end in ends.items() if end})
@@ -50,9 +53,16 @@ def pair_files(places: MapPlaces) -> Pairing:
     return _paired(images, labels, *_suffixes(images, labels, places.labels))
 
 
-def _without_previews(files: list[Path]) -> list[Path]:
-    """Leave out a GIF beside a label map of another format: it is a picture of that one, for people."""
-    return [path for path in files if path.suffix.lower() != ".gif"] or files
+def _without_previews(labels: Mapping[str, list[Path]], folder: Path) -> dict[str, list[Path]]:
+    """Leave out each GIF beside a label map of another format, and say so: it is a picture of that one."""
+    kept = {
+        name: [path for path in files if path.suffix.lower() != ".gif"] or files
+        for name, files in labels.items()
+    }
+    left = sum(map(len, labels.values())) - sum(map(len, kept.values()))
+    if left:
+        logger.info("%s: %d GIF files are left out, beside label maps of the same names", folder, left)
+    return kept
 
 
 def _mask_end(name: str, known: Mapping[str, list[Path]]) -> str:

@@ -82,6 +82,23 @@ def test_a_class_that_is_called_as_a_split_may_have_folders(folder: Path) -> Non
     assert find_classes(root, "train").folder == root / "Train"
 
 
+@pytest.mark.parametrize("strays", [1, 2])
+@pytest.mark.parametrize("split", ["Train", "Val"])
+def test_a_split_alone_among_folders_of_images_is_no_class_in_silence(
+    folder: Path, split: str, strays: int
+) -> None:
+    """Train/ant, Train/bee beside samples/ is half a data set; beside samples/ and figures/, who knows."""
+    (folder / split.lower()).rename(folder / split)
+    shutil.rmtree(folder / {"Train": "val", "Val": "train"}[split])
+    for name in ("samples", "figures")[:strays]:
+        shutil.copytree(folder / split / "ant", folder / name)
+    missing = {"Train": "val", "Val": "train"}[split]
+    message = f"no folder {missing}/" if strays == 1 else f"name it {split.lower()} if it is the split"
+    for error in (lambda: find_classes(folder, missing), lambda: check_dataset(folder)):  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=message):
+            error()
+
+
 def test_classes_of_a_split_may_have_folders_alone(folder: Path) -> None:
     (folder / "train").rename(folder / "Train")
     for path in [*folder.glob("Train/*")]:

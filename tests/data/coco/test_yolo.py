@@ -113,6 +113,18 @@ def test_roboflow_folders_are_found(tmp_path: Path) -> None:
     assert np.allclose(read(root, "val"), expected("val"), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["train", "Train"])
+def test_a_neighbour_of_the_data_set_is_none_of_its_folders(tmp_path: Path, name: str) -> None:
+    """Roboflow's ../train/images, which lies in the set, beside a project that has a Train/images."""
+    root = write_yolo(tmp_path / "set", folders="{}/images")
+    (root / "train").rename(root / name)
+    write_yolo(tmp_path / "other", folders="{}/images")
+    (tmp_path / "other" / "train").rename(tmp_path / "Train")
+    described(root, "train: ../train/images\nval: ../val/images\nnc: 2\nnames: [bar, disc]")
+    files = [Path(each["file_name"]) for each in find_objects(root, "train").convert().images]
+    assert files and all(root in (root / path).resolve().parents for path in files)
+
+
 @pytest.mark.parametrize("is_described", [True, False])
 @pytest.mark.parametrize("kind", ["images", "labels"])
 def test_labels_are_found_whatever_the_case_of_their_folder(

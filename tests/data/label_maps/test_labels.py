@@ -62,21 +62,26 @@ def save_gif(path: Path, labels: list[list[int]], palette: list[int] | None, *, 
 
 @pytest.mark.parametrize("optimize", [False, True])
 @pytest.mark.parametrize("values", [{0: 0, 1: 1}, {0: 0, IGNORED: 1}, {IGNORED: 1, 0: 0, 7: IGNORED}])
-def test_a_gif_of_two_classes_is_black_and_white(
+def test_a_gif_of_two_classes_may_be_black_and_white(
     tmp_path: Path, values: dict[int, int], optimize: bool
 ) -> None:
     """As Carvana's masks, whatever the places that a program gives the two in its palette."""
     table = LabelTable(("road", "car"), tuple(values.items()))
     for mask in ([[0, 1], [1, 1]], [[1, 1]], [[0, 0]]):
-        whites = (np.array(mask) * 255).tolist()
         inverted = (1 - np.array(mask)).tolist()
-        for labels, palette in (
-            (whites, None),
-            (mask, [0, 0, 0, 255, 255, 255]),
-            (inverted, [255, 255, 255, 0, 0, 0]),
-        ):
+        for labels, palette in ((mask, [0, 0, 0, 255, 255, 255]), (inverted, [255, 255, 255, 0, 0, 0])):
             save_gif(tmp_path / "a.gif", labels, palette, optimize=optimize)
             assert read_labels(tmp_path / "a.gif", table).tolist() == mask
+
+
+@pytest.mark.parametrize("white", [IGNORED, 1])
+def test_white_of_a_gif_at_its_own_place_is_255(tmp_path: Path, white: int) -> None:
+    """As in a PNG: pixels to ignore, unless the table says that it is a class."""
+    table = LabelTable(("road", "car"), ((0, 0), (1, 1), (IGNORED, white)))
+    for labels in ([[0, IGNORED]], [[0, 1, IGNORED]], [[IGNORED, IGNORED]]):
+        save_gif(tmp_path / "a.gif", labels, None, optimize=False)
+        expected = [[white if value == IGNORED else value for value in labels[0]]]
+        assert read_labels(tmp_path / "a.gif", table).tolist() == expected
 
 
 @pytest.mark.parametrize("optimize", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,11 @@ def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_pictures_of_label_maps_are_left_out(tmp_path: Path) -> None:
+def test_pictures_of_label_maps_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A GIF beside each; where there is nothing else, it is the label map."""
-    found = paired(tmp_path, "a.jpg b.jpg", "a.gif a.png b.gif")
+    with caplog.at_level(logging.INFO):
+        found = paired(tmp_path, "a.jpg b.jpg", "a.gif a.png b.gif")
+    assert "1 GIF files are left out" in caplog.text
     assert names(found) == {"a": ("a.jpg", "a.png"), "b": ("b.jpg", "b.gif")} and found.doubles == ()
 
 
