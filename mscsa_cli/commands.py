@@ -29,10 +29,13 @@ from mscsa_cli.parsing import Command, build_parser, fail, gather_arguments
 from mscsa_cli.resumed_run import with_recipe
 from mscsa_cli.runs import compare, evaluate, predict, run_folder, train
 
-_REFUSED_BY_SYSTEM = {
+_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name)}
+"""Why a system has no room; not all are on every system."""
+
+_REFUSED_BY_SYSTEM = _FULL | {
     getattr(errno, name)
-    for name in ("ENAMETOOLONG", "ELOOP", "ENOTDIR", "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT")
-    if hasattr(errno, name)  # not all are on every system
+    for name in ("ENAMETOOLONG", "ELOOP", "ENOTDIR", "EACCES", "EPERM", "EROFS")
+    if hasattr(errno, name)
 }
 """Why a system refuses a path, or to write there. A file that is missing, or there already, is none of them:
 the code that needs it says so, or has a bug."""
@@ -88,12 +91,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 1
     except OSError as error:
+        if (
+            error.filename is None and error.errno in _FULL
+        ):  # what is written to has no name, or is our output
+            _forget_output()
+            return fail(f"{error.strerror}: make room, or write to another place")
         if error.filename is None or error.errno not in _REFUSED_BY_SYSTEM:
             raise
         return fail(f"{os.fsdecode(error.filename)}: {error.strerror}; put it right, or give another path")
+
+
+def _forget_output() -> None:
+    """Drop what is still to be printed, which Python would try to at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:

@@ -12,6 +12,7 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -113,7 +114,7 @@ class CommandParser(ArgumentParser):
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
         """Parse as jsonargparse does; what no option can take is an error like any other."""
-        words = None if args is None else [_with_bare_home(word) for word in args]
+        words = None if args is None else [self._with_bare_home(*pair) for pair in pairwise(["", *args])]
         return self._parsed(super().parse_args, words, *others, **options)
 
     def parse_object(self, *arguments: Any, **options: Any) -> Any:
@@ -130,9 +131,18 @@ class CommandParser(ArgumentParser):
             parsed[key] = with_home(value)
         return parsed
 
+    def _with_bare_home(self, before: str, word: str) -> str:
+        """Put the home folder for ~ alone, which YAML reads as null: --data.root=~, too, but no number."""
+        flag, equals, value = word.rpartition("=") if word.startswith("--") else (before, "", word)
+        action = next((each for each in self._actions if flag in each.option_strings), None)
+        kind = getattr(action, "_typehint", None) or getattr(action, "type", None)
+        if value != "~" or not (kind is None or str in (kind, *get_args(kind))):
+            return word
+        return f"{flag}={with_home(value)}" if equals else with_home(value)
+
     def _refuse_no_text(self, key: str, value: Any) -> None:
         """Refuse what is no path, name or pattern: an empty path would be the folder that the shell is in."""
-        for text in value if isinstance(value, list) else [value]:
+        for text in value if isinstance(value, (list, tuple)) else [value]:
             if text == "":
                 self.error(f"{self._flag(key)}: '' given, which is empty; give a value, or leave it out")
             if isinstance(text, str) and "\0" in text:
@@ -150,12 +160,14 @@ class CommandParser(ArgumentParser):
     def _one_line(self, message: str) -> str:
         # Of a union before a single type, which is also told of what is inside one.
         no_union = re.match(
-            r'Parser key "([\w.]+)".*?: .*? Subtypes: \[(.*?)\] Errors: .*Given value: (.*)$', message
+            r'Parser key "([\w.]+)".*?: .*? Subtypes: \[(.*?)\] Errors: .*Given value: ?(.*)$', message
         )
         if no_union:
             key, kinds, given = no_union.groups()
             return f"{self._flag(key)}: {given!r} given, {_readable_union(kinds)} expected"
-        wrong_value = re.match(r'Parser key "([\w.]+)".*?: .*?Expected an? (.+?)\. Got value: (.*)$', message)
+        wrong_value = re.match(
+            r'Parser key "([\w.]+)".*?: .*?Expected an? (.+?)\. Got value: ?(.*)$', message
+        )
         if wrong_value:
             key, kind, given = wrong_value.groups()
             return f"{self._flag(key)}: {given!r} given, {_readable_type(kind)} expected"
@@ -186,13 +198,6 @@ def with_home(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith("~"):
         return value
     return value if os.path.lexists(value.partition("/")[0]) else os.path.expanduser(value)
-
-
-def _with_bare_home(word: str) -> str:
-    """Put the home folder for ~ alone, given by itself or as --data.root=~, which YAML reads as null."""
-    flag, equals, value = word.rpartition("=")
-    is_bare = value == "~" and (not equals or flag.startswith("--"))
-    return f"{flag}{equals}{with_home(value)}" if is_bare else word
 
 
 def _readable_type(kind: str) -> str:

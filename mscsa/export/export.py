@@ -98,7 +98,7 @@ def export_checkpoint(
     """
     for name, allowed in (("tolerance", tolerance), ("max_loss", max_loss)):
         if not 0 <= allowed < math.inf:
-            raise UserError(f"{name}={allowed:g} given: give 0 or more")
+            raise UserError(f"{name}={allowed:g} given: give a finite number of 0 or more")
     chosen = find_format(format)
     if int8 is not None and (check is None or not chosen.has_int8):
         need = "needs a check, which shows what it loses" if chosen.has_int8 else f"is not there for {format}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,15 @@ BAD_LINES = {
     "long output": (["train", RECIPE, "--out", "a" * 300], "File name too long"),
     "empty": (["check-data", ""], "error: root: '' given, which is empty; give a value, or leave it out"),
     "empty file": (["macs", "resnet18", "--json", ""], "--json: '' given, which is empty"),
+    "empty number": (["train", RECIPE, "--run.epochs", ""], "--run.epochs: '' given, a whole number"),
+    "empty or null": (["train", RECIPE, "--optim.ema_decay", ""], "--optim.ema_decay: '' given, a number or"),
+    "empty entry": (["bench", "x", "--batch-size", ""], "--batch-size: '' given, a whole number expected"),
+    "empty choice": (["completion", ""], "shell: '' given, one of 'bash', 'zsh', 'tcsh' expected"),
+    "empty in list": (
+        ["train", RECIPE, "--model.freeze", '[""]'],
+        "--model.freeze: '' given, which is empty",
+    ),
+    "any loss": (["export", "x", "--out", "y", "--max-loss", ".inf"], "give a finite number of 0 or more"),
     "empty run": (["train", "--resume", ""], "--resume: '' given, which is empty"),
     "one empty": (["predict", "a.jpg", "", "--checkpoint", "x"], "images: '' given, which is empty"),
     "NUL": (["predict", "a\0b", "--checkpoint", "x"], "images: 'a\\x00b' given; take out the NUL character"),
@@ -216,50 +227,9 @@ def test_resume_takes_the_settings_of_the_run(tmp_path: Path) -> None:
     assert parse_command([*argv, "--resume"])[1]["recipe"].run.seed == 11
 
 
-def test_interrupt_gives_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(pattern: str = "*") -> None:
-        """Stop.
+def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let `mscsa list` end in an error."""
 
-        Example:
-            mscsa list
-
-        Args:
-            pattern: Not used.
-        """
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(COMMANDS, "list", interrupted)
-    assert run(capsys, "list") == (130, "", "error: interrupted\n")
-
-
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(pattern: str = "*") -> None:
-        """Fail.
-
-        Example:
-            mscsa list
-
-        Args:
-            pattern: Not used.
-        """
-        raise ZeroDivisionError
-
-    monkeypatch.setitem(COMMANDS, "list", broken)
-    with pytest.raises(ZeroDivisionError):
-        main(["list"])
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError(errno.ENOENT, "No such file or directory", "mine"),
-        OSError(errno.ENAMETOOLONG, "File name too long"),
-        OSError("no number"),
-    ],
-)
-def test_an_error_of_files_that_no_path_causes_is_a_bug(
-    monkeypatch: pytest.MonkeyPatch, error: OSError
-) -> None:
     def broken(pattern: str = "*") -> None:
         """Fail.
 
@@ -272,6 +242,35 @@ def test_an_error_of_files_that_no_path_causes_is_a_bug(
         raise error
 
     monkeypatch.setitem(COMMANDS, "list", broken)
-    with pytest.raises(OSError) as caught:
+
+
+def test_interrupt_gives_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_with(monkeypatch, KeyboardInterrupt())
+    assert run(capsys, "list") == (130, "", "error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "mine"),
+        OSError(errno.ENAMETOOLONG, "File name too long"),
+        OSError("no number"),
+    ],
+)
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """So does an error of files that no path of the user's causes."""
+    fails_with(monkeypatch, error)
+    with pytest.raises(type(error)) as caught:
         main(["list"])
     assert caught.value is error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_output_that_has_no_room_is_one_line() -> None:
+    """A full disk below `> list.txt`; what Python still has is not tried again at its end."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mscsa_cli", "list", "--necks"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: No space left on device: make room, or write to another place\n"

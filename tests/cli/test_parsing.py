@@ -123,6 +123,8 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert parse_command(["check-data", *argv])[1]["root"] == "/home/someone"
     _, arguments = parse_command(["train", "small/resnet18", "--data.root=~"])
     assert arguments["recipe"].data.root == "/home/someone"
+    for argv in (["--optim.ema_decay", "~"], ["--optim.ema_decay=~"]):  # null where there is no text
+        assert parse_command(["train", "small/resnet18", *argv])[1]["recipe"].optim.ema_decay is None
     (tmp_path / "~").mkdir()
     assert parse("~/d")["name"] == "~/d"
 
