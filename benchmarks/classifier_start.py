@@ -17,7 +17,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from timm.data import create_transform
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +24,8 @@ from mscsa.backbones.timm_pyramid import build_backbone
 from mscsa.compare.results import show_interval
 from mscsa.compare.statistics import paired_statistics
 from mscsa.data import ImageFolder, build_eval_loader
-from mscsa.recipes.spec import ClassificationData
+from mscsa.data.transforms.classification import build_classification_transforms
+from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 from mscsa.report import Table, show, write_json
 from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions
@@ -65,15 +65,9 @@ class Features:
 def read_features(root: str) -> Features:
     """Read all images once; pooled features (N, C) and labels (N,)."""
     model = build_backbone(BACKBONE, pretrained=True)
-    cfg = model.pretrained_cfg
-    transform = create_transform(
-        (3, SIZE, SIZE),
-        interpolation=cfg["interpolation"],
-        mean=cfg["mean"],
-        std=cfg["std"],
-        crop_pct=1.0,
-    )
-    data = ClassificationData(kind="folder", root=root, eval_batch_size=BATCH, workers=0)
+    data = ClassificationData(kind="folder", root=root, image_size=SIZE, eval_batch_size=BATCH, workers=0)
+    cfg = {**model.pretrained_cfg, "crop_pct": 1.0}
+    _, transform = build_classification_transforms(data, ClassificationAugment(), cfg)
     splits = []
     for split, forms in (("train", (True, False)), ("val", (False,))):
         loader = build_eval_loader(ImageFolder(root, split, transform, seed=0), data)

@@ -51,6 +51,12 @@ NECK_ROWS = (
 )
 """Those that compare MSCSA with what else the same MACs buy."""
 
+FORMER_START = {
+    "finetuned_imagenette": "finetuned_imagenette_kept",
+    "finetuned_imagenette_tokens": "finetuned_imagenette_start",
+}
+"""Rows whose new classifiers began as timm draws them, and the same as recipes start them since."""
+
 EXPECTED_GAINS = (
     *(("frozen_camvid_long", "baseline", 1.5), ("frozen_camvid_long", None, 0.5)),
     *(("frozen_camvid", "baseline", 1.5), ("frozen_camvid", None, 0.5)),
@@ -225,11 +231,12 @@ def _difference(contrast: PairedStatistics) -> str:
 def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
     height, width = row["input_size"]
     seconds = [each for arm in row["arms"].values() for each in arm["seconds"]]
+    since = f", as which it is `{FORMER_START[name]}`" if name in FORMER_START else ""
     parts = [
         f"## {TITLES[name]}",
         f"Row `{name}`: {seeds_of(name, row)} seeds, {row['test_images']} validation images, GMACs at "
         f"{height}x{width} px. {_trained_by(row)}; {len(seconds)} runs of {median(seconds) / 60:.1f} minutes "
-        f"(median), several at a time. With today's recipes: `{command_of(name)}`.",
+        f"(median), several at a time. With today's recipes{since}: `{command_of(name)}`.",
         _arms_table(row, latency),
         "\n".join(f"* {note}" for note in _notes(row)),
         _seeds_table(row),
@@ -405,6 +412,11 @@ def _plain(contrast: PairedStatistics) -> str:
     return _difference(contrast).strip("*")
 
 
+def shown_in_readme(rows: dict[str, Row]) -> dict[str, Row]:
+    """Choose README's rows: those of `NECK_ROWS`, but none that was measured again since."""
+    return {name: rows[name] for name in NECK_ROWS if name in rows and name not in FORMER_START}
+
+
 def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:
     """Write README's table: the summary, between its marks."""
     return f"{MARKS[0]}\n{summary(rows, latency)}\n{MARKS[1]}"
@@ -444,7 +456,7 @@ def main() -> None:
     PAGE.write_text(page(rows, latency))
     text = README.read_text()
     block = re.compile(f"{re.escape(MARKS[0])}.*?{re.escape(MARKS[1])}", re.DOTALL)
-    shown = readme_table({name: rows[name] for name in NECK_ROWS if name in rows}, latency)
+    shown = readme_table(shown_in_readme(rows), latency)
     README.write_text(block.sub(lambda _: shown, text))
     for name in NECK_ROWS:
         if name in rows:

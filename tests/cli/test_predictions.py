@@ -92,6 +92,15 @@ def test_pictures_need_a_folder(monkeypatch: pytest.MonkeyPatch, calls: dict[str
     assert not calls
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_before_any_image(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="out is no folder, in which pictures could be put"):
+        predict(monkeypatch, "detection", str(tmp_path / "out"))
+    assert not calls
+
+
 def test_a_segmenter_is_asked_as_eval_asks_it(monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any]) -> None:
     predict(monkeypatch, "segmentation", "out", Asking(window="slide", crop=64, flip=True))
     inference = calls["segment"]["inference"]
