@@ -17,7 +17,7 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,8 @@ _IMAGENETTE = (
     *("--optim.warmup_epochs", "0.5", "--optim.ema_decay", "null", "--run.epochs", "4"),
     *("--model.mscsa", "{pool_stride: 16}"),
 )
+_TOKENS = Row(recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6)
+_KEPT = replace(_TOKENS, options=(*_IMAGENETTE, "--model.keep_classifier", "true"))
 # Its classes say left and right: no mirroring.
 _CARPARTS = ("--data.root", "carparts", "--augment.hflip", "0")
 
@@ -167,25 +169,11 @@ ROWS: dict[str, Row] = {
         ),
         seeds=6,
     ),
-    "finetuned_imagenette": Row(
-        recipe="finetune/mscsa_tf_efficientnet_lite0",
-        options=(*_IMAGENETTE, "--model.keep_classifier", "true"),
-        num_classes=10,
-        seeds=6,
-    ),
-    "finetuned_imagenette_tokens": Row(
-        recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
-    ),
+    "finetuned_imagenette": replace(_KEPT),
+    "finetuned_imagenette_tokens": replace(_TOKENS),
     # The same two with today's start of a new classifier.
-    "finetuned_imagenette_start": Row(
-        recipe="finetune/mscsa_tf_efficientnet_lite0", options=_IMAGENETTE, num_classes=10, seeds=6
-    ),
-    "finetuned_imagenette_kept": Row(
-        recipe="finetune/mscsa_tf_efficientnet_lite0",
-        options=(*_IMAGENETTE, "--model.keep_classifier", "true"),
-        num_classes=10,
-        seeds=6,
-    ),
+    "finetuned_imagenette_start": replace(_TOKENS),
+    "finetuned_imagenette_kept": replace(_KEPT),
     "frozen_collages_knobs": Row(recipe=_COLLAGES, options=(), num_classes=15, variants=KNOBS),
     "frozen_camvid_rich": Row(
         recipe=_SEGMENT, options=(*_CAMVID_LONG, "--model.budget", "0.5"), seeds=6, necks=True

@@ -231,7 +231,7 @@ def _difference(contrast: PairedStatistics) -> str:
 def _section(name: str, row: Row, latency: dict[str, Any]) -> str:
     height, width = row["input_size"]
     seconds = [each for arm in row["arms"].values() for each in arm["seconds"]]
-    since = f", as which it is `{FORMER_START[name]}`" if name in FORMER_START else ""
+    since = f", which make it `{FORMER_START[name]}`" if name in FORMER_START else ""
     parts = [
         f"## {TITLES[name]}",
         f"Row `{name}`: {seeds_of(name, row)} seeds, {row['test_images']} validation images, GMACs at "
@@ -414,7 +414,8 @@ def _plain(contrast: PairedStatistics) -> str:
 
 def shown_in_readme(rows: dict[str, Row]) -> dict[str, Row]:
     """Choose README's rows: those of `NECK_ROWS`, but none that was measured again since."""
-    return {name: rows[name] for name in NECK_ROWS if name in rows and name not in FORMER_START}
+    names = [name for name in NECK_ROWS if name in rows and FORMER_START.get(name) not in rows]
+    return {name: rows[name] for name in names}
 
 
 def readme_table(rows: dict[str, Row], latency: dict[str, dict[str, Any]]) -> str:

@@ -94,9 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         return 1
     except OSError as error:
-        if (
-            error.filename is None and error.errno in _FULL
-        ):  # what is written to has no name, or is our output
+        # Of a file that is open already, or of our own output, nobody names the place.
+        if error.filename is None and error.errno in _FULL:
             _forget_output()
             return fail(f"{error.strerror}: make room, or write to another place")
         if error.filename is None or error.errno not in _REFUSED_BY_SYSTEM:
@@ -105,8 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _forget_output() -> None:
-    """Drop what is still to be printed, which Python would try to at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Drop what is still to be printed and cannot be, which Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_command(argv: Sequence[str]) -> tuple[Command, dict[str, Any]]:

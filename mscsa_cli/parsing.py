@@ -133,12 +133,20 @@ class CommandParser(ArgumentParser):
 
     def _with_bare_home(self, before: str, word: str) -> str:
         """Put the home folder for ~ alone, which YAML reads as null: --data.root=~, too, but no number."""
-        flag, equals, value = word.rpartition("=") if word.startswith("--") else (before, "", word)
-        action = next((each for each in self._actions if flag in each.option_strings), None)
-        kind = getattr(action, "_typehint", None) or getattr(action, "type", None)
-        if value != "~" or not (kind is None or str in (kind, *get_args(kind))):
+        flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if value != "~" or (flag.startswith("--") and not self._takes_text(flag)):
             return word
         return f"{flag}={with_home(value)}" if equals else with_home(value)
+
+    def _takes_text(self, flag: str) -> bool:
+        """Whether a text may stand behind a flag: as its value, or as an argument where it takes none."""
+        if "=" in flag:
+            return True
+        action = next((each for each in self._actions if flag in each.option_strings), None)
+        if action is None or action.nargs == 0:
+            return action is not None
+        kind = getattr(action, "_typehint", None) or action.type
+        return str in (kind, *get_args(kind))
 
     def _refuse_no_text(self, key: str, value: Any) -> None:
         """Refuse what is no path, name or pattern: an empty path would be the folder that the shell is in."""
@@ -212,8 +220,8 @@ def _readable_type(kind: str) -> str:
 
 def _example_of(kind: str) -> str:
     """Give the form of a mapping: {name: value} of dict, {name: {name: value}} of a dict of dicts."""
-    if not kind.startswith("dict"):
-        return "value"
+    if not kind.startswith("dict["):
+        return "{name: value}" if kind == "dict" else "value"
     return f"{{name: {_example_of(kind.removeprefix('dict[str, '))}}}"
 
 

@@ -13,6 +13,8 @@ from mscsa.data.texts import composed
 def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
     """Give the places below a folder, whatever case and signs of accents their names have on the disk.
 
+    What lies elsewhere (`../train`) is none of the folder's own: there capitals have to be those of the disk.
+
     Args:
         root: The folder.
         relatives: What is looked for, by slashes.
@@ -22,10 +24,12 @@ def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
     """
     by_case = cache(_by_case)  # a folder is listed once for all
     for relative in relatives:
-        place = root
+        place, is_elsewhere = root, Path(relative).is_absolute() or ".." in Path(relative).parts
         for part in Path(relative).parts:
-            is_there = (place / part).exists()
-            place /= part if is_there else by_case(place).get(composed(part).lower(), part)
+            if not (place / part).exists():
+                names = _by_sign(str(place)) if is_elsewhere else by_case(place)
+                part = names.get(composed(part) if is_elsewhere else composed(part).lower(), part)
+            place /= part
         yield place
 
 

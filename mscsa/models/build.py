@@ -110,7 +110,7 @@ def _build(
     model.to(device=said.device, dtype=said.dtype)
     whole.describe(model)
     has_weights = pretrained and whole.has_weights
-    if form["keep_classifier"] and (has_weights or said.checkpoint_path):
+    if form["keep_classifier"] and (has_weights or (said.checkpoint_path and not pretrained)):
         start_small(backbone.get_classifier(), backbone.num_classes)  # unless the weights fill it
     if has_weights:
         whole.load_into(model)

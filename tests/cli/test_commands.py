@@ -128,6 +128,14 @@ BAD_LINES = {
     "empty number": (["train", RECIPE, "--run.epochs", ""], "--run.epochs: '' given, a whole number"),
     "empty or null": (["train", RECIPE, "--optim.ema_decay", ""], "--optim.ema_decay: '' given, a number or"),
     "empty entry": (["bench", "x", "--batch-size", ""], "--batch-size: '' given, a whole number expected"),
+    "empty mapping": (
+        ["train", RECIPE, "--model.loss", ""],
+        "--model.loss: '' given, a mapping such as {name:",
+    ),
+    "no mapping": (
+        ["train", RECIPE, "--model.loss", "3"],
+        "--model.loss: '3' given, a mapping such as {name: ",
+    ),
     "empty choice": (["completion", ""], "shell: '' given, one of 'bash', 'zsh', 'tcsh' expected"),
     "empty in list": (
         ["train", RECIPE, "--model.freeze", '[""]'],

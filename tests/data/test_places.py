@@ -27,3 +27,13 @@ def test_other_signs_are_found_where_nothing_is_as_given(tmp_path: Path) -> None
     assert first_file([(tmp_path, "A.png")]) is first_file([(tmp_path, "\u00fc" * 300)]) is None
     (tmp_path / "Ka\u0308fer").mkdir()
     assert list(in_any_case(tmp_path, ["k\u00e4fer/x"])) == [tmp_path / "Ka\u0308fer/x"]
+
+
+def test_elsewhere_capitals_are_those_of_the_disk(tmp_path: Path) -> None:
+    """A neighbour's Train is not the train of a data set; accents are the same there, too."""
+    root = tmp_path / "set"
+    for folder in (root / "Train", tmp_path / "Train", tmp_path / "Ka\u0308fer"):
+        folder.mkdir(parents=True)
+    given = ["../train", "./../train", str(root / "train"), "../k\u00e4fer", "../K\u00e4fer", "../Train"]
+    wanted = ["../train", "../train", str(root / "train"), "../k\u00e4fer", "../Ka\u0308fer", "../Train"]
+    assert list(in_any_case(root, given)) == [root / name for name in wanted]

@@ -57,18 +57,20 @@ def test_pretrained_weights_adapt_to_other_input_channels(tmp_path):
 @pytest.mark.parametrize("num_classes", [4, 1000])
 @pytest.mark.parametrize("form", ["overlay", "path"])
 def test_a_kept_classifier_starts_small_unless_named_weights_fill_it(tmp_path, form, num_classes):
-    plain = save_backbone("test_efficientnet", tmp_path / "weights.pth", num_classes=num_classes)
-    if form == "overlay":
-        plain = save_backbone("test_efficientnet", tmp_path / "weights.pth")
-        source = {"pretrained": True, "pretrained_cfg_overlay": dict(file=str(tmp_path / "weights.pth"))}
-    else:
-        source = {"checkpoint_path": str(tmp_path / "weights.pth")}
+    file = str(tmp_path / "weights.pth")
+    plain = save_backbone("test_efficientnet", file)
+    source = {"pretrained": True, "pretrained_cfg_overlay": dict(file=file)}
+    if form == "path":
+        source = {"checkpoint_path": file}
     model = create_model(
         "test_efficientnet", num_classes=num_classes, keep_classifier=True, budget=0.5, **source
     )
-    own, is_filled = model.backbone.classifier.weight, form == "path" or num_classes == 1000
+    own = model.backbone.classifier.weight
     assert torch.equal(model.backbone.conv_stem.weight, plain.conv_stem.weight)
-    assert torch.equal(own, plain.classifier.weight) if is_filled else 0.015 < own.std() < 0.025
+    if num_classes == 1000:
+        assert torch.equal(own, plain.classifier.weight)
+    else:
+        assert 0.015 < own.std() < 0.025
 
 
 @pytest.mark.parametrize("tag", ["resnet10t.no_such_tag"])
@@ -215,6 +217,15 @@ def offline(monkeypatch):
     """Let nothing be downloaded, nor found from before."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "nowhere")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_file_without_a_classifier_leaves_that_of_the_pretrained_weights(tmp_path):
+    state = timm.create_model(LITE0).state_dict()
+    torch.save({key: value for key, value in state.items() if "classifier" not in key}, tmp_path / "w.pth")
+    options = {"pretrained": True, "keep_classifier": True, "config": LIGHT}
+    model = create_model(LITE0, checkpoint_path=str(tmp_path / "w.pth"), **options)
+    assert torch.equal(model.backbone.classifier.weight, shipped_weights(LITE0)["classifier.weight"])
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
     if folder is not None:
         return ClassSplit(split, folder, is_divided=False)
     if not any(split_folder(root, each) for each in SPLIT_NAMES) and not (root / "test").is_dir():
+        _refuse_unclear_splits(root)
         classes = [path for path in _folders(root) if _holds_images(path)]
         if len(classes) > 1 and not all(map(is_split, classes)):
             tell_division(root, "images of each class")
@@ -177,10 +178,8 @@ def find_classes(root: str | Path, split: Split) -> ClassSource:
 def split_folder(root: Path, split: Split) -> Path | None:
     """Find the folder of a split, in any case; in other capitals it has to hold classes, as Train may be one.
 
-    One that does is a class all the same where it is the only split among several folders of images.
-
-    Raises:
-        UserError: If it may be either.
+    One that does is a class all the same, or nobody knows, where it is the only split among several folders
+    of images.
     """
     names = SPLIT_NAMES[split]
     there = [place for place in in_any_case(root, names) if place.is_dir()]
@@ -188,17 +187,27 @@ def split_folder(root: Path, split: Split) -> Path | None:
     holding = [place for place in there if _holds_classes(place)]
     if exact or not holding:
         return next(iter(exact), None)
-    found = holding[0]
     beside = _folders(root)
-    others = [path for path in beside if not is_split(path) and _holds_images(path)]
-    if len(others) < 2 or sum(map(is_split, beside)) > 1:
-        return found
-    if sum(map(_holds_images, _folders(found))) > 1:
-        raise UserError(
-            f"{found} holds folders of images, and so does {root} ({quoted(path.name for path in others)}): "
-            f"name it {names[0]} if it is the split, or else put its images into one folder"
-        )
-    return None
+    is_alone = sum(map(is_split, beside)) == 1
+    return None if is_alone and len(_folders_of_images(beside)) > 1 else holding[0]
+
+
+def _refuse_unclear_splits(root: Path) -> None:
+    """Refuse what may be no class: a folder called as a split, with several classes and no image in it."""
+    for names in SPLIT_NAMES.values():
+        for place in filter(Path.is_dir, in_any_case(root, names)):
+            classes = [path for path in _folders(place) if any(map(_is_image, files_within(path)))]
+            if len(classes) > 1 and not _holds_images(place):
+                beside = quoted(path.name for path in _folders_of_images(_folders(root)))
+                raise UserError(
+                    f"{place} holds folders of images, and so does {root} ({beside}): name it {names[0]} if "
+                    "it is the split, or else put its images into one folder"
+                )
+
+
+def _folders_of_images(folders: Iterable[Path]) -> list[Path]:
+    """Choose those that hold images directly and are called as no split."""
+    return [path for path in folders if not is_split(path) and _holds_images(path)]
 
 
 def class_difference(train: Iterable[str], val: Iterable[str]) -> str | None:

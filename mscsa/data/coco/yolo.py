@@ -175,10 +175,11 @@ def _described_places(content: dict[str, Any], file: Path, split: Split) -> list
     for value in texts:
         # Roboflow writes ../train/images and means train/images.
         parts = (value, value.removeprefix("../"))
-        starts = (base, file.parent)
-        tried = [start / part for start in starts for part in parts]
-        # What lies above the data set is not its own: there a name has to be that of the folder.
-        tried += [place for start in starts for place in in_any_case(start, parts[1:])]
+        tried = [
+            place
+            for start in (base, file.parent)
+            for place in (*(start / part for part in parts), *in_any_case(start, parts))
+        ]
         found = next((place for place in tried if place.exists()), None)
         if found is None:
             raise UserError(f"{file}: {key} names {value}, and {tried[0]} is not there: correct it")

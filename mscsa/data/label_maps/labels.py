@@ -173,9 +173,12 @@ def _of_gif(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) ->
     colours = _palette_of(image)[places]
     greys = colours[:, 0]
     if (colours == colours[:, :1]).all():
-        if np.array_equal(greys, places):  # white, too, is 255 then, as in a PNG
+        is_bilevel = len(table.names) == 2 and set(greys.tolist()) <= {0, IGNORED}
+        if np.array_equal(greys, places):
+            if is_bilevel and IGNORED in places:
+                _refuse_unclear_white(table)
             return values
-        if len(table.names) == 2 and set(greys.tolist()) <= {0, IGNORED}:
+        if is_bilevel:
             return np.isin(values, places[greys == IGNORED]) * _white_of(table)
     shown = ", ".join(
         f"{tuple(colour)} at {at}" for colour, at in zip(colours[:3].tolist(), places, strict=False)
@@ -185,6 +188,20 @@ def _of_gif(image: Image.Image, values: NDArray[np.uint8], table: LabelTable) ->
         "programs renumber it",
         _TABLE_REMEDY,
     )
+
+
+def _refuse_unclear_white(table: LabelTable) -> None:
+    """Refuse 255 beside 0 alone where it means another thing than the white of a renumbered palette.
+
+    Pillow renumbers some of a set's files and others not, by their size and mode.
+    """
+    known = dict(table.values)
+    if known.get(_white_of(table)) != known.get(IGNORED):
+        raise BadLabels(
+            f"0 and {IGNORED} in a GIF, of which {IGNORED} may be a class or pixels to ignore",
+            f"say in classes.csv (value,name) which class {IGNORED} is, and leave the value 1 out, or save "
+            "it as a PNG of one 8-bit channel",
+        )
 
 
 def _white_of(table: LabelTable) -> np.uint8:

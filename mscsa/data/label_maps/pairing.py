@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mscsa.data.label_maps.folders import LABEL_EXTENSIONS, MASK_SUFFIXES, MapPlaces, map_files
@@ -61,8 +62,14 @@ def _without_previews(labels: Mapping[str, list[Path]], folder: Path) -> dict[st
     }
     left = sum(map(len, labels.values())) - sum(map(len, kept.values()))
     if left:
-        logger.info("%s: %d GIF files are left out, beside label maps of the same names", folder, left)
+        _tell_previews(folder, left)
     return kept
+
+
+@cache
+def _tell_previews(folder: Path, count: int) -> None:
+    """Say once what is left out."""
+    logger.info("%s: GIF files beside label maps of the same names are left out, %d of them", folder, count)
 
 
 def _mask_end(name: str, known: Mapping[str, list[Path]]) -> str:

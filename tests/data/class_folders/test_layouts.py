@@ -99,6 +99,25 @@ def test_a_split_alone_among_folders_of_images_is_no_class_in_silence(
             error()
 
 
+def test_what_may_be_a_split_or_a_class(folder: Path) -> None:
+    """Train/ant/first, Train/bee/first beside two folders of images; not with images in it, or a table."""
+    (folder / "train").rename(folder / "Train")
+    shutil.rmtree(folder / "val")
+    for name in ("samples", "figures"):
+        shutil.copytree(folder / "Train" / "cat", folder / name)
+    for path in [*folder.glob("Train/*/*")]:
+        (path.parent / "first").mkdir(exist_ok=True)
+        path.rename(path.parent / "first" / path.name)
+    with pytest.raises(UserError, match="name it train if it is the split, or else put its images into one"):
+        find_classes(folder, "train")
+    shutil.copy(next(folder.glob("samples/*")), folder / "Train")
+    assert find_classes(folder, "train").class_names() == ["Train", "figures", "samples"]
+    next(folder.glob("Train/*.*")).unlink()
+    rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in folder.glob("[sf]*/*")]
+    (folder / "labels.csv").write_text("\n".join(["filename,label", *rows]))
+    assert find_classes(folder, "train").class_names() == ["figures", "samples"]
+
+
 def test_classes_of_a_split_may_have_folders_alone(folder: Path) -> None:
     (folder / "train").rename(folder / "Train")
     for path in [*folder.glob("Train/*")]:

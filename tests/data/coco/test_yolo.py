@@ -125,6 +125,15 @@ def test_a_neighbour_of_the_data_set_is_none_of_its_folders(tmp_path: Path, name
     assert files and all(root in (root / path).resolve().parents for path in files)
 
 
+def test_the_path_of_a_description_comes_before_what_lies_beside_it(tmp_path: Path) -> None:
+    """An older images/train beside data.yaml, and v2/Images/train, which is meant."""
+    root = write_yolo(tmp_path / "set")
+    write_yolo(root / "v2", folders="Images/{}")
+    described(root, "path: v2\ntrain: images/train\nval: images/val\nnames: [bar, disc]")
+    files = [each["file_name"] for each in find_objects(root, "train").convert().images]
+    assert files and all(name.startswith("v2/Images/train") for name in files)
+
+
 @pytest.mark.parametrize("is_described", [True, False])
 @pytest.mark.parametrize("kind", ["images", "labels"])
 def test_labels_are_found_whatever_the_case_of_their_folder(

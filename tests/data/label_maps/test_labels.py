@@ -74,14 +74,26 @@ def test_a_gif_of_two_classes_may_be_black_and_white(
             assert read_labels(tmp_path / "a.gif", table).tolist() == mask
 
 
-@pytest.mark.parametrize("white", [IGNORED, 1])
-def test_white_of_a_gif_at_its_own_place_is_255(tmp_path: Path, white: int) -> None:
-    """As in a PNG: pixels to ignore, unless the table says that it is a class."""
-    table = LabelTable(("road", "car"), ((0, 0), (1, 1), (IGNORED, white)))
-    for labels in ([[0, IGNORED]], [[0, 1, IGNORED]], [[IGNORED, IGNORED]]):
-        save_gif(tmp_path / "a.gif", labels, None, optimize=False)
-        expected = [[white if value == IGNORED else value for value in labels[0]]]
-        assert read_labels(tmp_path / "a.gif", table).tolist() == expected
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_white_of_a_gif_at_its_own_place_is_no_class_in_silence(tmp_path: Path, mode: str) -> None:
+    """A mask that Pillow writes as 0 and 255, by its mode and size, is like a map with pixels to ignore."""
+    image = Image.fromarray(np.full((600, 600), IGNORED, np.uint8)).convert(mode)
+    image.paste(0, (0, 0, 300, 300))
+    image.save(tmp_path / "a.gif", optimize=mode == "P")
+    with pytest.raises(
+        BadLabels, match="0 and 255 in a GIF, of which 255 may be a class or pixels to ignore"
+    ):
+        read_labels(tmp_path / "a.gif", plain_table(["road", "car"]))
+    for table in (
+        LabelTable(("road", "car"), ((IGNORED, 1), (0, 0))),
+        LabelTable(("r", "c"), ((0, 0), (1, 1), (IGNORED, 1))),
+    ):
+        assert np.bincount(read_labels(tmp_path / "a.gif", table).ravel()).tolist() == [90000, 270000]
+
+
+def test_a_gif_of_two_classes_may_have_pixels_to_ignore(tmp_path: Path) -> None:
+    save_gif(tmp_path / "a.gif", [[0, 1, IGNORED]], None, optimize=False)
+    assert read_labels(tmp_path / "a.gif", plain_table(["road", "car"])).tolist() == [[0, 1, IGNORED]]
 
 
 @pytest.mark.parametrize("optimize", [False, True])

@@ -50,7 +50,7 @@ def test_pictures_of_label_maps_are_left_out(tmp_path: Path, caplog: pytest.LogC
     """A GIF beside each; where there is nothing else, it is the label map."""
     with caplog.at_level(logging.INFO):
         found = paired(tmp_path, "a.jpg b.jpg", "a.gif a.png b.gif")
-    assert "1 GIF files are left out" in caplog.text
+    assert "GIF files beside label maps of the same names are left out, 1 of them" in caplog.text
     assert names(found) == {"a": ("a.jpg", "a.png"), "b": ("b.jpg", "b.gif")} and found.doubles == ()
 
 
