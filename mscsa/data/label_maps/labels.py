@@ -196,7 +196,7 @@ def _refuse_unclear_white(table: LabelTable) -> None:
     Pillow renumbers some of a set's files and others not, by their size and mode.
     """
     known = dict(table.values)
-    if known.get(_white_of(table)) != known.get(IGNORED):
+    if known.get(int(_white_of(table))) != known.get(IGNORED):
         raise BadLabels(
             f"0 and {IGNORED} in a GIF, of which {IGNORED} may be a class or pixels to ignore",
             f"say in classes.csv (value,name) which class {IGNORED} is, and leave the value 1 out, or save "
