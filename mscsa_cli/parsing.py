@@ -140,7 +140,7 @@ class CommandParser(ArgumentParser):
 
     def _takes_text(self, flag: str) -> bool:
         """Whether a text may stand behind a flag: as its value, or as an argument where it takes none."""
-        if "=" in flag:
+        if flag == "--" or "=" in flag:
             return True
         action = next((each for each in self._actions if flag in each.option_strings), None)
         if action is None or action.nargs == 0:

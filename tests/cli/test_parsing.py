@@ -119,7 +119,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     _, arguments = parse_command(["predict", "~/a.jpg", "~/b.jpg", "--checkpoint=~/run"])
     assert arguments["images"] == ["/home/someone/a.jpg", "/home/someone/b.jpg"]
     assert arguments["checkpoint"] == "/home/someone/run"
-    for argv in (["~"], ["--kind=folder", "~"]):  # which YAML reads as null
+    for argv in (["~"], ["--kind=folder", "~"], ["--", "~"]):  # which YAML reads as null
         assert parse_command(["check-data", *argv])[1]["root"] == "/home/someone"
     _, arguments = parse_command(["train", "small/resnet18", "--data.root=~"])
     assert arguments["recipe"].data.root == "/home/someone"

@@ -194,15 +194,15 @@ def split_folder(root: Path, split: Split) -> Path | None:
 
 def _refuse_unclear_splits(root: Path) -> None:
     """Refuse what may be no class: a folder called as a split, with several classes and no image in it."""
-    for names in SPLIT_NAMES.values():
-        for place in filter(Path.is_dir, in_any_case(root, names)):
-            classes = [path for path in _folders(place) if any(map(_is_image, files_within(path)))]
-            if len(classes) > 1 and not _holds_images(place):
-                beside = quoted(path.name for path in _folders_of_images(_folders(root)))
-                raise UserError(
-                    f"{place} holds folders of images, and so does {root} ({beside}): name it {names[0]} if "
-                    "it is the split, or else put its images into one folder"
-                )
+    beside = [path.name for path in _folders_of_images(_folders(root))]
+    for place in in_any_case(root, [name for names in SPLIT_NAMES.values() for name in names]):
+        if len(beside) < 2 or not place.is_dir() or _holds_images(place):
+            continue
+        if sum(any(map(_is_image, files_within(path))) for path in _folders(place)) > 1:
+            raise UserError(
+                f"{place} holds folders of images, and so does {root} ({quoted(beside)}): name it "
+                f"{place.name.lower()} if it is the split, or else put its images into one folder"
+            )
 
 
 def _folders_of_images(folders: Iterable[Path]) -> list[Path]:

@@ -118,6 +118,24 @@ def test_what_may_be_a_split_or_a_class(folder: Path) -> None:
     assert find_classes(folder, "train").class_names() == ["figures", "samples"]
 
 
+@pytest.mark.parametrize(
+    ("strays", "message"), [(0, "no layout for classification"), (2, "name it train if")]
+)
+def test_images_and_photographs_of_masks_are_no_classes(folder: Path, strays: int, message: str) -> None:
+    """Train/images and Train/labels of JPEG are in no layout: Train is not taken for a class."""
+    for path in [*folder.rglob("*.png")]:
+        path.rename(path.with_suffix(".jpg"))
+    (folder / "train").rename(folder / "Train")
+    shutil.rmtree(folder / "val")
+    (folder / "Train" / "ant").rename(folder / "Train" / "images")
+    (folder / "Train" / "bee").rename(folder / "Train" / "labels")
+    for name in ("samples", "figures")[:strays]:
+        shutil.copytree(folder / "Train" / "cat", folder / name)
+    shutil.rmtree(folder / "Train" / "cat")
+    with pytest.raises(UserError, match=message):
+        find_classes(folder, "train")
+
+
 def test_classes_of_a_split_may_have_folders_alone(folder: Path) -> None:
     (folder / "train").rename(folder / "Train")
     for path in [*folder.glob("Train/*")]:
