@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mscsa.backbones.layers import init_small
 from mscsa.backbones.timm_pyramid import build_backbone
 from mscsa.compare.results import show_interval
 from mscsa.compare.statistics import paired_statistics
@@ -41,15 +42,10 @@ def _zero(classifier: nn.Linear) -> None:
     nn.init.zeros_(classifier.bias)
 
 
-def _small(classifier: nn.Linear) -> None:
-    nn.init.trunc_normal_(classifier.weight, std=0.02)
-    nn.init.zeros_(classifier.bias)
-
-
 STARTS: dict[str, Callable[[nn.Linear], None]] = {
     "timm's": lambda classifier: None,
     "torch's": lambda classifier: classifier.reset_parameters(),
-    "N(0, 0.02)": _small,
+    "N(0, 0.02)": init_small,
     "zero": _zero,
 }
 
