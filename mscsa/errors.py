@@ -22,6 +22,16 @@ class UnknownKeyword(UserError, TypeError):
     """A keyword that a function does not know: bad input, and the TypeError that Python's callers expect."""
 
 
+def needs_extra(what: str, extra: str) -> UserError:
+    """Make the error for a package that is not installed: it says which extra of ours brings it.
+
+    Args:
+        what: What needs which package.
+        extra: As in `pyproject.toml`.
+    """
+    return UserError(f"{what}; run: pip install 'mscsa[{extra}]'")  # in quotes: zsh expands the bracket
+
+
 def unknown_name(lacking: str, given: Any, allowed: Iterable[str], *, all_names: str = "") -> UserError:
     """Make the error for a name that is none of those allowed: it names the nearest, or else all.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal
 
-from mscsa.errors import UserError, unknown_name
+from mscsa.errors import UserError, needs_extra, unknown_name
 
 Task = Literal["classification", "segmentation", "detection", "instance_segmentation"]
 """What a model is for; instance segmentation is detection with a mask of each object."""
@@ -90,10 +90,8 @@ class Head:
         except ImportError as error:
             if self.extra is None:
                 raise
-            raise UserError(
-                f"{function} needs a package that cannot be imported ({error}); "
-                f"run: pip install mscsa[{self.extra}]"
-            ) from error
+            what = f"{function} needs a package that cannot be imported ({error})"
+            raise needs_extra(what, self.extra) from error
 
 
 _DETECTOR = {

@@ -111,7 +111,7 @@ def open_file(path: Path, threads: int | None = None) -> Opened:
         return opener(path, threads)
     except ImportError as error:
         raise ArtifactError(
-            f"{path} needs {package}, which cannot be imported ({error}); run: pip install mscsa[export]"
+            f"{path} needs {package}, which cannot be imported ({error}); run: pip install 'mscsa[export]'"
         ) from error
     except Exception as error:  # each runtime has errors of its own
         reason = " ".join(str(error).split())[:200]

@@ -72,7 +72,7 @@ def test_a_head_is_found_by_name_and_task() -> None:
 def test_a_missing_package_is_named_with_its_extra() -> None:
     head = Head(task="detection", builder="mscsa.no_such_module:build", options={}, extra="detection")
     with pytest.raises(
-        UserError, match=r"cannot be imported .*no_such_module.*pip install mscsa\[detection\]"
+        UserError, match=r"cannot be imported .*no_such_module.*pip install 'mscsa\[detection\]'"
     ):
         head.load()
     with pytest.raises(ImportError):  # of a head without an extra it is a fault of ours

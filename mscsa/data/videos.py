@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from mscsa.data.images import load_image
-from mscsa.errors import UserError
+from mscsa.errors import UserError, needs_extra
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +129,7 @@ def _av() -> Any:
     try:
         import av
     except ModuleNotFoundError as error:
-        raise UserError(
-            "videos are read by PyAV, which is not installed; run: pip install mscsa[video]"
-        ) from error
+        raise needs_extra("videos are read by PyAV, which is not installed", "video") from error
     av.logging.set_level(None)  # what it would say on stderr is said in one line
     return av
 

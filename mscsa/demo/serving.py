@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 from mscsa.demo.demo import Demo
-from mscsa.errors import UserError
+from mscsa.errors import UserError, needs_extra
 
 LOCAL = "127.0.0.1"
 
@@ -39,9 +39,8 @@ def served(demo: Demo, *, host: str = LOCAL, port: int | None = None, share: boo
         try:
             from mscsa.demo.page import CSS, build_page, theme
         except ModuleNotFoundError as error:
-            raise UserError(
-                f"the demo needs a package that is not installed ({error.name}); run: pip install mscsa[demo]"
-            ) from error
+            what = f"the demo needs a package that is not installed ({error.name})"
+            raise needs_extra(what, "demo") from error
         page = build_page(demo)
         try:
             _, local, public = page.launch(

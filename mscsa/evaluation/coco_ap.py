@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mscsa.data.contract import ObjectDataset
-from mscsa.errors import UserError
+from mscsa.errors import needs_extra
 from mscsa.evaluation.detection_detail import (
     DetectionDetail,
     best_operations,
@@ -326,10 +326,8 @@ def _evaluate(
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
-        raise UserError(
-            f"COCO's scores need faster-coco-eval, which cannot be imported ({error}); "
-            "run: pip install mscsa[detection]"
-        ) from error
+        what = f"COCO's scores need faster-coco-eval, which cannot be imported ({error})"
+        raise needs_extra(what, "detection") from error
     # Masks without their boxes: the evaluation would take the areas of these instead.
     kept = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
     found = [{key: result[key] for key in kept} for result in results]

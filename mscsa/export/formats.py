@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from mscsa.errors import UserError, unknown_name
+from mscsa.errors import UserError, needs_extra, unknown_name
 from mscsa.graphs import Graph
 
 Write = Callable[[ExportedProgram, Graph, Path, str], None]
@@ -45,9 +45,8 @@ class Format:
             importlib.import_module(self.package)
             return getattr(importlib.import_module(self.module), function)
         except ImportError as error:
-            raise UserError(
-                f"this format needs a package that is not installed ({error}); run: pip install mscsa[export]"
-            ) from error
+            what = f"this format needs a package that is not installed ({error})"
+            raise needs_extra(what, "export") from error
 
     def call(self, function: str, *arguments: Any) -> None:
         """Call one of its functions.

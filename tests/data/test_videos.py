@@ -113,7 +113,7 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match="gone.mp4: no such file"):
         next(read_frames(tmp_path / "gone.mp4"))
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(UserError, match=r"pip install mscsa\[video\]"):
+    with pytest.raises(UserError, match=r"pip install 'mscsa\[video\]'"):
         next(read_frames(tmp_path / "whole.mp4"))
 
 

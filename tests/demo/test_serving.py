@@ -67,7 +67,7 @@ def test_what_cannot_be_served_is_one_line(demo: Demo, monkeypatch: pytest.Monke
         pass
     monkeypatch.delitem(sys.modules, "mscsa.demo.page", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"\(gradio\); run: pip install mscsa\[demo\]"), served(demo):
+    with pytest.raises(UserError, match=r"\(gradio\); run: pip install 'mscsa\[demo\]'"), served(demo):
         pass
 
 

@@ -250,7 +250,7 @@ def test_without_its_packages_it_says_what_to_install(missing: str, monkeypatch:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "mscsa.detection.set_loss", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UserError, match=r"run: pip install mscsa\[detection\]") as caught:
+    with pytest.raises(UserError, match=r"run: pip install 'mscsa\[detection\]'") as caught:
         build_detector("deformable_detr", "test_resnet", 3)
     assert "\n" not in str(caught.value) and f"import of {missing}" in str(caught.value)
     assert build_detector("retinanet", "test_resnet", 3, fpn_channels=16).num_classes == 3

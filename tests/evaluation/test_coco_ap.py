@@ -467,7 +467,7 @@ def test_an_image_counts_once() -> None:
 def test_without_the_package_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, results = make_case(0)
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    with pytest.raises(UserError, match=r"pip install mscsa\[detection\]"):
+    with pytest.raises(UserError, match=r"pip install 'mscsa\[detection\]'"):
         score_results(truth, results, Truth(truth), [50], 100, False)  # type: ignore[arg-type]
 
 

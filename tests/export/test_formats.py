@@ -19,7 +19,7 @@ def test_each_format_is_written_and_run() -> None:
 
 
 def test_a_missing_package_names_the_extra() -> None:
-    with pytest.raises(UserError, match=r"pip install mscsa\[export\]"):
+    with pytest.raises(UserError, match=r"pip install 'mscsa\[export\]'"):
         Format("mscsa.export.torch_file", ".pt2", "no_such_package").load("write")
 
 

@@ -47,7 +47,7 @@ def test_matplotlib_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, ca
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"run: pip install mscsa\[train\]"):
+    with pytest.raises(UserError, match=r"run: pip install 'mscsa\[train\]'"):
         call()
 
 

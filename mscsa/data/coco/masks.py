@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscsa.data.transforms.frame import Frame
-from mscsa.errors import UserError
+from mscsa.errors import needs_extra
 from mscsa_runtime.errors import Unusable
 
 MIN_POLYGON = 6
@@ -212,10 +212,8 @@ def mask_encoder() -> Any:
     try:
         from faster_coco_eval import mask
     except ImportError as error:
-        raise UserError(
-            f"COCO's masks and scores need faster-coco-eval, which cannot be imported ({error}); "
-            "run: pip install mscsa[detection]"
-        ) from error
+        what = f"COCO's masks and scores need faster-coco-eval, which cannot be imported ({error})"
+        raise needs_extra(what, "detection") from error
     return mask
 
 

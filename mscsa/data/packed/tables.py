@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mscsa.data.problems import some_of
-from mscsa.errors import UserError
+from mscsa.errors import UserError, needs_extra
 
 _LABELS = (
     "label",
@@ -93,10 +93,8 @@ def _datasets() -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:
-        raise UserError(
-            "Parquet and Arrow files are read by `datasets`, which is not installed; run: pip install "
-            "mscsa[shards]"
-        ) from error
+        what = "Parquet and Arrow files are read by `datasets`, which is not installed"
+        raise needs_extra(what, "shards") from error
     datasets.disable_progress_bars()
     return datasets
 

@@ -20,7 +20,7 @@ from PIL import Image
 from mscsa.data.contract import Split
 from mscsa.data.scenes.scene import SMALLEST_SIDE
 from mscsa.data.seeding import derive_seed
-from mscsa.errors import UserError
+from mscsa.errors import needs_extra
 
 SKIMAGE_PHOTOGRAPHS = (
     *("astronaut", "brick", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field"),
@@ -129,10 +129,8 @@ def quarters(split: Split) -> list[tuple[NDArray[np.uint8], ...]]:
         from skimage import data
         from sklearn.datasets import load_sample_image
     except ImportError as error:
-        raise UserError(
-            "the collages take their photographs from scikit-image and scikit-learn, of which one is not "
-            "installed; run: pip install mscsa[train]"
-        ) from error
+        packages = "scikit-image and scikit-learn, of which one is not installed"
+        raise needs_extra(f"the collages take their photographs from {packages}", "train") from error
     photographs = [getattr(data, name)() for name in SKIMAGE_PHOTOGRAPHS]
     photographs += [load_sample_image(f"{name}.jpg") for name in SKLEARN_PHOTOGRAPHS]
     return [_opposite_quarters(Image.fromarray(each).convert("RGB"), split) for each in photographs]

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mscsa.data.contract import Split
 from mscsa.data.seeding import derive_seed
-from mscsa.errors import UserError
+from mscsa.errors import needs_extra
 
 CLASS_NAMES = tuple("0123456789")
 """Class of label i; the semantic mask holds i + 1 there, and 0 on the background."""
@@ -122,10 +122,8 @@ def digit_instances(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise UserError(
-            "the scenes take their digits from scikit-learn, which is not installed; "
-            "run: pip install mscsa[train]"
-        ) from error
+        what = "the scenes take their digits from scikit-learn, which is not installed"
+        raise needs_extra(what, "train") from error
     bunch = load_digits()
     rng = np.random.default_rng(derive_seed("digit split"))
     is_val = np.zeros(len(bunch.target), bool)

@@ -84,5 +84,5 @@ def test_damaged_files_and_the_missing_package(tmp_path: Path, monkeypatch: pyte
         read_parquet([tmp_path / "train.parquet"], tmp_path)
     assert "\n" not in str(caught.value)
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    with pytest.raises(UserError, match=r"pip install mscsa\[shards\]"):
+    with pytest.raises(UserError, match=r"pip install 'mscsa\[shards\]'"):
         read_saved(tmp_path)

@@ -76,6 +76,6 @@ def test_without_the_photographs_it_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
     quarters.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_skimage)
-    with pytest.raises(UserError, match=r"run: pip install mscsa\[train\]"):
+    with pytest.raises(UserError, match=r"run: pip install 'mscsa\[train\]'"):
         quarters("val")
     quarters.cache_clear()

@@ -43,6 +43,6 @@ def test_missing_scikit_learn_is_one_line_that_names_the_extra(monkeypatch: pyte
     """At once, not when the first scene is rendered."""
     digit_instances.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(UserError, match=r"pip install mscsa\[train\]") as caught:
+    with pytest.raises(UserError, match=r"pip install 'mscsa\[train\]'") as caught:
         SceneCollection(split="train", num_scenes=10, size=64)
     assert "\n" not in str(caught.value)
