@@ -1,4 +1,4 @@
-"""What the files of a run's folder are called: by training, which writes them, and by all who read them."""
+"""What the files of a run, or of a comparison, are called: by what writes them, and by all who read them."""
 
 from __future__ import annotations
 
@@ -14,3 +14,5 @@ LAST_WEIGHTS = "last.safetensors"
 """The model after the last step."""
 LAST_IMAGES = "last_images.npz"
 """What the last evaluation counted of each image (`mscsa.evaluation.image_counts`)."""
+COMPARISON = "compare.json"
+"""What `mscsa compare` writes into its folder."""

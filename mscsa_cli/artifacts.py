@@ -76,9 +76,9 @@ def _files(images: Sequence[str]) -> Sequence[str]:
     Raises:
         ValueError: If there is no image, or a video among them.
     """
-    from mscsa_runtime.images import EXTENSIONS
+    from mscsa_runtime.images import is_image
 
-    if not all(Path(each).is_file() and each.lower().endswith(EXTENSIONS) for each in images):
+    if not all(Path(each).is_file() and is_image(each) for each in images):
         from mscsa.data.inputs import image_files
         from mscsa.data.videos import is_video
 

@@ -93,6 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         _forget_output()
         return 1
+    except (MemoryError, RuntimeError) as error:
+        from mscsa.full_memory import full_memory
+
+        if (what := full_memory(error)) is None:
+            raise
+        return fail(f"{what}: smaller batches or images take less, and so do fewer processes that read them")
     except OSError as error:
         # Of a file that is open already, or of our own output, nobody names the place.
         if error.filename is None and error.errno in _FULL:

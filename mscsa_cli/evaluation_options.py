@@ -23,7 +23,7 @@ def evaluation_options(info: WeightsInfo, asking: Asking, *, results: str | None
     if results is not None and not isinstance(info.data, DetectionData):
         raise UserError(f"the model is for {task}: leave --results out, which is for detection")
     if isinstance(info.data, SegmentationData):
-        if asking.tile or asking.overlap is not None:
+        if asking.tile is not None or asking.overlap is not None:
             raise UserError("--tile and --overlap are for detection: give --window slide")
         return {"inference": _inference(info.data.image_size, asking)}
     options: dict[str, Any] = {} if results is None else {"results": results}
@@ -44,15 +44,15 @@ def evaluation_options(info: WeightsInfo, asking: Asking, *, results: str | None
 
 
 def _inference(training_crop: int, asking: Asking) -> SegmentationInference:
-    if asking.window == "whole" and (asking.crop or asking.stride):
+    if asking.window == "whole" and (asking.crop is not None or asking.stride is not None):
         raise UserError(
             "--crop and --stride are of the sliding window: give --window slide, or leave them out"
         )
-    side = asking.crop or training_crop
+    side = training_crop if asking.crop is None else asking.crop
     return SegmentationInference(
         window=asking.window,
         crop=side,
-        stride=asking.stride or max(1, 2 * side // 3),
+        stride=max(1, 2 * side // 3) if asking.stride is None else asking.stride,
         scales=tuple(asking.scales),
         flip=asking.flip,
     )

@@ -38,6 +38,13 @@ FORMATS = {
 """Pillow's name of each accepted format, and its file extensions."""
 
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return name.lower().endswith(EXTENSIONS)
+
+
 """Lower-case extensions of the files that an image folder reads."""
 
 MAX_PIXELS = 89_478_485

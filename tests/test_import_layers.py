@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mscsa.commit": set(),
     "mscsa.run_files": set(),
     "mscsa.signals": set(),
+    "mscsa.full_memory": set(),
     "mscsa.heads": parts("errors"),
     "mscsa.report": parts("files"),
     "mscsa.paper": parts("names"),
@@ -62,8 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "mscsa.training": {"mscsa_runtime"}
     | parts(
-        "assembly checkpoints commit data detection errors evaluation files folding frozen heads macs names "
-        "progress recipes run_files signals"
+        "assembly checkpoints commit data detection errors evaluation files folding frozen full_memory heads "
+        "macs names progress recipes run_files signals"
     ),
     "mscsa.cost": parts(
         "assembly attention backbones detection errors heads macs models names neck_table necks paper "
@@ -79,19 +80,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recipes.options report run_files speed"
     ),
     "mscsa.export": {"mscsa_runtime"}
-    | parts("assembly data detection errors evaluation folding graphs segmentation"),
+    | parts("assembly data detection errors evaluation folding graphs recipes segmentation"),
     "mscsa.hub": parts(
-        "assembly backbones checkpoints cost errors evaluation files heads macs names recipes report"
+        "assembly backbones checkpoints cost errors evaluation files heads macs names recipes report "
+        "run_files"
     ),
     "mscsa.demo": {"mscsa_runtime"}
     | parts(
         "assembly backbones compare cost data errors evaluation folding heads macs names neck_table pictures "
-        "recipes report"
+        "recipes report run_files"
     ),
     "mscsa_cli": {"mscsa", "mscsa_runtime"}
     | parts(
-        "assembly backbones compare cost data demo errors evaluation export hub models names neck_table "
-        "pictures progress recipes recipes.options report run_files signals speed training"
+        "assembly backbones compare cost data demo errors evaluation export full_memory hub models names "
+        "neck_table pictures progress recipes recipes.options report run_files signals speed training"
     ),
 }
 """Part -> the other parts it may import, anywhere in its files."""
@@ -101,6 +103,7 @@ OTHERS: dict[str, set[str]] = {
     "mscsa_runtime": {"numpy", "PIL", "onnxruntime", "openvino", "torch", "torchvision"},
     "mscsa.macs": {"torch"},
     "mscsa.graphs": {"torch"},
+    "mscsa.full_memory": {"torch"},
     "mscsa.modes": {"torch"},
     "mscsa.skeletons": {"torch"},
     "mscsa.files": set(),

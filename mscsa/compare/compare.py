@@ -32,6 +32,7 @@ from mscsa.names import parse_model_name
 from mscsa.neck_table import MSCSA_NECK, NECKS
 from mscsa.recipes.spec import Recipe, Task
 from mscsa.report import write_json
+from mscsa.run_files import COMPARISON
 from mscsa.speed.interleaved import Comparison, compare_speed
 from mscsa.speed.machine import describe_machine
 from mscsa.speed.steps import StepOptions
@@ -96,7 +97,7 @@ def compare_recipe(
     logger.info("%d runs, %d at a time; folder %s", len(in_turn), min(jobs, len(in_turn)), out)
     train_all(in_turn, jobs=jobs, on_gpu=device == "cuda")
     result = _measure(out, arms, runs, block, device if with_latency else None)
-    write_json(out / "compare.json", compare_json(result))
+    write_json(out / COMPARISON, compare_json(result))
     draw_comparison(result, out / "compare.png")
     return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import yaml  # type: ignore[import-untyped]
 
 from mscsa.errors import UserError
 from mscsa.files import write_text
+from mscsa.recipes.differences import field_defaults, flattened
 from mscsa.recipes.options import recipe_yaml
-from mscsa.recipes.spec import WORDS, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.spec import WORDS, Recipe
 from mscsa.run_files import LAST_WEIGHTS
 
 
@@ -57,14 +57,10 @@ def first_trained_pair(out: Path) -> tuple[Path, Path] | None:
     raise UserError(f"{out} has no seed that is trained with MSCSA and without it yet: let it finish")
 
 
-_DEFAULTS = {"run.": asdict(RunSpec()), "optim.": asdict(OptimSpec())}
-"""What the fields of these parts of a recipe are where nothing is said."""
-
-
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse another recipe, however it is described.
 
-    A field that an older version did not have is as if it had its default, or none.
+    A field that an older version did not have is as if it had its default; one without a default passes.
 
     Raises:
         UserError: Names the first difference.
@@ -79,18 +75,15 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
-def _first_difference(
-    before: dict[str, Any], now: dict[str, Any], prefix: str = ""
-) -> tuple[str, Any, Any] | None:
-    for key in {**now, **before}:
-        old, new = before.get(key), now.get(key)
-        default = _DEFAULTS.get(prefix, {}).get(key)
-        if old == new or (key not in before and (not new or new == default)):
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            inner = _first_difference(old, new, f"{prefix}{key}.")
-            if inner is None:
-                continue
-            return inner
-        return f"{prefix}{key}", old, new
+def _first_difference(before: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    old, new, defaults = dict(flattened(before)), dict(flattened(now)), field_defaults(now)
+    for key in {**new, **old}:
+        given = new.get(key)
+        then = old[key] if key in old else defaults.get(key, given)
+        if isinstance(then, dict) and isinstance(given, dict):
+            names = (name for name in {**given, **then} if then.get(name) != given.get(name))
+            if (name := next(names, None)) is not None:
+                return f"{key}.{name}", then.get(name), given.get(name)
+        elif then != given:
+            return key, then, given
     return None

@@ -13,9 +13,7 @@ from mscsa.errors import UserError
 from mscsa.evaluation.scores import SCORES
 from mscsa.pictures.figure import new_figure, save_figure
 from mscsa.report import Table
-
-FILE = "compare.json"
-"""What `mscsa compare` writes into its folder."""
+from mscsa.run_files import COMPARISON
 
 Cost = Literal["macs", "parameters", "ms"]
 
@@ -79,12 +77,14 @@ def read_finished(given: Iterable[str | Path]) -> list[Finished]:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    if (path / FILE).is_file():
-        return [path / FILE]
-    found = sorted([*path.glob(f"*/{FILE}"), *(each for each in path.glob("*.json") if _is_finished(each))])
+    if (path / COMPARISON).is_file():
+        return [path / COMPARISON]
+    found = sorted(
+        [*path.glob(f"*/{COMPARISON}"), *(each for each in path.glob("*.json") if _is_finished(each))]
+    )
     if not found:
         raise UserError(
-            f"{path} holds no finished comparison: give the folder of `mscsa compare`, its {FILE}"
+            f"{path} holds no finished comparison: give the folder of `mscsa compare`, its {COMPARISON}"
         )
     return found
 
@@ -102,9 +102,11 @@ def _read(path: Path) -> Finished:
     try:
         return _finished(path, json.loads(path.read_bytes()))
     except OSError as error:
-        raise UserError(f"comparison {path}: {error.strerror}; give {FILE} of `mscsa compare`") from error
+        raise UserError(
+            f"comparison {path}: {error.strerror}; give {COMPARISON} of `mscsa compare`"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise UserError(f"{path} is no result of `mscsa compare`: give its {FILE}") from error
+        raise UserError(f"{path} is no result of `mscsa compare`: give its {COMPARISON}") from error
 
 
 def _finished(path: Path, content: Mapping[str, Any]) -> Finished:
@@ -201,7 +203,7 @@ def _draw_panel(axes: Any, finished: Finished, cost: Cost) -> None:
     axes.plot(*zip(*front, strict=True), color="#888888", linewidth=1.2, linestyle="--", zorder=1)
     height, width = finished.input_size
     path = finished.path
-    name_of = path.parent.name if path.name == FILE else path.stem
+    name_of = path.parent.name if path.name == COMPARISON else path.stem
     axes.set_title(
         f"{finished.recipe}\n{finished.num_seeds} seeds, {height}x{width} px ({name_of})", fontsize=9
     )

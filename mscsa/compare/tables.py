@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from mscsa.compare.results import ArmResult, CompareResult, Contrast, show_interval, verdict
 from mscsa.evaluation.scores import format_score
 from mscsa.report import Table, percent_more
-from mscsa.run_files import ENVIRONMENT
+from mscsa.run_files import COMPARISON, ENVIRONMENT
 from mscsa.speed.interleaved import UNSTABLE_SPREAD, Comparison
 from mscsa.speed.machine import machine_line
 
@@ -311,5 +311,5 @@ def _spread(value: float, std: float | None, *, signed: bool = False) -> str:
 
 def _written(result: CompareResult) -> list[str]:
     """Name the files that a comparison has written; examples there are of segmentation alone."""
-    files = [result.out / name for name in ("compare.json", "compare.png", "examples.png")]
+    files = [result.out / name for name in (COMPARISON, "compare.png", "examples.png")]
     return [str(file) for file in files[:2]] + [str(file) for file in files[2:] if file.exists()]

@@ -22,7 +22,7 @@ from mscsa.data.scenes.collection import SEGMENTATION_CLASSES, SceneCollection
 from mscsa.data.scenes.detection import SceneDetection
 from mscsa.data.scenes.scene import CLASS_NAMES
 from mscsa.data.scenes.segmentation import SceneSegmentation
-from mscsa.data.tolerance import TolerantDataset
+from mscsa.data.tolerance import tolerant
 from mscsa.data.transforms.classification import build_classification_transforms
 from mscsa.data.transforms.detection import ObjectTransform, build_detection_transforms
 from mscsa.data.transforms.segmentation import JointTransform, build_segmentation_transforms
@@ -83,9 +83,7 @@ def build_datasets(
     # Each file of annotations has category ids of its own: the names of train settle the labels.
     names = train.class_names if isinstance(data, DetectionData) else None
     val = build_dataset("val", data, augment, model_cfg, seed, names, with_masks=with_masks)
-    if not data.max_bad:
-        return train, val
-    return TolerantDataset(train, "train", data.max_bad), TolerantDataset(val, "val", data.max_bad)
+    return tolerant(train, "train", data.max_bad), tolerant(val, "val", data.max_bad)
 
 
 def build_dataset(

@@ -17,8 +17,9 @@ from mscsa.data.label_maps.folders import LABEL_EXTENSIONS, LABELS, find_places
 from mscsa.data.label_maps.tables import CLASSES_FILE
 from mscsa.data.problems import some_of
 from mscsa.data.texts import composed
+from mscsa.data.walking import files_within
 from mscsa.errors import UserError
-from mscsa_runtime.images import EXTENSIONS
+from mscsa_runtime.images import EXTENSIONS, is_image
 
 Kind = Literal["classification", "segmentation", "detection"]
 
@@ -121,7 +122,7 @@ def is_split(folder: Path) -> bool:
 def class_folders(root: Path) -> str | None:
     """Say in which form a folder holds class folders; None if it holds none."""
     for folder in (path for path in _folders(root) if path.name.casefold() in SPLIT_NAMES["train"]):
-        if sum(any(_images(path)) for path in _folders(folder)) > 1:
+        if sum(any(is_image(file.name) for file in files_within(path)) for path in _folders(folder)) > 1:
             return "SPLIT/CLASS"
     folders = [path for path in _folders(root) if path.name not in _SPLITS and any(_images(path))]
     if len(folders) == 2 and _are_photographs_and_maps(*folders):
@@ -137,7 +138,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    return (path for path in folder.iterdir() if is_image(path.name))
 
 
 def _contents(root: Path) -> dict[str, Counter[str]]:

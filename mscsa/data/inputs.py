@@ -11,7 +11,7 @@ from mscsa.data.problems import some_of
 from mscsa.data.videos import is_video
 from mscsa.data.walking import files_within
 from mscsa.errors import UserError
-from mscsa_runtime.images import EXTENSIONS
+from mscsa_runtime.images import EXTENSIONS, is_image
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def _files(given: str) -> list[str]:
     if Path(given).exists() or not glob.has_magic(given):
         return [given]
     matches = sorted(glob.glob(given, recursive=True))
-    files = [match for match in matches if not Path(match).is_dir() and (_is_image(match) or is_video(match))]
+    files = [match for match in matches if not Path(match).is_dir() and (is_image(match) or is_video(match))]
     if not files:
         raise UserError(f"{given}: no image is like it; check the pattern ({', '.join(EXTENSIONS)} are read)")
     return files
@@ -43,13 +43,9 @@ def _files(given: str) -> list[str]:
 
 def _images_in(folder: str) -> list[str]:
     entries = list(files_within(Path(folder)))
-    files = sorted(entry.path for entry in entries if _is_image(entry.name))
+    files = sorted(entry.path for entry in entries if is_image(entry.name))
     if videos := sorted(entry.path for entry in entries if is_video(entry.name)):
         logger.warning("%s: left out are the videos %s; name them, or a pattern", folder, some_of(videos, 3))
     if not files:
         raise UserError(f"{folder} has no image ({', '.join(EXTENSIONS)}); give another folder, or files")
     return files
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in EXTENSIONS

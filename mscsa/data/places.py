@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -31,6 +31,51 @@ def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
                 part = names.get(composed(part) if is_elsewhere else composed(part).lower(), part)
             place /= part
         yield place
+
+
+def by_named_folder(root: Path, paths: Collection[str]) -> Callable[[str, Iterable[str]], list[str]]:
+    """Make what chooses, of files of one name, those that lie where a longer name says.
+
+    A name of another machine, or relative to who knows what, ends in a folder that is here: of
+    `elsewhere/train/4.png` that is `train`, and `val/4.png` is then never meant, whether the other is there
+    or gone. Only where no folder of the name is here, it says no more than its last part.
+
+    Args:
+        root: What all lies below.
+        paths: All files.
+    Returns:
+        From a name, by slashes, and the files that it may mean to those that it does.
+    """
+
+    @cache
+    def folders() -> dict[str, Path]:
+        holding = {Path(os.path.dirname(path)) for path in paths}
+        known = {each for folder in holding for each in (folder, *folder.parents) if each != root}
+        return {_as_text(each.relative_to(root)): each for each in known if each.is_relative_to(root)}
+
+    @cache
+    def meant(folder: str) -> list[Path]:
+        parts = [part for part in Path(folder).parts if part not in ("/", "..")]
+        for start in range(len(parts)):
+            end = Path(*parts[start:])
+            found = [place for text, place in folders().items() if text.endswith(_as_text(end))]
+            found = found or [place for place in in_any_case(root, [end.as_posix()]) if place.is_dir()]
+            if found:
+                return found
+        return []
+
+    def choose(name: str, candidates: Iterable[str]) -> list[str]:
+        files, within = list(candidates), meant(name.rpartition("/")[0])
+        if not within:
+            return files
+        direct = [path for path in files if Path(path).parent in within]
+        return direct or [path for path in files if any(map(Path(path).is_relative_to, within))]
+
+    return choose
+
+
+def _as_text(folder: Path) -> str:
+    return f"/{composed(folder.as_posix()).lower()}"
 
 
 def first_file(tried: Sequence[tuple[Path, str]]) -> Path | None:

@@ -90,6 +90,11 @@ class TolerantDataset:
             raise UserError(too_many(count, self._max_bad, str(error))) from error
 
 
+def tolerant(dataset: TaskDataset, split: Split, max_bad: int) -> TaskDataset:
+    """Let a data set pass over samples that cannot be read, if any may be."""
+    return TolerantDataset(dataset, split, max_bad) if max_bad else dataset
+
+
 def too_many(count: int, max_bad: int, message: str) -> str:
     """Say that more samples than allowed cannot be read."""
     return f"{count} images cannot be used, data.max_bad allows {max_bad}; the last: {message}"

@@ -12,7 +12,6 @@ from PIL import Image
 from mscsa.compare.folder import first_trained_pair
 from mscsa.compare.pareto import (
     COSTS,
-    FILE,
     Cost,
     Finished,
     draw_pareto,
@@ -38,6 +37,7 @@ from mscsa.pictures.saliency_maps import draw_attention, draw_query
 from mscsa.pictures.saliency_model import SaliencyModel, load_saliency_model
 from mscsa.recipes.arms import without_neck
 from mscsa.report import Table
+from mscsa.run_files import COMPARISON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +253,6 @@ def open_demo(
     with_mscsa = last.file is not None and last.spec.neck_name == MSCSA_NECK
     saliency = load_saliency_model(None, last.file) if with_mscsa else None
     given = list(comparisons)
-    if model is not None and first_trained_pair(Path(model)) and (Path(model) / FILE).is_file():
+    if model is not None and first_trained_pair(Path(model)) and (Path(model) / COMPARISON).is_file():
         given.insert(0, model)
     return Demo(models, saliency=saliency, finished=read_finished(given), limits=limits)

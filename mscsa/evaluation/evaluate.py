@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mscsa.assembly.weights_file import WeightsInfo, load_trained
 from mscsa.data.contract import TaskDataset, with_transform
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
+from mscsa.data.tolerance import TolerantDataset, tolerant
 from mscsa.data.transforms.detection import untouched
 from mscsa.errors import UserError, unknown_name
 from mscsa.evaluation.detection_inference import DetectionInference, InViews
@@ -25,6 +27,8 @@ from mscsa.evaluation.swapping import with_swapped_classes
 from mscsa.folding import fold_norms
 from mscsa.progress import progress
 from mscsa.recipes.spec import PARTS, DataSpec, DetectionData, Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,7 @@ def evaluate_model(
         dataset = with_transform(dataset, untouched)
     else:
         how = None if inference is None else with_swapped_classes(inference, *pairs)
+    dataset = tolerant(dataset, "val", data.max_bad)
     rank, world_size = process_rank()
     loader = build_eval_loader(dataset, data, rank=rank, world_size=world_size)
     run = info.provenance.get("recipe", {}).get("run", {})
@@ -129,6 +134,9 @@ def evaluate_model(
             with_detail=True,
         )
     assert scores is not None, "nothing was there to stop it"
+    if isinstance(dataset, TolerantDataset):
+        for index in dataset.bad_indices():
+            logger.warning("%s; it is left out of the scores", dataset.why(index))
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
 
 

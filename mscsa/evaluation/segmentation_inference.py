@@ -38,6 +38,8 @@ class SegmentationInference:
     def __post_init__(self) -> None:
         if self.window not in ("whole", "slide"):
             raise UserError(f"window {self.window!r} is not known: give whole or slide")
+        if self.crop < 1:
+            raise UserError(f"windows of {self.crop} px are none: give crop=1 or more (--crop)")
         if not 1 <= self.stride <= self.crop:
             raise UserError(
                 f"stride {self.stride} of windows of {self.crop} px leaves pixels out or is none: give 1 to "

@@ -27,10 +27,11 @@ from mscsa.export.differences import TOLERANCE, check_sizes, difference_on
 from mscsa.export.formats import Format, find_format
 from mscsa.export.graphs import build_graphs, build_pyramid_graphs
 from mscsa.export.programs import trace
-from mscsa.export.scoring import evaluate_artifact, first_images
+from mscsa.export.scoring import evaluate_artifact, first_images, info_of
 from mscsa.export.time_limit import OutOfTime, cpu_time_limit
 from mscsa.folding import fold_norms
 from mscsa.graphs import Graphs, Size
+from mscsa.recipes.spec import ClassificationData
 from mscsa.segmentation.segmenter import Segmenter
 from mscsa_runtime.artifact import FIRST, Artifact
 from mscsa_runtime.errors import ArtifactError
@@ -307,6 +308,9 @@ def _check(
             f"on images the artifact differs by {found:.2g} of the largest value from the model, "
             f"{tolerance:.2g} is allowed: it was not written"
         )
+    data = info_of(artifact).data
+    if isinstance(data, ClassificationData):  # which the artifact may take of another size than in training
+        overrides = {"image_size": data.image_size, **overrides}
     own = evaluate(checkpoint, overrides, accelerator="cpu")
     exported = evaluate_artifact(artifact, overrides)
     name = own.scores.MAIN

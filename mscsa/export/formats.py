@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from mscsa.errors import UserError, needs_extra, unknown_name
@@ -17,9 +15,6 @@ from mscsa.graphs import Graph
 
 Write = Callable[[ExportedProgram, Graph, Path, str], None]
 """Writes a traced graph, with its metadata as JSON, to a file."""
-
-Quantize = Callable[[Path, list[NDArray[np.float32]], str], None]
-"""Turns a written file into one of 8-bit integers, by images (1, 3, H, W); with new metadata."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,35 @@ import torch
 from torch import Tensor
 
 from mscsa.assembly.weights_file import WeightsInfo
+from mscsa.data.tolerance import tolerant
 from mscsa.evaluation.detection_inference import DetectionInference
 from mscsa.evaluation.evaluate import Evaluation, build_validation, evaluate_model
 from mscsa.evaluation.segmentation_inference import SegmentationInference
 from mscsa.export.artifact_model import ArtifactModel
+from mscsa.recipes.spec import ClassificationData
 from mscsa_runtime.artifact import Artifact
 from mscsa_runtime.errors import ArtifactError
 
 
 def info_of(artifact: Artifact) -> WeightsInfo:
-    """Give what the checkpoint said of itself.
+    """Give what the checkpoint said of itself; a classifier's images have the size that it was exported for.
 
     Raises:
-        ArtifactError: If the model was not exported from a file that training wrote.
+        ArtifactError: If the model was not exported from a file that training wrote, or has no score.
     """
     weights = artifact.metadata.provenance.get("weights")
     if weights is None or artifact.metadata.task == "pyramid":
         raise ArtifactError(f"{artifact.path} has no score: give a trained model's, with its head")
-    return WeightsInfo.from_metadata(weights, artifact.path)
+    info = WeightsInfo.from_metadata(weights, artifact.path)
+    if not isinstance(info.data, ClassificationData):
+        return info
+    sizes = artifact.metadata.sizes
+    if sizes.height != sizes.width:
+        raise ArtifactError(
+            f"{artifact.path} was made for {sizes.height}x{sizes.width}: a classifier's score is of square "
+            "images; export it for one side"
+        )
+    return replace(info, data=replace(info.data, image_size=sizes.height))
 
 
 def evaluate_artifact(
@@ -64,5 +76,7 @@ def first_images(artifact: Artifact, overrides: Mapping[str, Any], count: int) -
         count: How many at most.
     """
     info = info_of(artifact)
-    dataset = build_validation(info, replace(info.data, **overrides))
-    return [dataset[i][0] for i in range(min(count, len(dataset)))]
+    data = replace(info.data, **overrides)
+    dataset = tolerant(build_validation(info, data), "val", data.max_bad)
+    samples = (dataset[i] for i in range(len(dataset)))
+    return [sample[0] for sample in islice((each for each in samples if each is not None), count)]

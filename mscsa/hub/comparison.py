@@ -10,8 +10,7 @@ from typing import Any
 
 from mscsa.errors import UserError
 from mscsa.report import percent_more
-
-FILE = "compare.json"
+from mscsa.run_files import COMPARISON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class Matched:
 
 def find_comparison(run: Path) -> Path | None:
     """Find the result of the comparison that a run is an arm of: OUT/ARM/SEED lies in OUT."""
-    path = run.resolve().parent.parent / FILE
+    path = run.resolve().parent.parent / COMPARISON
     return path if path.is_file() else None
 
 
@@ -54,10 +53,10 @@ def read_comparison(path: str | Path, recipe: str) -> Matched:
         raise
     except OSError as error:
         raise UserError(
-            f"comparison {path}: {error.strerror}; give {FILE} of the folder of `mscsa compare`"
+            f"comparison {path}: {error.strerror}; give {COMPARISON} of the folder of `mscsa compare`"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no result of `mscsa compare`: give its {FILE}") from error
+        raise UserError(f"{path} is no result of `mscsa compare`: give its {COMPARISON}") from error
 
 
 def _laid_out(content: Mapping[str, Any]) -> Matched:

@@ -17,6 +17,7 @@ from torchvision.ops import box_iou
 from mscsa.assembly.weights_file import WeightsInfo, read_info
 from mscsa.data.contract import IGNORED, TaskDataset
 from mscsa.data.datasets import build_dataset
+from mscsa.data.tolerance import tolerant
 from mscsa.data.videos import Frame
 from mscsa.errors import UserError
 from mscsa.evaluation.classify import classify
@@ -53,36 +54,27 @@ def worst_rows(checkpoint: str, count: int, device: str, root: str | None = None
     if data.is_rendered:
         raise UserError(f"{checkpoint} was trained on {info.data.kind}, which are no files: give another run")
     with_masks = info.model.task == "instance_segmentation"
-    dataset = unchanged(
-        build_dataset(
-            "val",
-            data,
-            PARTS[info.model.task][1](),
-            info.input,
-            0,
-            info.class_names,
-            with_masks=with_masks,
-        )
-    )
-    judged = list(_judged(checkpoint, dataset, info, device))
-    order = sorted(range(len(judged)), key=lambda i: judged[i][0])[:count]
+    augment = PARTS[info.model.task][1]()
+    found = build_dataset("val", data, augment, info.input, 0, info.class_names, with_masks=with_masks)
+    dataset = tolerant(unchanged(found), "val", data.max_bad)
+    readable = [i for i in range(len(dataset)) if not data.max_bad or dataset[i] is not None]
+    judged = zip(readable, _judged(checkpoint, dataset, readable, info, device), strict=True)
     rows = []
-    for index in order:
+    for index, (_, said, draw) in sorted(judged, key=lambda each: each[1][0])[:count]:
         pixels, target, _ = dataset[index]
         name = Path(dataset.describe(index)).name
         truth = dataset.class_names[target] if isinstance(target, int) else "truth"
-        _, said, draw = judged[index]
         rows.append(
             [Tile(picture(pixels, target, dataset.class_names), f"{name}: {truth}"), Tile(draw(), said)]
         )
     return rows
 
 
-def _judged(checkpoint: str, dataset: TaskDataset, info: WeightsInfo, device: str) -> Iterator[Judged]:
+def _judged(
+    checkpoint: str, dataset: TaskDataset, indices: Sequence[int], info: WeightsInfo, device: str
+) -> Iterator[Judged]:
     # Not by their paths: images may be packed into other files.
-    images = (
-        Frame(dataset.describe(index), index, 0.0, _image_of(dataset, index)) for index in range(len(dataset))
-    )
+    images = (Frame(dataset.describe(index), index, 0.0, _image_of(dataset, index)) for index in indices)
     task = info.model.task
     if task == "classification":
         found: Any = classify(checkpoint, images, top_k=len(info.class_names), accelerator=device)
@@ -91,7 +83,7 @@ def _judged(checkpoint: str, dataset: TaskDataset, info: WeightsInfo, device: st
         found, judge = segment(checkpoint, images, accelerator=device), _judge_map
     else:
         found, judge = detect(checkpoint, images, accelerator=device), _judge_objects
-    for index, each in enumerate(found):
+    for index, each in zip(indices, found, strict=True):
         if each.error is not None:
             raise UserError(each.error)
         target = dataset[index][1]

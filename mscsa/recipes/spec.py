@@ -323,6 +323,11 @@ class ClassificationAugment(AugmentSpec):
     interpolation: str | None = None
     """Resampling of crops; null takes the model's own."""
 
+    @property
+    def is_mixing(self) -> bool:
+        """Whether batches are mixed."""
+        return self.mix_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
+
 
 PARTS: dict[Task, tuple[type[DataSpec], type[AugmentSpec]]] = {
     "classification": (ClassificationData, ClassificationAugment),

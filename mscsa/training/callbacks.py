@@ -136,8 +136,9 @@ class Evaluate(pl.Callback):
         self.latest = state_dict["latest"]
         self.ranking.load_state_dict(state_dict)
         self._seconds_before = state_dict["seconds"]
-        if self.lost.names and self.evaluated_step == self.resumed_step:
-            self.evaluated_step -= 1  # is done once more, where the weights still are those of it
+        if self.lost.repeats(self.evaluated_step, self.resumed_step):
+            self.evaluated_step -= 1
+            self.ranking.uncount_last()
         if BEST in self.lost.names:
             self.ranking.forget_best()
 

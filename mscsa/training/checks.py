@@ -140,8 +140,7 @@ def _check_batch(recipe: Recipe) -> None:
         return
     shares = run.devices * run.num_nodes * run.accumulate
     batch = recipe.data.batch_size // shares
-    is_mixing = augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0)
-    if is_mixing and batch % 2:
+    if augment.is_mixing and batch % 2:
         raise UserError(
             f"data.batch_size {recipe.data.batch_size} gives batches of {batch} "
             f"({shares} share(s)), and mixup and cutmix mix pairs; give a multiple of {2 * shares}, "

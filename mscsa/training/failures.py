@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import torch
-
 from mscsa.errors import UnreadableImage, UserError
+from mscsa.full_memory import KILLED, full_memory
 from mscsa.run_files import LAST
-
-_LOST_WORKER = re.compile(r"DataLoader worker \(pid.*\) (exited unexpectedly|is killed by signal)")
-_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 def explain(error: Exception, folder: Path) -> UserError | None:
@@ -35,15 +30,8 @@ def explain(error: Exception, folder: Path) -> UserError | None:
         "a smaller data.batch_size takes less, with run.accumulate for the same step, or "
         "run.grad_checkpointing true: each makes it another run, to start in another folder"
     )
-    if isinstance(error, torch.OutOfMemoryError):
-        return UserError(f"the memory of the GPU is full: {memory}")
-    if isinstance(error, MemoryError) or _CPU_MEMORY in str(error):
-        return UserError(f"the memory of this machine is full: {memory}")
-    if isinstance(error, RuntimeError) and _LOST_WORKER.search(str(error)):
-        return UserError(
-            "a process that reads images was killed, as the system does where memory or /dev/shm is full: "
-            f"lower data.workers, then {go_on}"
-        )
+    if (what := full_memory(error)) is not None:
+        return UserError(f"{what}: {f'lower data.workers, then {go_on}' if what == KILLED else memory}")
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return UserError(f"{place}{error.strerror or error}; put it right, then {go_on}")

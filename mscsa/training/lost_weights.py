@@ -29,6 +29,15 @@ class LostWeights:
     spare: Path | None = None
     """The same weights as those of a lost `best.safetensors`, among those that the run keeps."""
 
+    def repeats(self, evaluated_step: int, resumed_step: int) -> bool:
+        """Whether the last evaluation is done once more: where the weights still are those of it.
+
+        Args:
+            evaluated_step: Optimiser step of the last evaluation.
+            resumed_step: Optimiser step of the checkpoint.
+        """
+        return bool(self.names) and evaluated_step == resumed_step
+
     def restore(self) -> None:
         """Copy what there is a copy of, and say what was lost."""
         if self.spare is not None:

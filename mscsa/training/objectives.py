@@ -88,7 +88,7 @@ def build_objective(recipe: Recipe, num_classes: int) -> Objective:
 
 def build_mixup(augment: ClassificationAugment, num_classes: int) -> Mixup | None:
     """Build timm's Mixup / CutMix, which also smooths the labels; None where both are off."""
-    if augment.mix_prob == 0 or (augment.mixup == 0 and augment.cutmix == 0):
+    if not augment.is_mixing:
         return None
     return Mixup(
         mixup_alpha=augment.mixup,
@@ -102,7 +102,7 @@ def build_mixup(augment: ClassificationAugment, num_classes: int) -> Mixup | Non
 
 def build_criterion(augment: ClassificationAugment) -> nn.Module:
     """Build the loss: soft targets after mixing, else cross-entropy with or without smoothing."""
-    if augment.mix_prob > 0 and (augment.mixup > 0 or augment.cutmix > 0):
+    if augment.is_mixing:
         return SoftTargetCrossEntropy()
     if augment.label_smoothing > 0:
         return LabelSmoothingCrossEntropy(augment.label_smoothing)

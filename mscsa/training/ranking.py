@@ -70,6 +70,10 @@ class Ranking:
         self.num_since_best = 0 if is_best else self.num_since_best + 1
         return is_best
 
+    def uncount_last(self) -> None:
+        """Let patience forget the last evaluation, which comes once more."""
+        self.num_since_best = max(self.num_since_best - 1, 0)
+
     def forget_best(self) -> None:
         """Leave the best one out, whose weights are lost; the next evaluation is then the best."""
         self.entries = []

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from mscsa.data.contract import SPLITS, TaskDataset
 from mscsa.data.identity import hash_of_files
 from mscsa.errors import UserError
-from mscsa.heads import find_head
-from mscsa.recipes.spec import GIVEN_PLACES, PARTS, WORDS, ModelSpec, OptimSpec, Recipe, RunSpec
+from mscsa.recipes.differences import field_defaults, flattened
+from mscsa.recipes.spec import GIVEN_PLACES, WORDS, Recipe
 
 CHANGEABLE = frozenset(
     {
@@ -52,9 +52,6 @@ SPANNING = ("cosine", "poly")
 """Schedules that stretch over the whole run."""
 
 _LENGTH = ("run.epochs", "run.steps")
-
-_TABLES = frozenset(each.name for each in fields(ModelSpec) if "dict[" in str(each.type))
-"""Fields of `model` that are tables, as `model.mscsa`: compared whole, for their keys are not fields."""
 
 
 def run_identity(recipe: Recipe, train: TaskDataset, val: TaskDataset) -> dict[str, Any]:
@@ -91,8 +88,8 @@ def check_same_run(
     changeable = set(CHANGEABLE)
     if extend or now["recipe"]["optim"]["schedule"] not in SPANNING:
         changeable |= set(_LENGTH)
-    before, after = dict(_flatten(saved)), dict(_flatten(now))
-    defaults = _defaults(now["recipe"])
+    before, after = dict(flattened(saved)), dict(flattened(now))
+    defaults = field_defaults(now["recipe"])
     for key in {**after, **before}:
         field = key.removeprefix("recipe.")
         then = before[key] if key in before else defaults.get(field, after.get(key))
@@ -134,26 +131,3 @@ def is_extended(saved: Mapping[str, Any], now: Mapping[str, Any], steps_per_epoc
 def _length(run: Mapping[str, Any], steps_per_epoch: int) -> int:
     steps: int = run["epochs"] * steps_per_epoch if run.get("steps") is None else run["steps"]
     return steps
-
-
-def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the default of each field of a recipe that has one, dotted, as plain values."""
-    task = "classification" if recipe["model"]["head"] is None else find_head(recipe["model"]["head"]).task
-    sections: dict[str, Any] = dict(zip(("data", "augment"), PARTS[task], strict=True))
-    sections |= {"model": ModelSpec, "optim": OptimSpec, "run": RunSpec}
-    found = {}
-    for section, kind in sections.items():
-        for each in fields(kind):
-            default = each.default_factory() if callable(each.default_factory) else each.default
-            if default is not MISSING:
-                found[f"{section}.{each.name}"] = default
-    plain: dict[str, Any] = json.loads(json.dumps(found))
-    return plain
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and key not in _TABLES:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -384,8 +384,8 @@ def _metrics_file(
 ) -> MetricsCsv:
     step = saved["global_step"] if saved else 0
     evaluated = saved["callbacks"][Evaluate.__qualname__]["evaluated_step"] if saved else 0
-    if lost.names and evaluated == step:
-        evaluated -= 1  # comes once more
+    if lost.repeats(evaluated, step):
+        evaluated -= 1
     return MetricsCsv(
         folder / METRICS,
         score_names(SCORES[recipe.model.task]),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml  # type: ignore[import-untyped]
 
 from mscsa.recipes import get_recipe
@@ -258,9 +259,33 @@ def test_interrupt_gives_130(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"),
+            "the memory of the GPU is full",
+        ),
+        (MemoryError(), "the memory of this machine is full"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+            "a process that reads images was",
+        ),
+    ],
+)
+def test_full_memory_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    fails_with(monkeypatch, error)
+    code, out, line = run(capsys, "list")
+    assert (code, out) == (2, "") and line.startswith(f"error: {said}") and line.count("\n") == 1
+    assert "smaller batches or images take less" in line
+
+
+@pytest.mark.parametrize(
     "error",
     [
         ZeroDivisionError(),
+        RuntimeError("shapes differ"),
         FileNotFoundError(errno.ENOENT, "No such file or directory", "mine"),
         OSError(errno.ENAMETOOLONG, "File name too long"),
         OSError("no number"),

@@ -66,3 +66,17 @@ def test_tiles_and_mirror_images_go_to_detection() -> None:
 def test_what_is_of_another_task_is_refused(task: str, given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         options(task, **given)
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        ("segmentation", {"window": "slide", "crop": 0}, "windows of 0 px are none: give crop=1 or more"),
+        ("segmentation", {"window": "slide", "stride": 0}, "stride 0 of windows of 90 px"),
+        ("segmentation", {"crop": 0}, "--crop and --stride are of the sliding window"),
+        ("segmentation", {"tile": 0}, "--tile and --overlap are for detection"),
+    ],
+)
+def test_zero_is_not_nothing(task: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        options(task, **given)

@@ -81,3 +81,16 @@ def test_words_about_a_recipe_may_change(tmp_path: Path) -> None:
     words = {name: "measured since" for name in WORDS}
     open_folder(tmp_path, arms(replace(recipe, **words)))
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_what_an_older_version_did_not_write_has_its_default(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    open_folder(tmp_path, arms(recipe))
+    for path in tmp_path.iterdir():
+        content = yaml.safe_load(path.read_text())
+        del content["data"]["max_bad"], content["augment"]["hflip"], content["run"]["channels_last"]
+        path.write_text(yaml.safe_dump(content))
+    kept = replace(recipe, augment=replace(recipe.augment, hflip=type(recipe.augment)().hflip))
+    open_folder(tmp_path, arms(kept))
+    with pytest.raises(UserError, match="data.max_bad = 0, now it is 2"):
+        open_folder(tmp_path, arms(replace(kept, data=replace(kept.data, max_bad=2))))

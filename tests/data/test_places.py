@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from mscsa.data.places import first_file, in_any_case
+from mscsa.data.places import by_named_folder, first_file, in_any_case
 
 
 def test_the_name_as_given_comes_first(tmp_path: Path) -> None:
@@ -37,3 +37,28 @@ def test_elsewhere_capitals_are_those_of_the_disk(tmp_path: Path) -> None:
     given = ["../train", "./../train", str(root / "train"), "../k\u00e4fer", "../K\u00e4fer", "../Train"]
     wanted = ["../train", "../train", str(root / "train"), "../k\u00e4fer", "../Ka\u0308fer", "../Train"]
     assert list(in_any_case(root, given)) == [root / name for name in wanted]
+
+
+def test_a_file_that_is_gone_is_none_of_the_same_name_elsewhere(tmp_path: Path) -> None:
+    """Names of other machines end in folders that are here; only without such a folder is the name enough."""
+    names = ["train/1.png", "val/1.png", "val/4.png", "val/deep/5.png", "K\u00e4fer/6.png", "x/images/7.png"]
+    files = [str(tmp_path / name) for name in names]
+    (tmp_path / "empty").mkdir()
+    choose = by_named_folder(tmp_path, files)
+
+    def chosen(name: str) -> list[str]:
+        alike = [file for file in files if Path(file).name == Path(name).name]
+        return [Path(file).relative_to(tmp_path).as_posix() for file in choose(name, alike)]
+
+    assert chosen("1.png") == chosen("elsewhere/1.png") == ["train/1.png", "val/1.png"]
+    assert chosen("train/1.png") == chosen("/other/machine/Train/1.png") == ["train/1.png"]
+    assert chosen("train/4.png") == chosen("C:/data/train/4.png") == chosen("../empty/4.png") == []
+    assert chosen("other/4.png") == ["val/4.png"]
+    assert chosen("val/5.png") == chosen("deep/5.png") == ["val/deep/5.png"]
+    assert chosen("Ka\u0308fer/6.png") == ["K\u00e4fer/6.png"] and chosen("Ka\u0308fer/4.png") == []
+    assert chosen("images/7.png") == ["x/images/7.png"] and chosen("images/4.png") == []
+
+
+def test_the_folder_itself_comes_before_those_in_it(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("set/a/1.png", "set/a/old/1.png", "set/b/1.png")]
+    assert by_named_folder(tmp_path, files)("a/1.png", files) == files[:1]

@@ -49,6 +49,21 @@ def test_other_data_may_lack_a_class(classifier: Path, tmp_path: Path) -> None:
         evaluate(classifier, {"kind": "folder", "root": str(tmp_path)})
 
 
+def test_an_unreadable_image_is_left_out_where_the_run_allowed_for_it(
+    classifier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "0123456789":
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (60, 9, 20 * int(name))).save(tmp_path / "val" / name / "a.png")
+    (tmp_path / "val/3/a.png").write_bytes(b"no image")
+    data = {"kind": "folder", "root": str(tmp_path)}
+    with pytest.raises(UserError, match="val/3/a.png"):
+        evaluate(classifier, data)
+    scores = evaluate(classifier, {**data, "max_bad": 1}).scores
+    assert scores.num_samples == 9
+    assert "val/3/a.png" in caplog.text and "it is left out of the scores" in caplog.text
+
+
 def test_places_that_are_given_one_by_one_need_no_root(detector: Path) -> None:
     with pytest.raises(UserError, match="does not say where its data is"):
         evaluate(detector, {"kind": "coco"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ def test_a_classifier_is_worst_where_the_right_class_is_unlikely(tmp_path: Path)
         chances.append(int(right.split()[1]))
     assert chances == sorted(chances) and chances[0] <= 10
     assert heading_of(rows, "run").startswith("run: the 3 images of val it is worst at")
+
+
+def test_an_unreadable_image_is_passed_over_where_the_run_allowed_for_it(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", "classification")
+    bad = min((root / "val").rglob("*.png"))
+    bad.write_bytes(b"no image")
+    checkpoint = save_untrained(tmp_path / "best.safetensors", CLASSIFIER, replace(CLASSES, max_bad=1))
+    rows = worst_rows(str(checkpoint), 999, "cpu", str(root))
+    assert len(rows) == len(list((root / "val").rglob("*.png"))) - 1
+    assert f"{bad.name}: {bad.parent.name}" not in [truth.title for truth, _ in rows]
 
 
 def test_packed_images_are_judged_as_those_of_folders(tmp_path: Path) -> None:

@@ -268,3 +268,17 @@ def test_accumulated_batches_are_one_entry() -> None:
         trainer.global_step, module.loss_value = step, loss
         log.on_train_batch_end(trainer, module, None, None, batch)
     assert [(step, row["train_loss"]) for step, row in trainer.loggers[0].rows] == [(1, 1.5)]
+
+
+@pytest.mark.parametrize(("resumed", "since_best"), [(10, 1), (12, 2)])
+def test_an_evaluation_that_comes_once_more_does_not_take_patience_twice(
+    tmp_path: Path, resumed: int, since_best: int
+) -> None:
+    """Where its weights are lost; not where training went on since."""
+    evaluate = evaluation(tmp_path, None)
+    evaluate.resumed_step, evaluate.lost = resumed, LostWeights(tmp_path, (LAST_WEIGHTS,))
+    best = {"epoch": 1.0, "step": 2, "score": 5.0, "weights": "raw"}
+    kept = {"best": best, "kept": [best], "num_since_best": 2}
+    evaluate.load_state_dict({"evaluated_step": 10, "latest": {}, "seconds": 1.0, **kept})
+    assert evaluate.ranking.num_since_best == since_best
+    assert evaluate.evaluated_step == (9 if resumed == 10 else 10)

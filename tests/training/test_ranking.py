@@ -82,3 +82,15 @@ def test_an_evaluation_that_is_done_again_counts_once() -> None:
 def test_it_looks_at_the_score_it_is_told() -> None:
     scores = Accuracy(top1=1.0, top5=2.0, loss=3.0, num_samples=4)
     assert [Ranking(name).value(scores) for name in ("top1", "top5", "loss")] == [1.0, 2.0, 3.0]
+
+
+def test_patience_counts_an_evaluation_that_is_done_again_once() -> None:
+    ranking = Ranking("top1", patience=3)
+    taken(ranking, 5.0, 4.0)
+    ranking.uncount_last()
+    ranking.take({"step": 2, "score": 4.0})
+    assert ranking.num_since_best == 1
+    taken(best_last := Ranking("top1", patience=3), 4.0, 5.0)
+    best_last.uncount_last()
+    best_last.take({"step": 2, "score": 5.0})
+    assert best_last.num_since_best == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from mscsa.data.problems import Problem, some_of
 from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, visible_entries
 from mscsa.errors import UserError
-from mscsa_runtime.images import EXTENSIONS
+from mscsa_runtime.images import EXTENSIONS, is_image
 
 
 class ClassSource(Protocol):
@@ -101,7 +100,7 @@ class ClassSplit:
             UserError: If the folder is missing or cannot be read.
         """
         files = [entry for folder in self._folders_of(name) for entry in files_within(folder)]
-        found = sorted(entry.path for entry in files if _is_image(entry))
+        found = sorted(entry.path for entry in files if is_image(entry.name))
         if not self.is_divided:
             return found
         named = {Path(path).relative_to(self.folder).as_posix(): path for path in found}
@@ -125,7 +124,7 @@ class ClassSplit:
         """
         folders = [folder for name in names for folder in self._folders_of(name)]
         files = (entry.name for folder in folders for entry in files_within(folder))
-        others = [name for name in files if not name.lower().endswith(EXTENSIONS)]
+        others = [name for name in files if not is_image(name)]
         if not others:
             return None
         kinds = Counter(Path(name).suffix.lower() or "no extension" for name in others)
@@ -198,7 +197,7 @@ def _refuse_unclear_splits(root: Path) -> None:
     for place in in_any_case(root, [name for names in SPLIT_NAMES.values() for name in names]):
         if len(beside) < 2 or not place.is_dir() or _holds_images(place):
             continue
-        if sum(any(map(_is_image, files_within(path))) for path in _folders(place)) > 1:
+        if sum(any(is_image(entry.name) for entry in files_within(path)) for path in _folders(place)) > 1:
             raise UserError(
                 f"{place} holds folders of images, and so does {root} ({quoted(beside)}): name it "
                 f"{place.name.lower()} if it is the split, or else put its images into one folder"
@@ -230,10 +229,6 @@ def _folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in visible_entries(folder) if entry.is_dir()]
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(EXTENSIONS)
-
-
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder holds class folders, and not those of images and their labels."""
     return bool({path.name.lower() for path in _folders(folder)} - {*IMAGES, *LABELS})
@@ -241,4 +236,4 @@ def _holds_classes(folder: Path) -> bool:
 
 def _holds_images(folder: Path) -> bool:
     """Whether images lie directly in a folder: a folder of data sets is none of classes."""
-    return any(_is_image(entry) and not entry.is_dir() for entry in visible_entries(folder))
+    return any(is_image(entry.name) and not entry.is_dir() for entry in visible_entries(folder))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES, of_split, tell_division
+from mscsa.data.places import by_named_folder, in_any_case
 from mscsa.data.problems import short, some_of
 from mscsa.data.texts import composed, csv_rows, decoded
 from mscsa.data.walking import files_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
-from mscsa_runtime.images import EXTENSIONS
+from mscsa_runtime.images import EXTENSIONS, is_image
 
 logger = logging.getLogger(__name__)
 
@@ -160,11 +161,12 @@ def _whole_table(root: Path) -> Path | None:
 
 
 def _files(root: Path, name: str) -> list[Path]:
-    return [path for end in (".csv", ".tsv", ".jsonl") if (path := root / f"{name}{end}").is_file()]
+    ends = (".csv", ".tsv", ".jsonl")
+    return [path for path in in_any_case(root, [f"{name}{end}" for end in ends]) if path.is_file()]
 
 
 def _table_of(root: Path, split: Split) -> Path | None:
-    paths = [root / form.format(name) for form in _OF_SPLIT for name in SPLIT_NAMES[split]]
+    paths = in_any_case(root, [form.format(name) for form in _OF_SPLIT for name in SPLIT_NAMES[split]])
     return next((path for path in paths if path.is_file() and _rows(path) is not None), None)
 
 
@@ -195,7 +197,7 @@ def _parsed(text: str, path: Path) -> list[_Row] | None:
     lines = csv_rows(text)
     if not lines:
         return None
-    if len(lines[0][1]) == 2 and _is_image(lines[0][1][0]):  # no header
+    if len(lines[0][1]) == 2 and is_image(lines[0][1][0]):  # no header
         return [_Row(i, row[0], row[-1], None) for i, row in lines]
     header = [cell.lower() for cell in lines[0][1]]
     return _from_columns(header, lines[0][1], lines[1:], path)
@@ -204,7 +206,7 @@ def _parsed(text: str, path: Path) -> list[_Row] | None:
 def _from_columns(
     header: Sequence[str], written: Sequence[str], lines: Sequence[tuple[int, list[str]]], path: Path
 ) -> list[_Row] | None:
-    files = [i for i, row in enumerate(zip(*(row for _, row in lines[:1]), strict=True)) if _is_image(row[0])]
+    files = [i for i, row in enumerate(zip(*(row for _, row in lines[:1]), strict=True)) if is_image(row[0])]
     at = next((header.index(name) for name in _FILE if name in header), files[0] if files else None)
     split_at = next((header.index(name) for name in (*_SPLIT, *_IS_VAL) if name in header), None)
     others = [i for i in range(len(header)) if i not in (at, split_at)]
@@ -283,15 +285,17 @@ def _resolved(root: Path, file: Path, rows: Sequence[_Row]) -> dict[str, list[st
     """Find the image of each row, by class.
 
     A name is relative to the table or to the root, an image's name in any folder below the root where it is
-    the only one of it, or a whole path; the ending may be missing.
+    the only one of it, or a whole path; the ending may be missing. Where it says a folder that is there, the
+    image lies below that one.
     """
     index = _index(root)
+    choose = by_named_folder(root, [path for found in index.values() for path in found])
     label_of: dict[str, _Row] = {}
     missing = []
     for row in rows:
         if not row.label:
             raise UserError(f"{file}:{row.line}: {row.file} has no class: give it one, or remove the row")
-        path = _find(row, file, root, index)
+        path = _find(row, file, root, index, choose)
         if path is None:
             missing.append(row)
         elif path in label_of and label_of[path].label != row.label:
@@ -316,14 +320,20 @@ def _index(root: Path) -> dict[str, list[str]]:
     """List the images below a folder by their composed names, with and without ending."""
     index: dict[str, list[str]] = {}
     for entry in files_within(root):
-        if _is_image(entry.name):
+        if is_image(entry.name):
             whole = composed(entry.name)
             for name in {whole, Path(whole).stem}:
                 index.setdefault(name, []).append(entry.path)
     return index
 
 
-def _find(row: _Row, file: Path, root: Path, index: Mapping[str, list[str]]) -> str | None:
+def _find(
+    row: _Row,
+    file: Path,
+    root: Path,
+    index: Mapping[str, list[str]],
+    choose: Callable[[str, Iterable[str]], list[str]],
+) -> str | None:
     name = row.file.replace("\\", "/")
     relative = name.removeprefix("./")
     found = index.get(composed(relative.rpartition("/")[2]), [])
@@ -331,10 +341,7 @@ def _find(row: _Row, file: Path, root: Path, index: Mapping[str, list[str]]) -> 
         for path in (base / relative, *(base / f"{relative}{end}" for end in EXTENSIONS)):
             if str(path) in found:
                 return str(path)
-    if "/" in relative:
-        end = composed(f"/{relative.lstrip('/')}")
-        ends = [path for path in found if end in composed(path)]
-        found = ends or found
+    found = choose(relative, found)
     if len(found) > 1:
         raise UserError(
             f"{file}:{row.line}: {row.file} may be {some_of(sorted(found), 3)}: give its folder, too"
@@ -342,7 +349,3 @@ def _find(row: _Row, file: Path, root: Path, index: Mapping[str, list[str]]) -> 
     if found:
         return found[0]
     return name if Path(name).is_absolute() and Path(name).is_file() else None
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)

@@ -73,12 +73,16 @@ def _check_images(
     """Return what is wrong with the images, and the id of each readable one by its path."""
     findings = Findings(annotation_file)
     ids: dict[str, int] = {}
+    entry_of: dict[Path, str] = {}
     named = {image.file_name: image for image in images if image.file_name}
     for image in tracked(named.values(), f"images of {annotation_file.name}", len(named)):
         path = image_path(folder, image.file_name)
         if not os.path.isfile(path):
             what = f"image {image.id}: no such file"
             findings.add("missing images", what, "add it, or remove it from the annotations", path)
+        elif (name := entry_of.setdefault(path, image.file_name)) != image.file_name:
+            what = f"the image of two entries, {name!r} and {image.file_name!r}"
+            findings.add("entries of one image", what, "put each image where its name says", path)
         elif annotations_only or _is_right(path, image, annotation_file, findings):
             ids[str(path)] = image.id
     return findings.problems(), ids

@@ -232,12 +232,20 @@ class CocoDetection(Dataset[ObjectSample]):
 
     def _check_usable(self) -> None:
         """Refuse now what would end a run later: missing images, no object, masks that cannot be drawn."""
-        missing = [path for path in map(self.describe, range(len(self))) if not os.path.isfile(path)]
+        paths = list(map(self.describe, range(len(self))))
+        missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise UserError(
                 f"{missing[0]}: no such file, and {self.annotation_file} lists it ({len(missing)} such "
                 f"images): add it, or remove it from the annotations"
             )
+        entry_of: dict[str, str] = {}
+        for path, name in zip(paths, (self.annotations.file_names[i] for i in self._images), strict=True):
+            if entry_of.setdefault(path, name) != name:
+                raise UserError(
+                    f"{path} is the image of two entries of {self.annotation_file}, {entry_of[path]!r} and "
+                    f"{name!r}: put each image where its name says"
+                )
         if self.annotations.is_crowd.all():
             raise UserError(f"{self.annotation_file} has no object: there is nothing to learn or to score")
         if self.split == "train" and isinstance(self.transform, TrainObjects):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,21 +84,20 @@ def image_path(folder: Path, file_name: str) -> Path:
     """Find an image's file.
 
     `file_name` is relative to the split's folder, or to one of the two around it, by slashes or as Windows
-    writes it; where there is no such file, the one of its last part in the split's folder is meant, and
-    then one whose name Unicode writes otherwise.
+    writes it. Where there is neither such a file nor its folder, the one of its last part in the split's
+    folder is meant. Unicode may write the names otherwise.
     """
     names = [file_name, *([file_name.replace("\\", "/")] if "\\" in file_name else [])]
-    tried = [
-        (place, part)
-        for name in names
-        for place, part in (
-            (folder, name),
-            (folder.parent, name),
-            (folder.parent.parent, name),
-            (folder, Path(name).name),
-        )
-    ]
-    return first_file(tried) or folder / file_name
+    tried = [(place, name) for name in names for place in (folder, folder.parent, folder.parent.parent)]
+    found = first_file(tried)
+    if found is None and not any(_has_folder(place, name) for place, name in tried):
+        found = first_file([(folder, Path(name).name) for name in names])
+    return found or folder / file_name
+
+
+def _has_folder(place: Path, name: str) -> bool:
+    """Whether the folder that a name speaks of is there."""
+    return "/" in name and os.path.isdir(place / Path(name).parent)
 
 
 def _has_splits(root: Path) -> bool:

@@ -26,7 +26,7 @@ from mscsa.data.texts import composed, read_text
 from mscsa.data.walking import paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
-from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
+from mscsa_runtime.images import EXTENSIONS, BadImage, image_size, is_image
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _Pair = tuple[Path, Path]  # image and XML
@@ -137,7 +137,7 @@ def _without_flags(lines: Sequence[str], known: Set[str]) -> list[str]:
 
 def _listed(line: str, known: Set[str]) -> str:
     """Read the name of an image in a list, as its files have it: other tools leave the ending on."""
-    stem = line[: -len(Path(line).suffix)] if line.lower().endswith(EXTENSIONS) else line
+    stem = line[: -len(Path(line).suffix)] if is_image(line) else line
     return line if line in known or stem not in known else stem
 
 

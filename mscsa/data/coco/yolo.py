@@ -28,7 +28,7 @@ from mscsa.data.texts import composed, decoded, read_text
 from mscsa.data.walking import files_within, paths_within
 from mscsa.errors import UserError
 from mscsa_runtime.errors import Unusable
-from mscsa_runtime.images import EXTENSIONS, BadImage, image_size
+from mscsa_runtime.images import EXTENSIONS, BadImage, image_size, is_image
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES_FILES = ("classes.txt", "labels/classes.txt")
@@ -77,7 +77,7 @@ def _has_text_labels(root: Path) -> bool:
         folder = above / "labels"
         has_text = False
         for file in files_within(folder) if folder.is_dir() else ():
-            if file.name.lower().endswith(EXTENSIONS):
+            if is_image(file.name):
                 return False
             has_text |= file.name.lower().endswith(".txt")
         if has_text:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mscsa.data.contract import Split
 from mscsa.data.division import SPLIT_NAMES
+from mscsa.data.places import in_any_case
 from mscsa.data.texts import composed
 from mscsa.data.walking import files_within, paths_within
 from mscsa_runtime.images import EXTENSIONS, FORMATS
@@ -67,6 +68,8 @@ class MapPlaces:
     """A file that names the split's images, where both splits share the folders."""
     other_list: Path | None = None
     """The file of the other split, where this one has none: it names what is not in this one."""
+    test_list: Path | None = None
+    """The file that names what is in neither split, where no file says what is in this one."""
     is_divided: bool = False
     """Whether nothing tells the splits apart: names then do."""
 
@@ -191,17 +194,17 @@ def _shared(root: Path) -> Iterator[tuple[Path, Path]]:
 
 def _of_shared(root: Path, split: Split, images: Path, labels: Path) -> MapPlaces:
     """Say how the splits of folders that both share are told apart: by lists, or not."""
-    lists = {each: _list(root, each) for each in SPLIT_NAMES}
+    lists = {each: _list(root, names) for each, names in SPLIT_NAMES.items()}
     form = f"{images.name} and {labels.name} for both splits"
-    other: Split = "val" if split == "train" else "train"
-    if any(lists.values()):
-        listed = lists[split]
-        return MapPlaces(form, images, labels, listed, None if listed else lists[other])
-    return MapPlaces(form, images, labels, is_divided=True)
+    if (listed := lists[split]) is not None:
+        return MapPlaces(form, images, labels, listed)
+    other = next(filter(None, lists.values()), None)
+    test = _list(root, ["test"])
+    return MapPlaces(form, images, labels, other_list=other, test_list=test, is_divided=other is None)
 
 
-def _list(root: Path, split: Split) -> Path | None:
-    paths = (root / form.format(name) for form in _LISTS for name in SPLIT_NAMES[split])
+def _list(root: Path, names: Sequence[str]) -> Path | None:
+    paths = in_any_case(root, [form.format(name) for form in _LISTS for name in names])
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -13,9 +13,10 @@ from mscsa.data.label_maps.folders import MapPlaces, find_places
 from mscsa.data.label_maps.known_tables import ade20k_table, cityscapes_table, voc_table
 from mscsa.data.label_maps.pairing import Pairing, pair_files
 from mscsa.data.label_maps.tables import CLASSES_FILE, LabelTable, find_table
+from mscsa.data.places import by_named_folder
 from mscsa.data.texts import composed, read_text
 from mscsa.errors import UserError
-from mscsa_runtime.images import EXTENSIONS
+from mscsa_runtime.images import is_image
 
 LabelLayout = Literal["masks", "ade20k"]
 
@@ -40,7 +41,7 @@ class MapSplit:
 
     def files(self) -> tuple[Path, ...]:
         """Give the files that say which images there are and what their labels mean."""
-        found = (self.table.file, self.places.listed, self.places.other_list)
+        found = (self.table.file, self.places.listed, self.places.other_list, self.places.test_list)
         return tuple(path for path in found if path is not None)
 
 
@@ -98,28 +99,37 @@ def _paired(places: MapPlaces) -> Pairing:
 
 def _chosen(root: Path, split: Split, places: MapPlaces, paired: Pairing) -> Pairing:
     """Keep the pairs of a split, where both splits share the folders."""
+    names = set(paired.pairs)
+    if places.test_list is not None:  # of which there may be no label maps
+        names -= _listed(places.test_list, places, paired, is_whole=False)
     if places.is_divided:
         tell_division(root)
-        names = of_split(paired.pairs, split)
+        names = of_split(names, split)
     elif places.listed is not None:
         names = _listed(places.listed, places, paired)
     elif places.other_list is not None:
-        names = paired.pairs.keys() - _listed(places.other_list, places, paired)
+        names -= _listed(places.other_list, places, paired)
     else:
         return paired
     pairs = {name: pair for name, pair in paired.pairs.items() if name in names}
     if not pairs:
         raise UserError(f"{root}: no image is left for {split}: give two images or more, and lists of both")
     # Pascal VOC has images without label maps: lists say which ones count.
-    alone = paired.alone if places.is_divided else ()
+    alone = paired.alone if places.is_divided and places.test_list is None else ()
     return Pairing(pairs, alone, paired.doubles, paired.suffix)
 
 
-def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
-    """Read which images a list names: on each line a name or path, with an ending or not."""
+def _listed(path: Path, places: MapPlaces, paired: Pairing, *, is_whole: bool = True) -> set[str]:
+    """Read which images a list names: on each line a name or path, with an ending or not.
+
+    Raises:
+        UserError: If a line is none of one image with a label map, unless the list need not be `is_whole`.
+    """
+    place_of = {str(places.images / name): name for name in paired.pairs}
     by_last: dict[str, list[str]] = {}
-    for name in paired.pairs:
-        by_last.setdefault(name.rpartition("/")[2], []).append(name)
+    for place, name in place_of.items():
+        by_last.setdefault(name.rpartition("/")[2], []).append(place)
+    choose = by_named_folder(places.images, place_of)
     found = set()
     for line in read_text(path).splitlines():
         if not line.strip():
@@ -127,8 +137,11 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
         given = composed(line.strip().replace("\\", "/"))
         named = [each for text in (given, given.split()[0]) for each in (text, _without_extension(text))]
         whole = [[name] for name in named if name in paired.pairs]
-        last = [by_last[name.rpartition("/")[2]] for name in named if name.rpartition("/")[2] in by_last]
+        meant = (choose(name, by_last.get(name.rpartition("/")[2], ())) for name in named)
+        last = [[place_of[each] for each in places] for places in meant if places]
         names = next(iter(whole + last), [])
+        if len(names) != 1 and not is_whole:
+            continue
         if len(names) != 1:
             what = "several images" if names else "an image with a label map"
             raise UserError(
@@ -141,7 +154,7 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
 
 def _without_extension(name: str) -> str:
     """Take the ending of an image off a name; a dot elsewhere is part of it."""
-    return name[: -len(Path(name).suffix)] if name.lower().endswith(EXTENSIONS) else name
+    return name[: -len(Path(name).suffix)] if is_image(name) else name
 
 
 def _table(root: Path, places: MapPlaces, suffix: str) -> LabelTable:

@@ -18,6 +18,7 @@ from mscsa.data.foreign import class_folders
 from mscsa.data.packed.shards import read_shards
 from mscsa.data.packed.source import PackedSource
 from mscsa.data.packed.tables import read_parquet, read_saved
+from mscsa.data.places import in_any_case
 from mscsa.data.texts import read_text
 from mscsa.errors import UserError
 
@@ -108,10 +109,9 @@ def _sets(root: Path) -> tuple[str, dict[Split | None, tuple[Path, ...]]] | None
 
 def _files(root: Path) -> Iterator[Path]:
     """List the files where packed images are: in the folder, in data/, and in those of splits."""
-    places = [root, root / "data", root / "default"]
-    names = [name for each in SPLIT_NAMES.values() for name in each]
-    places += [base / name for base in (root, root / "data", root / "default") for name in (*names, "test")]
-    for place in places:
+    bases = [root, root / "data", root / "default"]
+    names = [*(name for each in SPLIT_NAMES.values() for name in each), "test"]
+    for place in [*bases, *(place for base in bases for place in in_any_case(base, names))]:
         if place.is_dir():
             yield from (path for path in place.iterdir() if path.is_file() and not path.name.startswith("."))
 
@@ -119,7 +119,7 @@ def _files(root: Path) -> Iterator[Path]:
 def _split_of(path: Path, root: Path) -> str | None:
     """Tell the split of a file by its folder, or by a word of its name: a split, `test`, or None."""
     relative = path.relative_to(root)
-    words = {*relative.parts[:-1], *re.split(r"[^a-z0-9]+", relative.name.lower())}
+    words = {*relative.parent.as_posix().lower().split("/"), *re.split(r"[^a-z0-9]+", relative.name.lower())}
     for split, names in SPLIT_NAMES.items():
         if words & {*names, *(_VAL_ALSO if split == "val" else ())}:
             return split

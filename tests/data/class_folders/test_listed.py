@@ -267,3 +267,28 @@ def test_letters_may_be_taken_apart(tmp_path: Path, table: str, disk: str, place
         assert where.class_names() == [unicodedata.normalize("NFC", "Bär")]
         found = where.images(unicodedata.normalize("NFD", "Bär"))
         assert len(found) == count and all(Path(each).is_file() for each in found)
+
+
+def test_a_row_whose_image_is_gone_takes_none_of_the_other_split(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", {})
+    write_images(tmp_path / "val", {})
+    lines = [
+        f"{split}/{name}.jpg,{label},{split}"
+        for split in ("train", "val")
+        for name, label in CLASS_OF.items()
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,split", *lines]))
+    assert read(tmp_path)["train"] == {"cat": ["a", "c", "e"], "dog": ["b", "d", "f"]}
+    (tmp_path / "train/c.jpg").unlink()
+    with pytest.raises(UserError, match=r"labels.csv:4: train/c.jpg: no such image below .* \(1 such rows\)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("train", "val"), [("Train", "Valid"), ("TRAIN", "VAL")])
+def test_capitals_of_folders_and_tables_do_not_matter(tmp_path: Path, train: str, val: str) -> None:
+    of_roboflow(tmp_path)
+    (tmp_path / "train").rename(tmp_path / train)
+    (tmp_path / "valid").rename(tmp_path / val)
+    assert read(tmp_path) == EXPECTED
+    (tmp_path / train / "_classes.csv").rename(tmp_path / train / "_Classes.csv")
+    assert read(tmp_path) == EXPECTED

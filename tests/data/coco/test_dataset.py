@@ -215,6 +215,24 @@ def test_what_training_would_stumble_over_is_refused_at_once(root: Path) -> None
         build_dataset("train", data(root), PLAIN, {}, 0)
 
 
+def test_two_entries_of_one_image_are_refused(root: Path) -> None:
+    """As of cam1/0001.png and cam2/0001.png, in a folder where one of them came over the other."""
+    edit(root, lambda c: c["images"][0].update(file_name="cam1/100.png"))
+    assert Path(dataset(root).describe(0)) == root / "train/100.png"
+    edit(root, lambda c: c["images"][1].update(file_name="cam2/100.png", **size_of(c["images"][0])))
+    with pytest.raises(
+        UserError,
+        match=r"train/100.png is the image of two entries of .*, 'cam1/100.png' and 'cam2/100.png'",
+    ):
+        dataset(root)
+    problems = [each for each in check_dataset(root) if "two entries" in each.what]
+    assert [each.path for each in problems] == [str(root / "train/100.png")]
+
+
+def size_of(image: dict[str, Any]) -> dict[str, int]:
+    return {name: image[name] for name in ("width", "height")}
+
+
 def test_a_stray_part_is_left_out_and_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A click too many beside an object: the object is trained on and scored as if it was not there."""
     before = dataset(root)[0][1]["masks"], dataset(root, "val").ground_truth()["annotations"][0]

@@ -101,6 +101,13 @@ def test_file_names_are_relative_to_the_split_or_what_is_around_it(root: Path) -
     assert image_path(root / "train", "a" * 300) == root / "train" / ("a" * 300)
 
 
+def test_an_image_that_is_gone_from_its_folder_is_none_of_another(root: Path) -> None:
+    (root / "train/cam1").mkdir()
+    for name in ("cam1/100.png", "cam1\\100.png", "train/cam1/100.png"):
+        assert not image_path(root / "train", name).exists(), name
+    assert image_path(root / "train", "elsewhere/100.png") == root / "train/100.png"
+
+
 def test_file_names_may_be_written_in_other_signs(root: Path) -> None:
     """Archives of macOS have two signs where annotations, made elsewhere, have one."""
     one, two = (unicodedata.normalize(form, "pr\u00fcf/\u00e4.png") for form in ("NFC", "NFD"))

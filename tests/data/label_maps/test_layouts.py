@@ -248,6 +248,38 @@ def test_a_list_of_one_split_leaves_the_others_to_the_other(masks: Path) -> None
         find_maps(masks, "val")
 
 
+def test_a_line_whose_image_is_gone_takes_none_of_another_folder(masks: Path) -> None:
+    move(masks, "{kind}")
+    for kind in ("images", "labels"):
+        for folder, names in (("day", "012"), ("night", "3")):
+            (masks / kind / folder).mkdir()
+            for name in names:
+                (masks / kind / f"im{name}.png").rename(masks / kind / folder / f"im{name}.png")
+    (masks / "train.txt").write_text("day/im0.png\nday/im3.png\n")
+    (masks / "val.txt").write_text("images/night/im3.png\nelsewhere/im1.png\n")
+    assert [image.stem for image, _ in find_maps(masks, "val").pairs] == ["im1", "im3"]
+    with pytest.raises(UserError, match="train.txt names day/im3.png, which is not the name of an image"):
+        find_maps(masks, "train")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_what_a_list_of_test_names_is_in_no_split(masks: Path, split: str) -> None:
+    """Its images may have no label maps; capitals of lists do not matter."""
+    move(masks, "{kind}")
+    other = "Val" if split == "train" else "Train"
+    (masks / f"{other}.txt").write_text("im1\n")
+    (masks / "test.txt").write_text("im0\nim7\n")
+    assert [image.stem for image, _ in find_maps(masks, split).pairs] == ["im2", "im3"]  # type: ignore[arg-type]
+    assert [image.stem for image, _ in find_maps(masks, other.lower()).pairs] == ["im1"]  # type: ignore[arg-type]
+    assert masks / "test.txt" in find_maps(masks, split).files()  # type: ignore[arg-type]
+    (masks / f"{other}.txt").unlink()
+    (masks / "labels/im3.png").unlink()
+    (masks / "test.txt").write_text("im0\nim3\n")
+    both = [*find_maps(masks, "train").pairs, *find_maps(masks, "val").pairs]
+    assert sorted(image.stem for image, _ in both) == ["im1", "im2"]
+    assert not find_maps(masks, "train").alone
+
+
 def test_images_and_masks_in_one_folder_are_divided(masks: Path) -> None:
     move(masks, ".", label="{name}_mask.png")
     train, val = (find_maps(masks, split).pairs for split in ("train", "val"))  # type: ignore[arg-type]

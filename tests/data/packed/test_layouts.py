@@ -28,10 +28,20 @@ WANTED = {
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{split}/%05d.tar", "pets-{split}-%02d.tar", "data/{split}/x%d.tar", "{split}%d.tar"]
+    "pattern",
+    [
+        "{split}/%05d.tar",
+        "pets-{split}-%02d.tar",
+        "data/{split}/x%d.tar",
+        "{split}%d.tar",
+        "{Split}/%05d.tar",
+    ],
 )
 def test_shards_of_folders_and_of_names(folder: Path, tmp_path: Path, pattern: str) -> None:
-    root = write_shards(folder, tmp_path / "packed", pattern)
+    root = write_shards(folder, tmp_path / "packed", pattern.replace("{Split}", "{split}"))
+    if "{Split}" in pattern:
+        for split in ("train", "val"):
+            (root / split).rename(root / split.title())
     write_tar(root / "test" / "test-0.tar", [("1.png", png(1)), ("1.cls", b"0")])
     if pattern == "{split}%d.tar":  # a word is one by itself
         for path in root.glob("*.tar"):
@@ -86,6 +96,12 @@ def test_an_archive_beside_folders_of_classes_is_left_alone(folder: Path) -> Non
         (folder / name).write_bytes(b"x")
     assert packed_form(folder) is None and find_packed(folder, "train") is None
     assert packed_form(folder / "nowhere") is None
+    for place in list(folder.glob("*/*")):  # train/CLASS/images
+        moved = [path for path in place.iterdir()]
+        (place / "images").mkdir()
+        for path in moved:
+            path.rename(place / "images" / path.name)
+    assert packed_form(folder) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""Errors that say that memory is full, which come in several types and words."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+_LOST_WORKER = re.compile(r"DataLoader worker \(pid.*\) (exited unexpectedly|is killed by signal)")
+_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+KILLED = "a process that reads images was killed, as the system does where memory or /dev/shm is full"
+
+
+def full_memory(error: BaseException) -> str | None:
+    """Say which memory is full by an error of torch or Python; `KILLED` where that is guessed; else None."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the memory of the GPU is full"
+    if isinstance(error, MemoryError) or _CPU_MEMORY in str(error):
+        return "the memory of this machine is full"
+    if isinstance(error, RuntimeError) and _LOST_WORKER.search(str(error)):
+        return KILLED
+    return None
