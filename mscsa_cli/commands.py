@@ -94,12 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         return 1
     except (MemoryError, RuntimeError) as error:
-        from mscsa.full_memory import full_memory
-
-        if (what := full_memory(error)) is None:
-            raise
-        return fail(f"{what}: smaller batches or images take less, and so do fewer processes that read them")
+        return _fail_of_memory(error)
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _fail_of_memory(error)
         # Of a file that is open already, or of our own output, nobody names the place.
         if error.filename is None and error.errno in _FULL:
             _forget_output()
@@ -107,6 +105,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None or error.errno not in _REFUSED_BY_SYSTEM:
             raise
         return fail(f"{os.fsdecode(error.filename)}: {error.strerror}; put it right, or give another path")
+
+
+def _fail_of_memory(error: Exception) -> int:
+    """Say that memory is full, if that is what an error says."""
+    from mscsa.full_memory import full_memory
+
+    if (what := full_memory(error)) is None:
+        raise error
+    return fail(f"{what}: smaller batches or images take less, and so do fewer processes that read them")
 
 
 def _forget_output() -> None:

@@ -38,13 +38,6 @@ FORMATS = {
 """Pillow's name of each accepted format, and its file extensions."""
 
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    return name.lower().endswith(EXTENSIONS)
-
-
 """Lower-case extensions of the files that an image folder reads."""
 
 MAX_PIXELS = 89_478_485
@@ -79,6 +72,11 @@ _PNG_EXIF = (b"eXIf", b"exif", b"rientation")  # the block, a text that holds on
 logging.getLogger("PIL.TiffImagePlugin").addFilter(
     lambda record: not str(record.msg).startswith("More samples per pixel than can be decoded")
 )
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return name.lower().endswith(EXTENSIONS)
 
 
 class BadImage(Unusable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
@@ -13,7 +15,13 @@ def test_each_memory_is_named() -> None:
         torch.empty(2**50, dtype=torch.float64)
     assert full_memory(caught.value) == full_memory(MemoryError()) == "the memory of this machine is full"
     assert full_memory(torch.OutOfMemoryError("CUDA out of memory.")) == "the memory of the GPU is full"
+    assert full_memory(RuntimeError("CUDA error: out of memory")) == "the memory of the GPU is full"
+    assert (
+        full_memory(OSError(errno.ENOMEM, "Cannot allocate memory")) == "the memory of this machine is full"
+    )
     assert full_memory(RuntimeError("DataLoader worker (pid(s) 3, 4) exited unexpectedly")) == KILLED
+    full = "unable to write to file </torch_7_8_9>: No space left on device (28)"
+    assert full_memory(RuntimeError(full)) == KILLED
 
 
 @pytest.mark.parametrize(

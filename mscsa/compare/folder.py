@@ -60,7 +60,7 @@ def first_trained_pair(out: Path) -> tuple[Path, Path] | None:
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse another recipe, however it is described.
 
-    A field that an older version did not have is as if it had its default; one without a default passes.
+    A field that an older version did not have is as if it had its default, or none.
 
     Raises:
         UserError: Names the first difference.
@@ -78,8 +78,9 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
 def _first_difference(before: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
     old, new, defaults = dict(flattened(before)), dict(flattened(now)), field_defaults(now)
     for key in {**new, **old}:
-        given = new.get(key)
-        then = old[key] if key in old else defaults.get(key, given)
+        then, given = old.get(key, defaults.get(key)), new.get(key)
+        if key not in old and not given:
+            continue
         if isinstance(then, dict) and isinstance(given, dict):
             names = (name for name in {**given, **then} if then.get(name) != given.get(name))
             if (name := next(names, None)) is not None:

@@ -23,6 +23,17 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
 """What tools call the two splits, as folders and in lists."""
 
 
+def side_of(folders: str) -> str | None:
+    """Say of which split a file is by its folders: the last that is called as one, or `test`; else None."""
+    for word in reversed(folders.replace("\\", "/").lower().split("/")):
+        for split, names in SPLIT_NAMES.items():
+            if word in names:
+                return split
+        if word == "test":
+            return "test"
+    return None
+
+
 def val_names(names: Iterable[str]) -> set[str]:
     """Choose the names that are val: those whose hash is in the lowest fifth.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
+from mscsa.data.division import side_of
 from mscsa.data.texts import composed
 
 
@@ -33,12 +35,12 @@ def in_any_case(root: Path, relatives: Iterable[str]) -> Iterator[Path]:
         yield place
 
 
-def by_named_folder(root: Path, paths: Collection[str]) -> Callable[[str, Iterable[str]], list[str]]:
+def by_named_folder(root: Path, paths: Iterable[str]) -> Callable[[str, Iterable[str]], list[str]]:
     """Make what chooses, of files of one name, those that lie where a longer name says.
 
-    A name of another machine, or relative to who knows what, ends in a folder that is here: of
-    `elsewhere/train/4.png` that is `train`, and `val/4.png` is then never meant, whether the other is there
-    or gone. Only where no folder of the name is here, it says no more than its last part.
+    A name of another machine, or relative to who knows what, ends in folders that are here: of
+    `elsewhere/day/4.png` that is `day`, if files lie in it, and `night/4.png` is then never meant, whether
+    the other is there or gone. Nor is a file of the other split. Else a name says no more than its last part.
 
     Args:
         root: What all lies below.
@@ -48,25 +50,25 @@ def by_named_folder(root: Path, paths: Collection[str]) -> Callable[[str, Iterab
     """
 
     @cache
-    def folders() -> dict[str, Path]:
+    def folders() -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+        """Give the folders by the ends of their paths, as they are written and in lower case."""
+        written, lower = defaultdict[str, list[Path]](list), defaultdict[str, list[Path]](list)
         holding = {Path(os.path.dirname(path)) for path in paths}
-        known = {each for folder in holding for each in (folder, *folder.parents) if each != root}
-        return {_as_text(each.relative_to(root)): each for each in known if each.is_relative_to(root)}
-
-    @cache
-    def meant(folder: str) -> list[Path]:
-        parts = [part for part in Path(folder).parts if part not in ("/", "..")]
-        for start in range(len(parts)):
-            end = Path(*parts[start:])
-            found = [place for text, place in folders().items() if text.endswith(_as_text(end))]
-            found = found or [place for place in in_any_case(root, [end.as_posix()]) if place.is_dir()]
-            if found:
-                return found
-        return []
+        for place in {each for folder in holding for each in (folder, *folder.parents)}:
+            parts = place.relative_to(root).parts if place != root and place.is_relative_to(root) else ()
+            for end in _ends(parts):
+                written[end].append(place)
+                lower[end.lower()].append(place)
+        return written, lower
 
     def choose(name: str, candidates: Iterable[str]) -> list[str]:
-        files, within = list(candidates), meant(name.rpartition("/")[0])
-        if not within:
+        folder, _, _ = name.rpartition("/")
+        side = side_of(folder)
+        files = [path for path in candidates if side_of(_below(root, path)) in (side, None) or side is None]
+        written, lower = folders() if folder else ({}, {})
+        found = (written.get(end) or lower.get(end.lower()) for end in _ends(Path(folder).parts))
+        within = next(filter(None, found), None)
+        if within is None:
             return files
         direct = [path for path in files if Path(path).parent in within]
         return direct or [path for path in files if any(map(Path(path).is_relative_to, within))]
@@ -74,8 +76,14 @@ def by_named_folder(root: Path, paths: Collection[str]) -> Callable[[str, Iterab
     return choose
 
 
-def _as_text(folder: Path) -> str:
-    return f"/{composed(folder.as_posix()).lower()}"
+def _ends(parts: Sequence[str]) -> Iterator[str]:
+    """Give the ends of a path, the longest first."""
+    return (composed("/".join(parts[start:])) for start in range(len(parts)))
+
+
+def _below(root: Path, path: str) -> str:
+    """Give the folders below the root that a file lies in."""
+    return os.path.dirname(os.path.relpath(path, root))
 
 
 def first_file(tried: Sequence[tuple[Path, str]]) -> Path | None:

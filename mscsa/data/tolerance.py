@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import distributed as dist
 
 from mscsa.data.contract import Split, TaskDataset, sample_index
 from mscsa.data.sampler import SampleKey
@@ -88,6 +89,15 @@ class TolerantDataset:
         count = int(self._is_bad.sum())
         if count > self._max_bad:
             raise UserError(too_many(count, self._max_bad, str(error))) from error
+
+
+def bad_of_all(dataset: TolerantDataset, world_size: int) -> dict[str, str]:
+    """Give what any process of the group could not read so far: image -> what is wrong; all call it."""
+    own = {dataset.describe(index): dataset.why(index) for index in dataset.bad_indices()}
+    shares = [own] * world_size
+    if world_size > 1:
+        dist.all_gather_object(shares, own)
+    return {name: why for share in shares for name, why in share.items()}
 
 
 def tolerant(dataset: TaskDataset, split: Split, max_bad: int) -> TaskDataset:

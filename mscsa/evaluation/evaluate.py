@@ -16,7 +16,7 @@ from mscsa.assembly.weights_file import WeightsInfo, load_trained
 from mscsa.data.contract import TaskDataset, with_transform
 from mscsa.data.datasets import build_dataset
 from mscsa.data.loading import build_eval_loader
-from mscsa.data.tolerance import TolerantDataset, tolerant
+from mscsa.data.tolerance import TolerantDataset, bad_of_all, tolerant, too_many
 from mscsa.data.transforms.detection import untouched
 from mscsa.errors import UserError, unknown_name
 from mscsa.evaluation.detection_inference import DetectionInference, InViews
@@ -135,8 +135,11 @@ def evaluate_model(
         )
     assert scores is not None, "nothing was there to stop it"
     if isinstance(dataset, TolerantDataset):
-        for index in dataset.bad_indices():
-            logger.warning("%s; it is left out of the scores", dataset.why(index))
+        left_out = list(bad_of_all(dataset, world_size).values())
+        if len(left_out) > data.max_bad:
+            raise UserError(too_many(len(left_out), data.max_bad, left_out[-1]))
+        for why in left_out if rank == 0 else ():
+            logger.warning("%s; it is left out of the scores", why)
     return Evaluation(task=task, class_names=info.class_names, scores=scores)
 
 

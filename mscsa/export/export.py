@@ -109,6 +109,11 @@ def export_checkpoint(
     model, info = load_trained(checkpoint)
     folded = fold_norms(model.float())
     size = _size_of(info, folded, size)
+    if check is not None and isinstance(info.data, ClassificationData) and size[0] != size[1]:
+        raise UserError(
+            f"size {size[0]}x{size[1]} given with a check, and a classifier's score is of square images: "
+            "give one side, or leave --check out"
+        )
     metadata = _describe(info, chosen, size, maps)
     graphs = build_pyramid_graphs(_pyramid_of(folded, checkpoint)) if maps else build_graphs(folded, size)
     if int8 is not None and (graphs.selection or {}).get("takes_sizes"):

@@ -35,11 +35,8 @@ def info_of(artifact: Artifact) -> WeightsInfo:
     if not isinstance(info.data, ClassificationData):
         return info
     sizes = artifact.metadata.sizes
-    if sizes.height != sizes.width:
-        raise ArtifactError(
-            f"{artifact.path} was made for {sizes.height}x{sizes.width}: a classifier's score is of square "
-            "images; export it for one side"
-        )
+    if sizes.height != sizes.width:  # scores are of square images: which ones has to be said
+        return info
     return replace(info, data=replace(info.data, image_size=sizes.height))
 
 
@@ -56,9 +53,16 @@ def evaluate_artifact(
         UserError: If a field, an option or the data is not usable.
         ArtifactError: If the artifact has no task, or the images a size that it does not take.
     """
+    info, sizes = info_of(artifact), artifact.metadata.sizes
+    is_square = sizes.height == sizes.width or not isinstance(info.data, ClassificationData)
+    if not is_square and "image_size" not in (overrides or {}):
+        raise ArtifactError(
+            f"{artifact.path} was made for {sizes.height}x{sizes.width}, and a classifier's score is of "
+            "square images: give --size"
+        )
     return evaluate_model(
         ArtifactModel(artifact),
-        info_of(artifact),
+        info,
         overrides,
         device=torch.device("cpu"),
         precision="32-true",

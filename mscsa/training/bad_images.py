@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 
-from mscsa.data.tolerance import TolerantDataset, too_many
+from mscsa.data.tolerance import TolerantDataset, bad_of_all, too_many
 from mscsa.errors import UserError
 from mscsa.files import write_text
 from mscsa.training.run_folder import BAD_IMAGES
@@ -73,13 +73,8 @@ class BadImages(pl.Callback):
         if not _any(trainer, is_new):
             return
         self._told[split] = len(own)
-        share = {dataset.describe(index): dataset.why(index) for index in own}
-        shares = [share] * trainer.world_size
-        if trainer.world_size > 1:
-            dist.all_gather_object(shares, share)
         before = set(found)
-        for share in shares:
-            found.update(share)
+        found.update(bad_of_all(dataset, trainer.world_size))
         if trainer.is_global_zero:
             self._write(split, [name for name in found if name not in before])
         if len(found) > self.max_bad:

@@ -266,6 +266,7 @@ def test_interrupt_gives_130(capsys: pytest.CaptureFixture[str], monkeypatch: py
             "the memory of the GPU is full",
         ),
         (MemoryError(), "the memory of this machine is full"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "the memory of this machine is full"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
             "a process that reads images was",

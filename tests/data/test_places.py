@@ -42,8 +42,8 @@ def test_elsewhere_capitals_are_those_of_the_disk(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_is_none_of_the_same_name_elsewhere(tmp_path: Path) -> None:
     """Names of other machines end in folders that are here; only without such a folder is the name enough."""
     names = ["train/1.png", "val/1.png", "val/4.png", "val/deep/5.png", "K\u00e4fer/6.png", "x/images/7.png"]
+    names += ["A/8.png", "a/8.png", "A/9.png"]
     files = [str(tmp_path / name) for name in names]
-    (tmp_path / "empty").mkdir()
     choose = by_named_folder(tmp_path, files)
 
     def chosen(name: str) -> list[str]:
@@ -52,8 +52,13 @@ def test_a_file_that_is_gone_is_none_of_the_same_name_elsewhere(tmp_path: Path) 
 
     assert chosen("1.png") == chosen("elsewhere/1.png") == ["train/1.png", "val/1.png"]
     assert chosen("train/1.png") == chosen("/other/machine/Train/1.png") == ["train/1.png"]
-    assert chosen("train/4.png") == chosen("C:/data/train/4.png") == chosen("../empty/4.png") == []
-    assert chosen("other/4.png") == ["val/4.png"]
+    assert chosen("train/4.png") == chosen("C:/data/train/4.png") == chosen("../Training/4.png") == []
+    assert chosen("other/4.png") == chosen("valid/4.png") == chosen("./4.png") == ["val/4.png"]
+    assert (
+        chosen("x/A/8.png") == ["A/8.png"]
+        and chosen("x/a/8.png") == ["a/8.png"]
+        and chosen("x/a/9.png") == []
+    )
     assert chosen("val/5.png") == chosen("deep/5.png") == ["val/deep/5.png"]
     assert chosen("Ka\u0308fer/6.png") == ["K\u00e4fer/6.png"] and chosen("Ka\u0308fer/4.png") == []
     assert chosen("images/7.png") == ["x/images/7.png"] and chosen("images/4.png") == []

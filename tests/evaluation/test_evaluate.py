@@ -167,3 +167,22 @@ def test_processes_of_a_group_share_the_images(classifier: Path, tmp_path: Path)
     assert first == second and "num_samples=9" in first
     alone = evaluate(classifier).scores
     assert f"top1={alone.top1!r}" in first  # type: ignore[attr-defined]
+
+
+def _evaluate_with_bad(rank: int, size: int, folder: Path, classifier: Path) -> None:
+    data = {"kind": "folder", "root": str(folder), "eval_batch_size": 2}
+    scores = evaluate(classifier, {**data, "max_bad": 4}).scores
+    with pytest.raises(UserError, match="4 images cannot be used, data.max_bad allows 3"):
+        evaluate(classifier, {**data, "max_bad": 3})
+    (folder / f"{rank}.txt").write_text(str(scores.num_samples))
+
+
+def test_unreadable_images_are_counted_over_all_processes(classifier: Path, tmp_path: Path) -> None:
+    for name in "0123456789":
+        (tmp_path / "val" / name).mkdir(parents=True)
+        image = tmp_path / "val" / name / "a.png"
+        Image.new("RGB", (32, 32), (60, 9, 20 * int(name))).save(image)
+        if name in "0123":  # two for each process
+            image.write_bytes(b"no image")
+    run_group(_evaluate_with_bad, 2, tmp_path, classifier)
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["6", "6"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mscsa.errors import UserError
 from mscsa.evaluation.evaluate import evaluate
 from mscsa.export import Exported, evaluate_artifact, export_checkpoint
 from mscsa.export.scoring import first_images, info_of
@@ -49,13 +50,21 @@ def test_a_classifier_is_scored_at_the_size_that_it_was_exported_for(
     assert own == evaluate(checkpoint, {"num_val": 4, "image_size": 96}, accelerator="cpu").scores
 
 
-def test_a_classifier_of_no_square_has_no_score(exported: Exported) -> None:
+def test_a_classifier_of_no_square_has_a_score_at_a_size_that_is_given(
+    exported: Exported, checkpoint: Path
+) -> None:
     artifact: Any = SimpleNamespace(path="model.onnx", metadata=copy.copy(Artifact(exported.path).metadata))
     object.__setattr__(artifact.metadata, "sizes", Sizes(height=64, width=96))
     with pytest.raises(
-        ArtifactError, match="model.onnx was made for 64x96: a classifier's score is of square"
+        ArtifactError, match="model.onnx was made for 64x96, and .* square images: give --size"
     ):
-        info_of(artifact)
+        evaluate_artifact(artifact, {"num_val": 4})
+    artifact.run = Artifact(exported.path).run
+    assert evaluate_artifact(artifact, {"num_val": 4, "image_size": 64}).scores.num_samples == 4
+    with pytest.raises(
+        UserError, match="size 64x96 given with a check, and a classifier's score is of square"
+    ):
+        export_checkpoint(checkpoint, exported.path.parent / "other", size=(64, 96), check={})
 
 
 def test_an_exported_model_swaps_the_classes_that_its_checkpoint_did() -> None:

@@ -161,12 +161,14 @@ def _whole_table(root: Path) -> Path | None:
 
 
 def _files(root: Path, name: str) -> list[Path]:
-    ends = (".csv", ".tsv", ".jsonl")
-    return [path for path in in_any_case(root, [f"{name}{end}" for end in ends]) if path.is_file()]
+    return [path for end in (".csv", ".tsv", ".jsonl") if (path := root / f"{name}{end}").is_file()]
 
 
 def _table_of(root: Path, split: Split) -> Path | None:
-    paths = in_any_case(root, [form.format(name) for form in _OF_SPLIT for name in SPLIT_NAMES[split]])
+    # Capitals of folders alone: what is called Train.csv beside folders may be anything.
+    forms = [(form, name) for form in _OF_SPLIT for name in SPLIT_NAMES[split]]
+    places = in_any_case(root, [Path(form.format(name)).parent.as_posix() for form, name in forms])
+    paths = (place / Path(form.format(name)).name for place, (form, name) in zip(places, forms, strict=True))
     return next((path for path in paths if path.is_file() and _rows(path) is not None), None)
 
 

@@ -10,7 +10,7 @@ from mscsa.data.coco.splits import COCO_FILES, ObjectSplit, annotation_files, ha
 from mscsa.data.coco.voc import find_voc, is_voc
 from mscsa.data.coco.yolo import find_yolo, is_yolo
 from mscsa.data.contract import SPLITS, Split
-from mscsa.data.division import tell_division
+from mscsa.data.division import side_of, tell_division
 from mscsa.data.foreign import refuse_foreign, unknown_layout
 from mscsa.data.places import first_file, in_any_case
 from mscsa.errors import UserError
@@ -84,20 +84,25 @@ def image_path(folder: Path, file_name: str) -> Path:
     """Find an image's file.
 
     `file_name` is relative to the split's folder, or to one of the two around it, by slashes or as Windows
-    writes it. Where there is neither such a file nor its folder, the one of its last part in the split's
-    folder is meant. Unicode may write the names otherwise.
+    writes it. Where there is no such file, the one of its last part in the split's folder is meant, unless
+    its folder is in there, or is of the other split. Unicode may write the names otherwise.
     """
     names = [file_name, *([file_name.replace("\\", "/")] if "\\" in file_name else [])]
     tried = [(place, name) for name in names for place in (folder, folder.parent, folder.parent.parent)]
     found = first_file(tried)
-    if found is None and not any(_has_folder(place, name) for place, name in tried):
+    if found is None and not any(_is_elsewhere(folder, name) for name in names):
         found = first_file([(folder, Path(name).name) for name in names])
     return found or folder / file_name
 
 
-def _has_folder(place: Path, name: str) -> bool:
-    """Whether the folder that a name speaks of is there."""
-    return "/" in name and os.path.isdir(place / Path(name).parent)
+def _is_elsewhere(folder: Path, name: str) -> bool:
+    """Whether a name speaks of another folder than the split's: of one in it, or the other split's."""
+    above, _, _ = name.rpartition("/")
+    parts = Path(above).parts
+    if parts and not Path(above).is_absolute() and ".." not in parts and os.path.isdir(folder / above):
+        return True
+    sides = side_of(above), side_of(f"{folder.parent.name}/{folder.name}")
+    return None not in sides and sides[0] != sides[1]
 
 
 def _has_splits(root: Path) -> bool:

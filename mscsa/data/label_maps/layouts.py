@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from mscsa.data.places import by_named_folder
 from mscsa.data.texts import composed, read_text
 from mscsa.errors import UserError
 from mscsa_runtime.images import is_image
+
+logger = logging.getLogger(__name__)
 
 LabelLayout = Literal["masks", "ade20k"]
 
@@ -99,32 +102,45 @@ def _paired(places: MapPlaces) -> Pairing:
 
 def _chosen(root: Path, split: Split, places: MapPlaces, paired: Pairing) -> Pairing:
     """Keep the pairs of a split, where both splits share the folders."""
-    names = set(paired.pairs)
-    if places.test_list is not None:  # of which there may be no label maps
-        names -= _listed(places.test_list, places, paired, is_whole=False)
-    if places.is_divided:
-        tell_division(root)
-        names = of_split(names, split)
-    elif places.listed is not None:
-        names = _listed(places.listed, places, paired)
-    elif places.other_list is not None:
-        names -= _listed(places.other_list, places, paired)
-    else:
+    if places.listed is None and places.other_list is None and not places.is_divided:
         return paired
+    of_test, alone = _of_test(places, paired)
+    if places.listed is not None:
+        names = _listed(places.listed, places, paired)
+    elif places.is_divided:
+        tell_division(root)
+        names = of_split(paired.pairs.keys() - of_test, split)
+    else:
+        assert places.other_list is not None
+        rest = paired.pairs.keys() - _listed(places.other_list, places, paired)
+        if rest and not rest - of_test:
+            logger.info("%s: no list of %s, whose place %s takes", root, split, places.test_list)
+        names = rest - of_test or rest
     pairs = {name: pair for name, pair in paired.pairs.items() if name in names}
     if not pairs:
         raise UserError(f"{root}: no image is left for {split}: give two images or more, and lists of both")
     # Pascal VOC has images without label maps: lists say which ones count.
-    alone = paired.alone if places.is_divided and places.test_list is None else ()
-    return Pairing(pairs, alone, paired.doubles, paired.suffix)
+    return Pairing(pairs, alone if places.is_divided else (), paired.doubles, paired.suffix)
 
 
-def _listed(path: Path, places: MapPlaces, paired: Pairing, *, is_whole: bool = True) -> set[str]:
-    """Read which images a list names: on each line a name or path, with an ending or not.
+def _of_test(places: MapPlaces, paired: Pairing) -> tuple[set[str], tuple[Path, ...]]:
+    """Give the pairs that a list of test names, and the files without partner that it does not.
 
-    Raises:
-        UserError: If a line is none of one image with a label map, unless the list need not be `is_whole`.
+    Its images may have no label maps. A text most of whose lines name no image is no list.
     """
+    if places.test_list is None:
+        return set(), paired.alone
+    lines = [composed(line.strip()) for line in read_text(places.test_list).splitlines() if line.strip()]
+    last = {_without_extension(line.replace("\\", "/").rpartition("/")[2]) for line in lines}
+    named = {name for name in paired.pairs if name.rpartition("/")[2] in last}
+    alone = tuple(path for path in paired.alone if composed(path.stem) not in last)
+    if 2 * (len(named) + len(paired.alone) - len(alone)) < len(last):
+        return set(), paired.alone
+    return named, alone
+
+
+def _listed(path: Path, places: MapPlaces, paired: Pairing) -> set[str]:
+    """Read which images a list names: on each line a name or path, with an ending or not."""
     place_of = {str(places.images / name): name for name in paired.pairs}
     by_last: dict[str, list[str]] = {}
     for place, name in place_of.items():
@@ -140,8 +156,6 @@ def _listed(path: Path, places: MapPlaces, paired: Pairing, *, is_whole: bool = 
         meant = (choose(name, by_last.get(name.rpartition("/")[2], ())) for name in named)
         last = [[place_of[each] for each in places] for places in meant if places]
         names = next(iter(whole + last), [])
-        if len(names) != 1 and not is_whole:
-            continue
         if len(names) != 1:
             what = "several images" if names else "an image with a label map"
             raise UserError(

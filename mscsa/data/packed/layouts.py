@@ -109,7 +109,7 @@ def _sets(root: Path) -> tuple[str, dict[Split | None, tuple[Path, ...]]] | None
 
 def _files(root: Path) -> Iterator[Path]:
     """List the files where packed images are: in the folder, in data/, and in those of splits."""
-    bases = [root, root / "data", root / "default"]
+    bases = [root, *in_any_case(root, ["data", "default"])]
     names = [*(name for each in SPLIT_NAMES.values() for name in each), "test"]
     for place in [*bases, *(place for base in bases for place in in_any_case(base, names))]:
         if place.is_dir():

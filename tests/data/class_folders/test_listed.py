@@ -290,5 +290,10 @@ def test_capitals_of_folders_and_tables_do_not_matter(tmp_path: Path, train: str
     (tmp_path / "train").rename(tmp_path / train)
     (tmp_path / "valid").rename(tmp_path / val)
     assert read(tmp_path) == EXPECTED
-    (tmp_path / train / "_classes.csv").rename(tmp_path / train / "_Classes.csv")
-    assert read(tmp_path) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["Labels.csv", "Metadata.csv", "Train.csv"])
+def test_a_table_in_capitals_beside_class_folders_is_none(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path, {each: f"{label}s" for each, label in CLASS_OF.items()})
+    (tmp_path / name).write_text("filename,age\na.jpg,33\nb.jpg,44\n")
+    assert find_classes(tmp_path, "train").class_names() == ["cats", "dogs"]

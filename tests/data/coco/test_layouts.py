@@ -103,9 +103,12 @@ def test_file_names_are_relative_to_the_split_or_what_is_around_it(root: Path) -
 
 def test_an_image_that_is_gone_from_its_folder_is_none_of_another(root: Path) -> None:
     (root / "train/cam1").mkdir()
-    for name in ("cam1/100.png", "cam1\\100.png", "train/cam1/100.png"):
+    (root / "val/100.png").rename(root / "val/900.png")
+    for name in ("cam1/100.png", "cam1\\100.png", "val/100.png", "elsewhere/Valid/100.png"):
         assert not image_path(root / "train", name).exists(), name
-    assert image_path(root / "train", "elsewhere/100.png") == root / "train/100.png"
+    (root / "images").mkdir()
+    for name in ("elsewhere/100.png", "images/100.png", "./images/100.png", "../100.png", "/tmp/100.png"):
+        assert image_path(root / "train", name).resolve() == root / "train/100.png", name
 
 
 def test_file_names_may_be_written_in_other_signs(root: Path) -> None:

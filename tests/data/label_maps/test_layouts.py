@@ -268,7 +268,7 @@ def test_what_a_list_of_test_names_is_in_no_split(masks: Path, split: str) -> No
     move(masks, "{kind}")
     other = "Val" if split == "train" else "Train"
     (masks / f"{other}.txt").write_text("im1\n")
-    (masks / "test.txt").write_text("im0\nim7\n")
+    (masks / "test.txt").write_text("images/im0.png\nim7\n")
     assert [image.stem for image, _ in find_maps(masks, split).pairs] == ["im2", "im3"]  # type: ignore[arg-type]
     assert [image.stem for image, _ in find_maps(masks, other.lower()).pairs] == ["im1"]  # type: ignore[arg-type]
     assert masks / "test.txt" in find_maps(masks, split).files()  # type: ignore[arg-type]
@@ -278,6 +278,27 @@ def test_what_a_list_of_test_names_is_in_no_split(masks: Path, split: str) -> No
     both = [*find_maps(masks, "train").pairs, *find_maps(masks, "val").pairs]
     assert sorted(image.stem for image, _ in both) == ["im1", "im2"]
     assert not find_maps(masks, "train").alone
+    (masks / "images/lonely.png").write_bytes((masks / "images/im1.png").read_bytes())
+    assert [path.name for path in find_maps(masks, "train").alone] == ["lonely.png"]
+
+
+def test_a_text_called_test_may_be_none_of_images(masks: Path) -> None:
+    move(masks, "{kind}")
+    (masks / "test.txt").write_text("im0 looks odd\nsecond camera\nask again\nnot calibrated\n")
+    (masks / "images/lonely.png").write_bytes((masks / "images/im1.png").read_bytes())
+    both = [*find_maps(masks, "train").pairs, *find_maps(masks, "val").pairs]
+    assert len(both) == 4 and [path.name for path in find_maps(masks, "val").alone] == ["lonely.png"]
+
+
+def test_a_list_of_test_takes_the_place_of_one_that_is_not_there(
+    masks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    move(masks, "{kind}")
+    (masks / "train.txt").write_text("im0\nim1\n")
+    (masks / "test.txt").write_text("im2\nim3\n")
+    with caplog.at_level(logging.INFO):
+        assert [image.stem for image, _ in find_maps(masks, "val").pairs] == ["im2", "im3"]
+    assert "no list of val, whose place" in caplog.text
 
 
 def test_images_and_masks_in_one_folder_are_divided(masks: Path) -> None:

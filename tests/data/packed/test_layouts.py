@@ -35,6 +35,7 @@ WANTED = {
         "data/{split}/x%d.tar",
         "{split}%d.tar",
         "{Split}/%05d.tar",
+        "Data/{split}-%d.tar",
     ],
 )
 def test_shards_of_folders_and_of_names(folder: Path, tmp_path: Path, pattern: str) -> None:
