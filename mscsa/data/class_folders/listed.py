@@ -308,9 +308,11 @@ def _resolved(root: Path, file: Path, rows: Sequence[_Row]) -> dict[str, list[st
         else:
             label_of[path] = row
     if missing:
+        elsewhere = index.get(composed(missing[0].file.replace("\\", "/").rpartition("/")[2]), [])
+        only = f", only {some_of(sorted(elsewhere), 3)}" if elsewhere else ""
         raise UserError(
-            f"{file}:{missing[0].line}: {missing[0].file}: no such image below {root} ({len(missing)} such "
-            "rows): add it, or remove the row"
+            f"{file}:{missing[0].line}: {missing[0].file}: no such image below {root}{only} "
+            f"({len(missing)} such rows): add it, remove the row, or correct its folder"
         )
     found: dict[str, list[str]] = {}
     for path, row in label_of.items():

@@ -126,7 +126,8 @@ def _chosen(root: Path, split: Split, places: MapPlaces, paired: Pairing) -> Pai
 def _of_test(places: MapPlaces, paired: Pairing) -> tuple[set[str], tuple[Path, ...]]:
     """Give the pairs that a list of test names, and the files without partner that it does not.
 
-    Its images may have no label maps. A text most of whose lines name no image is no list.
+    Its images may have no label maps. A text most of whose lines name no image is no list, and one of all
+    pairs divides nothing.
     """
     if places.test_list is None:
         return set(), paired.alone
@@ -134,7 +135,7 @@ def _of_test(places: MapPlaces, paired: Pairing) -> tuple[set[str], tuple[Path, 
     last = {_without_extension(line.replace("\\", "/").rpartition("/")[2]) for line in lines}
     named = {name for name in paired.pairs if name.rpartition("/")[2] in last}
     alone = tuple(path for path in paired.alone if composed(path.stem) not in last)
-    if 2 * (len(named) + len(paired.alone) - len(alone)) < len(last):
+    if 2 * (len(named) + len(paired.alone) - len(alone)) < len(last) or len(named) == len(paired.pairs):
         return set(), paired.alone
     return named, alone
 

@@ -280,7 +280,9 @@ def test_a_row_whose_image_is_gone_takes_none_of_the_other_split(tmp_path: Path)
     (tmp_path / "labels.csv").write_text("\n".join(["file,label,split", *lines]))
     assert read(tmp_path)["train"] == {"cat": ["a", "c", "e"], "dog": ["b", "d", "f"]}
     (tmp_path / "train/c.jpg").unlink()
-    with pytest.raises(UserError, match=r"labels.csv:4: train/c.jpg: no such image below .* \(1 such rows\)"):
+    with pytest.raises(
+        UserError, match=r"train/c.jpg: no such image below .*, only .*val/c.jpg \(1 such rows\)"
+    ):
         read(tmp_path)
 
 

@@ -286,8 +286,11 @@ def test_a_text_called_test_may_be_none_of_images(masks: Path) -> None:
     move(masks, "{kind}")
     (masks / "test.txt").write_text("im0 looks odd\nsecond camera\nask again\nnot calibrated\n")
     (masks / "images/lonely.png").write_bytes((masks / "images/im1.png").read_bytes())
-    both = [*find_maps(masks, "train").pairs, *find_maps(masks, "val").pairs]
-    assert len(both) == 4 and [path.name for path in find_maps(masks, "val").alone] == ["lonely.png"]
+    for text in (None, "im0\nim1\nim2\nim3\n"):
+        if text is not None:
+            (masks / "test.txt").write_text(text)
+        both = [*find_maps(masks, "train").pairs, *find_maps(masks, "val").pairs]
+        assert len(both) == 4 and [path.name for path in find_maps(masks, "val").alone] == ["lonely.png"]
 
 
 def test_a_list_of_test_takes_the_place_of_one_that_is_not_there(
