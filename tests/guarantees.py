@@ -254,7 +254,7 @@ GUARANTEES = (
                 seen=True,
             ),
             Mutation(
-                "mscsa/training/failures.py",
+                "mscsa/full_memory.py",
                 "if isinstance(error, RuntimeError) and _LOST_WORKER.search(str(error)):",
                 "if False:",
                 f"{_T}/test_failures.py::test_a_killed_loader_process_is_one_line",
